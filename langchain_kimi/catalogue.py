@@ -1,0 +1,207 @@
+"""What each Kimi model takes, as one table; every other room asks here instead of comparing names.
+
+Facts are of November 2026. Sources, named in each row's `seen`:
+
+- `chat`: official "Chat Completions API" page with its OpenAPI document (platform.kimi.com, September 2026)
+- `k3`: official kimi-k3 and kimi-k3-1-pro quickstart pages (July to October 2026)
+- `k2-thinking`: official page "use-kimi-k2-thinking-model" (November 2025)
+- `pricing`: official pricing pages, by way of genai-prices and litellm (October and November 2026)
+- `retired`: official list of discontinued models (September 2026)
+- `verifier`: MoonshotAI/Kimi-Vendor-Verifier (August 2026)
+- `measured`: refusals that third parties recorded against the live API
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+
+Thinks = Literal["always", "optional", "never"]
+Keeps = Literal["always", "on_request", "never"]
+ToolChoice = Literal["auto", "none", "required", "named"]
+
+FREE: frozenset[ToolChoice] = frozenset({"auto", "none"})
+FORCING: frozenset[ToolChoice] = frozenset({"auto", "none", "required", "named"})
+
+DEFAULT_OUTPUT = 32_768
+"""Output cap in tokens for a model that is not in the catalogue."""
+
+SAMPLING = ("temperature", "top_p", "n", "presence_penalty", "frequency_penalty")
+"""The request fields that newer models pin to one value each."""
+
+_PINNED = {"temperature": 1.0, "top_p": 0.95, "n": 1, "presence_penalty": 0, "frequency_penalty": 0}
+_PINNED_INSTANT = {**_PINNED, "temperature": 0.6}
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Money per million tokens: cache hit, cache miss, output, and cache writes where they are billed."""
+
+    hit: float
+    miss: float
+    output: float
+    write_5m: float | None = None
+    write_1h: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One row of the catalogue. Token counts are per request."""
+
+    id: str
+    context: int
+    """Window in tokens: prompt plus output."""
+    default_output: int
+    """The output cap (`max_completion_tokens`) that is sent when the user names none."""
+    thinking: Thinks
+    seen: tuple[str, ...]
+    """Where these facts were seen; the keys of the module docstring."""
+    max_output: int | None = None
+    """Largest cap; None where it is the window less the prompt."""
+    efforts: tuple[str, ...] = ()
+    """Values of `reasoning_effort`; empty where the model takes none."""
+    default_effort: str | None = None
+    keeps: Keeps = "never"
+    """Whether the model reads its reasoning of earlier user turns; `on_request` means by `thinking.keep: "all"`."""
+    choices_thinking: frozenset[ToolChoice] = FREE
+    choices_instant: frozenset[ToolChoice] = FORCING
+    json_schema: bool = False
+    """Whether `response_format: json_schema` is followed."""
+    pinned_thinking: Mapping[str, float] = field(default_factory=dict)
+    """Sampling fields with the only value taken while the model thinks; empty where they are free."""
+    pinned_instant: Mapping[str, float] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ("text",)
+    usd: Price | None = None
+    cny: Price | None = None
+    retired: date | None = None
+    """The day Kimi's own platform switched it off; other hosts may still serve it."""
+    successor: str | None = None
+
+    def choices(self, thinking: bool) -> frozenset[ToolChoice]:
+        """The forms of `tool_choice` taken with thinking on or off."""
+        return self.choices_thinking if thinking else self.choices_instant
+
+    def pinned(self, thinking: bool) -> Mapping[str, float]:
+        """The sampling fields that have one legal value with thinking on or off."""
+        return self.pinned_thinking if thinking else self.pinned_instant
+
+
+def _k3(model: str, usd: Price, cny: Price | None = None) -> Model:
+    return Model(
+        id=model,
+        context=1_048_576,
+        default_output=131_072,
+        max_output=1_048_576,
+        thinking="always",
+        efforts=("low", "high", "max"),
+        default_effort="max",
+        keeps="always",
+        choices_thinking=frozenset({"auto", "none", "required"}),
+        json_schema=True,
+        pinned_thinking=_PINNED,
+        inputs=("text", "image", "video"),
+        usd=usd,
+        cny=cny,
+        seen=("chat", "k3", "pricing", "verifier", "measured"),
+    )
+
+
+def _k27(model: str, usd: Price, cny: Price) -> Model:
+    return Model(
+        id=model,
+        context=262_144,
+        default_output=DEFAULT_OUTPUT,
+        thinking="always",
+        keeps="always",
+        json_schema=True,
+        pinned_thinking=_PINNED,
+        inputs=("text", "image", "video"),
+        usd=usd,
+        cny=cny,
+        seen=("chat", "pricing", "measured"),
+    )
+
+
+def _retired(
+    model: str,
+    context: int,
+    thinking: Thinks,
+    off: date,
+    successor: str,
+    usd: Price | None = None,
+    pinned: bool = False,
+    inputs: tuple[str, ...] = ("text",),
+) -> Model:
+    return Model(
+        id=model,
+        context=context,
+        default_output=min(DEFAULT_OUTPUT, context // 2),
+        thinking=thinking,
+        pinned_thinking=_PINNED if pinned else {},
+        pinned_instant=_PINNED_INSTANT if pinned else {},
+        inputs=inputs,
+        usd=usd,
+        retired=off,
+        successor=successor,
+        seen=("retired", "k2-thinking") if thinking == "always" else ("retired",),
+    )
+
+
+_MAY = date(2026, 5, 25)
+_AUGUST = date(2026, 8, 31)
+_VISION = ("text", "image")
+
+MODELS: tuple[Model, ...] = (
+    _k3("kimi-k3.1-pro", Price(0.20, 2.0, 10.0, 2.0, 4.0)),
+    _k3("kimi-k3.1-pro-highspeed", Price(0.20, 4.0, 20.0, 4.0, 8.0)),
+    _k3("kimi-k3", Price(0.30, 3.0, 15.0, 3.0, 6.0), Price(2.0, 20.0, 100.0, 20.0, 40.0)),
+    _k27("kimi-k2.7-code", Price(0.19, 0.95, 4.0), Price(1.30, 6.50, 27.0)),
+    _k27("kimi-k2.7-code-highspeed", Price(0.38, 1.90, 8.0), Price(2.60, 13.0, 54.0)),
+    Model(
+        id="kimi-k2.6",
+        context=262_144,
+        default_output=DEFAULT_OUTPUT,
+        thinking="optional",
+        keeps="on_request",
+        json_schema=True,
+        # `required` with thinking off is not settled: documents say no, one client sends it. Named is measured.
+        choices_instant=FORCING,
+        pinned_thinking=_PINNED,
+        pinned_instant=_PINNED_INSTANT,
+        inputs=("text", "image", "video"),
+        usd=Price(0.16, 0.95, 4.0),
+        cny=Price(1.10, 6.50, 27.0),
+        seen=("chat", "pricing", "verifier", "measured"),
+    ),
+    _retired(
+        "kimi-k2.5",
+        262_144,
+        "optional",
+        _AUGUST,
+        "kimi-k2.6",
+        Price(0.10, 0.60, 3.0),
+        pinned=True,
+        inputs=("text", "image", "video"),
+    ),
+    _retired("kimi-k2-thinking", 262_144, "always", _MAY, "kimi-k2.6", Price(0.15, 0.60, 2.50)),
+    _retired("kimi-k2-thinking-turbo", 262_144, "always", _MAY, "kimi-k2.7-code-highspeed", Price(0.15, 1.15, 8.0)),
+    _retired("kimi-k2-0711-preview", 131_072, "never", _MAY, "kimi-k2.6", Price(0.15, 0.60, 2.50)),
+    _retired("kimi-k2-0905-preview", 262_144, "never", _MAY, "kimi-k2.6", Price(0.15, 0.60, 2.50)),
+    _retired("kimi-k2-turbo-preview", 262_144, "never", _MAY, "kimi-k2.7-code-highspeed", Price(0.15, 1.15, 8.0)),
+    _retired("kimi-latest", 131_072, "never", date(2026, 1, 28), "kimi-k2.6", inputs=_VISION),
+    _retired("kimi-thinking-preview", 131_072, "always", date(2025, 11, 11), "kimi-k2.6", inputs=_VISION),
+    _retired("moonshot-v1-8k", 8_192, "never", _AUGUST, "kimi-k2.6", Price(0.20, 0.20, 2.0)),
+    _retired("moonshot-v1-32k", 32_768, "never", _AUGUST, "kimi-k2.6", Price(1.0, 1.0, 3.0)),
+    _retired("moonshot-v1-128k", 131_072, "never", _AUGUST, "kimi-k2.6", Price(2.0, 2.0, 5.0)),
+    _retired("moonshot-v1-auto", 131_072, "never", _AUGUST, "kimi-k2.6"),
+    _retired("moonshot-v1-8k-vision-preview", 8_192, "never", _AUGUST, "kimi-k2.6", inputs=_VISION),
+    _retired("moonshot-v1-32k-vision-preview", 32_768, "never", _AUGUST, "kimi-k2.6", inputs=_VISION),
+    _retired("moonshot-v1-128k-vision-preview", 131_072, "never", _AUGUST, "kimi-k2.6", inputs=_VISION),
+)
+
+_BY_ID = {row.id: row for row in MODELS}
+
+
+def find(model: str) -> Model | None:
+    """The row of a model id, None for one that is not known. A host's prefix (`moonshotai/`) and case are ignored."""
+    return _BY_ID.get(model) or _BY_ID.get(model.rpartition("/")[2].lower())

@@ -1,0 +1,254 @@
+"""What can go wrong, as types, over LangChain's own model errors.
+
+    KimiError
+    ├── BadRequestError            (ModelInvalidRequestError)   the request is refused for what it says
+    │   ├── IllegalRequestError                                 found here, nothing was sent; has `violations`
+    │   │   └── ToolChoiceError                                 a `tool_choice` the model cannot take
+    │   └── ContentFilterError                                  moderation refused the input or the output
+    ├── ContextOverflowError       (ContextOverflowError)       prompt and cap do not fit the window
+    ├── AuthenticationError        (ModelAuthenticationError)   no key, a wrong key, a key of another host
+    ├── PermissionDeniedError      (ModelPermissionDeniedError)
+    ├── NotFoundError              (ModelNotFoundError)         unknown or retired model, wrong path
+    ├── RateLimitError             (ModelRateLimitError)        retryable: too many requests or tokens
+    │   ├── OverloadedError                                     retryable: the engine is full
+    │   └── QuotaExceededError                                  never retryable: the account has no money
+    ├── ServerError                (ModelAPIError)              retryable: 5xx, HTML instead of JSON
+    ├── APIConnectionError         (ModelConnectionError)       retryable: the host cannot be reached
+    │   └── BrokenStreamError                                   retryable: an answer ended before its finish
+    ├── APITimeoutError            (ModelTimeoutError)          retryable
+    └── StructuredOutputError      (OutputParserException)      no valid object came back
+
+`KimiWarning` is the category of every warning of this package.
+"""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from langchain_core import exceptions as core
+from langchain_core.exceptions import OutputParserException
+
+from langchain_kimi.catalogue import find
+
+
+class KimiWarning(UserWarning):
+    """Something the user asked for was changed so that Kimi takes it."""
+
+
+def warn(message: str) -> None:
+    """Issue a `KimiWarning`."""
+    warnings.warn(message, KimiWarning, stacklevel=3)
+
+
+class KimiError(Exception):
+    """Base of every error of this package.
+
+    `status` is the HTTP status (None when nothing was sent or received), `type` Kimi's `error.type`, `host` the host
+    asked, `request_id` Kimi's id of the request, `retry_after` the seconds Kimi asks to wait.
+    """
+
+    is_retryable = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        type: str | None = None,
+        host: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.type = type
+        self.host = host
+        self.request_id = request_id
+        self.retry_after = retry_after
+
+
+class BadRequestError(KimiError, core.ModelInvalidRequestError):
+    """Kimi refused the request for what it says (HTTP 400)."""
+
+
+class Refusal(Protocol):
+    """One reason for which a request is refused; `rules.Violation` is one."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def way_out(self) -> str: ...
+
+
+class IllegalRequestError(BadRequestError):
+    """The request breaks a rule of Kimi's; it was not sent. `violations` lists every reason."""
+
+    def __init__(self, message: str, violations: Sequence[Refusal] = ()) -> None:
+        super().__init__(message)
+        self.violations = tuple(violations)
+
+    @classmethod
+    def of(cls, violations: Sequence[Refusal]) -> "IllegalRequestError":
+        """The error that names every violation, with Kimi's own words and the way out."""
+        lines = [f"- at `{v.path}`: {v.message}. {v.way_out}" for v in violations]
+        return cls("\n".join(["Kimi would refuse this request, so it was not sent:", *lines]), violations)
+
+
+class ToolChoiceError(IllegalRequestError):
+    """A `tool_choice` that the model cannot take, where `illegal_tool_choice="raise"` was asked for."""
+
+
+class ContentFilterError(BadRequestError):
+    """Moderation refused the input or the output."""
+
+
+class ContextOverflowError(KimiError, core.ContextOverflowError):
+    """Prompt and output cap together exceed the model's window. `limit` and `requested` are in tokens."""
+
+    limit: int | None = None
+    requested: int | None = None
+
+
+class AuthenticationError(KimiError, core.ModelAuthenticationError):
+    """The key is missing, wrong, or belongs to another host (HTTP 401)."""
+
+
+class PermissionDeniedError(KimiError, core.ModelPermissionDeniedError):
+    """The key may not do this (HTTP 403)."""
+
+
+class NotFoundError(KimiError, core.ModelNotFoundError):
+    """The model or the path does not exist, or the account may not use it (HTTP 404)."""
+
+
+class RateLimitError(KimiError, core.ModelRateLimitError):
+    """Too many requests or tokens in a window, or too many at once (HTTP 429)."""
+
+    is_retryable = True
+
+
+class OverloadedError(RateLimitError):
+    """Kimi's engine is full (HTTP 429 `engine_overloaded_error`)."""
+
+
+class QuotaExceededError(RateLimitError):
+    """The account has no balance left (HTTP 429 or 403 `exceeded_current_quota_error`); retrying cannot help."""
+
+    is_retryable = False
+
+
+class ServerError(KimiError, core.ModelAPIError):
+    """Kimi failed (HTTP 5xx), or something in front of it answered with no JSON."""
+
+    is_retryable = True
+
+
+class APIConnectionError(KimiError, core.ModelConnectionError):
+    """The host could not be reached, or the connection broke."""
+
+    is_retryable = True
+
+
+class BrokenStreamError(APIConnectionError):
+    """An answer ended before its finish; what had arrived is not an answer."""
+
+
+class APITimeoutError(KimiError, core.ModelTimeoutError):
+    """Kimi did not answer in time."""
+
+    is_retryable = True
+
+
+class StructuredOutputError(KimiError, OutputParserException):
+    """The model's answer is not an object of the schema. `llm_output` is the raw text."""
+
+    def __init__(self, message: str, llm_output: str = "") -> None:
+        KimiError.__init__(self, message)
+        self.llm_output = llm_output
+        self.observation = None
+        self.send_to_llm = False
+
+
+_ACCOUNT = re.compile(r"\b(?:org|ak|proj|sk|cak)-[A-Za-z0-9_-]{6,}")
+_OVERFLOW = re.compile(r"exceeded model token limit\s*:\s*(\d+)\s*(?:\(requested:\s*(\d+)\))?")
+_TOO_LONG = ("input token length too long", "exceeds the model specification")
+_WAIT = re.compile(r"try again after (\d+(?:\.\d+)?) ?s")
+_NO_MONEY = re.compile(r"exceeded (?:your )?current (?:token )?quota|insufficient balance|please recharge|in arrears")
+
+
+def redact(text: str) -> str:
+    """The text without account, project and key ids."""
+    return _ACCOUNT.sub(lambda found: found.group().partition("-")[0] + "-***", text)
+
+
+def from_response(status: int, body: Any, *, host: str, headers: Mapping[str, str], model: str = "") -> KimiError:
+    """The error for a refused request: `body` is the parsed answer, or its text where it was no JSON."""
+    detail = body.get("error", body) if isinstance(body, Mapping) else {}
+    if not isinstance(detail, Mapping):
+        detail = {"message": str(detail)}
+    kind = str(detail.get("type") or detail.get("code") or "")
+    said = redact(str(detail.get("message") or "")) or _plain(body) or "no message"
+    error_class = _classify(status, kind, said)
+    error = error_class(
+        f"{host} answered {status}{f' {kind}' if kind else ''}: {said}{_way_out(error_class, host, model)}",
+        status=status,
+        type=kind or None,
+        host=host,
+        request_id=headers.get("x-request-id") or headers.get("msh-request-id") or detail.get("request_id"),
+        retry_after=_retry_after(headers, said),
+    )
+    if isinstance(error, ContextOverflowError) and (found := _OVERFLOW.search(said)):
+        error.limit = int(found.group(1))
+        error.requested = int(found.group(2)) if found.group(2) else None
+    return error
+
+
+def _classify(status: int, kind: str, said: str) -> type[KimiError]:
+    if kind == "exceeded_current_quota_error" or (status == 429 and _NO_MONEY.search(said)):
+        return QuotaExceededError
+    if kind == "engine_overloaded_error" or (status == 429 and "overloaded" in said):
+        return OverloadedError
+    if kind == "content_filter":
+        return ContentFilterError
+    if status in (400, 413) and (_OVERFLOW.search(said) or any(words in said.lower() for words in _TOO_LONG)):
+        return ContextOverflowError
+    by_status: dict[int, type[KimiError]] = {
+        401: AuthenticationError,
+        403: PermissionDeniedError,
+        404: NotFoundError,
+        408: APITimeoutError,
+        429: RateLimitError,
+    }
+    return by_status.get(status) or (ServerError if status >= 500 else BadRequestError)
+
+
+def _way_out(error_class: type[KimiError], host: str, model: str) -> str:
+    if error_class is AuthenticationError:
+        return (
+            f". Check MOONSHOT_API_KEY. Keys are bound to their host: one of platform.kimi.ai works on api.moonshot.ai "
+            f'(region="intl"), one of platform.kimi.com on api.moonshot.cn (region="cn"); asked was {host}.'
+        )
+    if error_class is NotFoundError and (row := find(model)) and row.retired:
+        return f". Kimi's platform retired {row.id} on {row.retired}; its successor is {row.successor!r}."
+    if error_class is NotFoundError and model:
+        return ". `langchain_kimi.catalogue.MODELS` lists the models known here; GET /v1/models lists your account's."
+    if error_class is QuotaExceededError:
+        return ". Top up the account; retrying cannot help."
+    return ""
+
+
+def _plain(body: Any) -> str:
+    """The start of an answer that is no JSON (a gateway's HTML page), without its tags."""
+    text = body if isinstance(body, str) else ""
+    return redact(" ".join(re.sub(r"<[^>]*>", " ", text).split())[:200])
+
+
+def _retry_after(headers: Mapping[str, str], said: str) -> float | None:
+    try:
+        return float(headers["retry-after"])
+    except (KeyError, ValueError):
+        found = _WAIT.search(said)
+        return float(found.group(1)) if found else None

@@ -1,0 +1,37 @@
+"""What most tests share: a server played by a script, and a model that talks to it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from langchain_kimi import ChatKimi
+from langchain_kimi.testing import KimiServer
+
+KEY = "sk-test-0123456789"
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., KimiServer]]:
+    """Starts a KimiServer with a script; it is closed when the test ends."""
+    started: list[KimiServer] = []
+
+    def start(script: Any, **settings: Any) -> KimiServer:
+        started.append(KimiServer(script, **settings))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
+
+
+def kimi(server: KimiServer, model: str = "kimi-k2.6", **settings: Any) -> ChatKimi:
+    """A model on the server; no retries, so that each test sees its own requests only."""
+    return ChatKimi(**{"model": model, "base_url": server.url, "api_key": KEY, "max_retries": 0, **settings})
+
+
+@pytest.fixture(autouse=True)
+def _no_key_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MOONSHOT_API_KEY", "MOONSHOT_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
