@@ -1,0 +1,38 @@
+"""Every reason for which Kimi refuses a chat request, as a table of small functions over the wire dict.
+
+`check` answers with what the server would say, before anything is sent. Whether a model is served, keys, quotas and
+token counts are the server's to judge.
+
+Sources disagree on one thing throughout: the Open Platform puts "Invalid request: " before many messages, the
+Kimi Code endpoint leaves it out. Where both were recorded, the Open Platform's form stands here.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_kimi.rules.messages import MESSAGES
+from langchain_kimi.rules.request import Request, Rule, Violation, row_of, thinking_of
+from langchain_kimi.rules.settings import SETTINGS
+from langchain_kimi.rules.tools import TOOLS
+
+__all__ = ["RULES", "Rule", "Violation", "check", "thinks"]
+
+RULES: tuple[Rule, ...] = SETTINGS + TOOLS + MESSAGES
+
+
+def check(request: Mapping[str, Any], *, rules: Sequence[Rule] = RULES) -> list[Violation]:
+    """Everything that Kimi would refuse in a body of POST /v1/chat/completions, in the order of the rules.
+
+    An unknown model is held to the protocol only: shapes, names, schemas, ids and pairing. Never raises on odd JSON.
+    """
+    judged = Request(request)
+    return [
+        Violation(rule.name, path, message, rule.way_out, rule.status, rule.type)
+        for rule in rules
+        for path, message in rule.find(judged)
+    ]
+
+
+def thinks(request: Mapping[str, Any]) -> bool | None:
+    """Whether the model thinks on this request, by its row and the `thinking` field; None for an unknown model."""
+    return thinking_of(row_of(request), request)
