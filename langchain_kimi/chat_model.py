@@ -1,0 +1,367 @@
+"""`ChatKimi`: the LangChain chat model, which only wires the rooms below together."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Self
+
+import orjson
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, Callbacks
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils import from_env, secret_from_env
+from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+
+from langchain_kimi import rules
+from langchain_kimi.catalogue import SAMPLING, Model, find
+from langchain_kimi.decode import Answer
+from langchain_kimi.encode import Encoded, encode_request, encode_thinking, encode_tool
+from langchain_kimi.errors import AuthenticationError, IllegalRequestError, warn
+from langchain_kimi.structured import Method, Rung, structured_output
+from langchain_kimi.transport import Connections, Transport, shared_connections
+from langchain_kimi.verbatim import PROVIDER, settle
+
+HOSTS = {"intl": "https://api.moonshot.ai/v1", "cn": "https://api.moonshot.cn/v1"}
+CHAT = "/chat/completions"
+USER_AGENT = "langchain-kimi-agent"
+
+_SETTINGS = (
+    *("model", "thinking", "reasoning_effort", "keep_thinking", "max_tokens", "stop", *SAMPLING),
+    *("prompt_cache_key", "extra_body", "illegal_tool_choice"),
+)
+
+
+class ChatKimi(BaseChatModel):
+    """A Moonshot Kimi model. Thinking is kept on the messages and goes back to the model byte for byte.
+
+    Every setting can be given anew for one call (`model.invoke(…, thinking=False)`, `.bind(max_tokens=…)`). A request
+    that Kimi would refuse raises `IllegalRequestError` before anything is sent; sampling parameters that the model pins
+    and a `tool_choice` that it does not take while it thinks are changed to what it takes, with one `KimiWarning`.
+    """
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    model: str = Field(validation_alias=AliasChoices("model", "model_name"))
+    """The model's id, for instance `kimi-k2.6`; `langchain_kimi.catalogue.MODELS` lists those known here."""
+    api_key: SecretStr | None = Field(default_factory=secret_from_env("MOONSHOT_API_KEY", default=None))
+    """The key, by default from MOONSHOT_API_KEY. Kimi's hosts need one; keys are bound to their host."""
+    base_url: str | None = Field(default_factory=from_env("MOONSHOT_BASE_URL", default=None))
+    """The host's URL up to and with `/v1`: given here, else by `region`, else MOONSHOT_BASE_URL, else international."""
+    region: Literal["intl", "cn"] | None = None
+    """Kimi's international (`api.moonshot.ai`) or Chinese (`api.moonshot.cn`) host."""
+    thinking: bool | Literal["low", "high", "max"] | None = None
+    """Whether, or how hard, to think; None leaves the model its default. What each model takes is in the catalogue."""
+    reasoning_effort: Literal["low", "high", "max"] | None = None
+    """The effort under ChatOpenAI's name; it must not contradict `thinking`."""
+    keep_thinking: bool | None = None
+    """Whether the model reads its reasoning of earlier user turns; on request with `kimi-k2.6`, always with newer."""
+    max_tokens: int | None = Field(
+        default=None, gt=0, validation_alias=AliasChoices("max_tokens", "max_completion_tokens")
+    )
+    """Output cap in tokens, thinking included; by default the catalogue's."""
+    stop: str | list[str] | None = Field(default=None, validation_alias=AliasChoices("stop", "stop_sequences"))
+    """Texts at which the answer ends; they are not part of it."""
+    temperature: float | None = None
+    top_p: float | None = None
+    n: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    timeout: Any = Field(default=None, validation_alias=AliasChoices("timeout", "request_timeout"))
+    """Seconds of silence to accept, or an httpx2 `Timeout`; by default ten to connect and 600 between two pieces."""
+    max_retries: int = Field(default=2, ge=0)
+    """How often a request is repeated after a retryable failure, while nothing of its answer has arrived."""
+    default_headers: dict[str, str] | None = Field(default=None, repr=False)
+    http_client: Any = Field(default=None, exclude=True, repr=False)
+    """An httpx2 (or httpx) `Client` to use instead of our own; it is never closed here."""
+    http_async_client: Any = Field(default=None, exclude=True, repr=False)
+    """An httpx2 (or httpx) `AsyncClient` to use instead of our own; it is never closed here."""
+    extra_body: dict[str, Any] | None = None
+    """Further fields of the request, sent as they are."""
+    prompt_cache_key: str | None = None
+    """A stable id of the conversation, which helps Kimi's prefix cache."""
+    streaming: bool | None = None
+    """None: answers always stream on the wire, so that a long thought meets no gateway's limit; `invoke` collects them.
+    True: `invoke` reports each token to callbacks too. False: every answer is asked for in one piece."""
+    illegal_tool_choice: Literal["resolve", "raise"] = "resolve"
+    """What happens to a `tool_choice` that the model does not take: the nearest legal value and a warning, or
+    ToolChoiceError."""
+
+    _connections: Connections = PrivateAttr(default_factory=shared_connections)
+    _warned: set[tuple[str, str]] = PrivateAttr(default_factory=set)
+
+    @model_validator(mode="after")
+    def _check_settings(self) -> Self:
+        given_url = "base_url" in self.model_fields_set and self.base_url
+        if given_url and self.region and self.base_url != HOSTS[self.region]:
+            raise IllegalRequestError(
+                f"base_url={self.base_url!r} and region={self.region!r} contradict each other. Give one of them."
+            )
+        if not self._url.startswith(("https://", "http://")):
+            raise IllegalRequestError(f"base_url={self._url!r} must begin with https:// or http://.")
+        encode_thinking(find(self.model), self.model, self.thinking, self.reasoning_effort, self.keep_thinking)
+        if not self._key and self._url in HOSTS.values():
+            raise AuthenticationError(
+                "No key for Kimi. Set MOONSHOT_API_KEY or give api_key=…; keys of platform.kimi.ai work with "
+                'region="intl", keys of platform.kimi.com with region="cn".'
+            )
+        if self.http_client is not None or self.http_async_client is not None:
+            self._connections = Connections(self.http_client, self.http_async_client)
+        return self
+
+    # What LangChain asks of a model.
+
+    @property
+    def _llm_type(self) -> str:
+        return "kimi-chat"
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        return {"api_key": "MOONSHOT_API_KEY"}
+
+    @property
+    def _identifying_params(self) -> Mapping[str, Any]:
+        chosen = {name: getattr(self, name) for name in _SETTINGS}
+        return {key: value for key, value in chosen.items() if value is not None} | {"base_url": self._url}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop or self._stop(), **kwargs)
+        params["ls_provider"] = PROVIDER
+        return params
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        row = find(self.model)
+        return _profile(row) if row else None
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        body = self._encode(messages, stop, kwargs, stream=self.streaming is not False)
+        transport, model = self._transport(), body["model"]
+        answer = Answer(host=transport.host)
+        if not body.get("stream"):
+            return _result(answer.whole(transport.post(CHAT, orjson.dumps(body), model=model)))
+        for data in transport.stream(CHAT, orjson.dumps(body), model=model):
+            answer.take(data)
+        return _result(answer.message())
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        body = self._encode(messages, stop, kwargs, stream=self.streaming is not False)
+        transport, model = self._transport(), body["model"]
+        answer = Answer(host=transport.host)
+        if not body.get("stream"):
+            return _result(answer.whole(await transport.apost(CHAT, orjson.dumps(body), model=model)))
+        async for data in transport.astream(CHAT, orjson.dumps(body), model=model):
+            answer.take(data)
+        return _result(answer.message())
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        body = self._encode(messages, stop, kwargs, stream=True)
+        transport = self._transport()
+        answer = Answer(host=transport.host, v1=self.output_version == "v1")
+        for data in transport.stream(CHAT, orjson.dumps(body), model=body["model"]):
+            for chunk in answer.chunks(data):
+                generation = ChatGenerationChunk(message=chunk)
+                if run_manager:
+                    run_manager.on_llm_new_token(generation.text, chunk=generation)
+                yield generation
+        yield ChatGenerationChunk(message=answer.last_chunk())
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        body = self._encode(messages, stop, kwargs, stream=True)
+        transport = self._transport()
+        answer = Answer(host=transport.host, v1=self.output_version == "v1")
+        async for data in transport.astream(CHAT, orjson.dumps(body), model=body["model"]):
+            for chunk in answer.chunks(data):
+                generation = ChatGenerationChunk(message=chunk)
+                if run_manager:
+                    await run_manager.on_llm_new_token(generation.text, chunk=generation)
+                yield generation
+        yield ChatGenerationChunk(message=answer.last_chunk())
+
+    # LangChain joins streamed chunks with a parser that completes arguments that were cut short. What `invoke` and
+    # every agent gets is settled here to a strict reading.
+
+    def generate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """LangChain's `generate`; calls whose arguments are no JSON object are `invalid_tool_calls`."""
+        return _settled(super().generate(messages, stop, callbacks, **kwargs))
+
+    async def agenerate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """LangChain's `agenerate`; calls whose arguments are no JSON object are `invalid_tool_calls`."""
+        return _settled(await super().agenerate(messages, stop, callbacks, **kwargs))
+
+    # What users call.
+
+    def bind_tools(
+        self,
+        tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | bool | Mapping[str, Any] | None = None,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model with tools: functions, pydantic classes, TypedDicts, BaseTools or OpenAI-format dicts.
+
+        `tool_choice` is `"auto"`, `"none"`, `"required"` (or `"any"`, True), a tool's name or OpenAI's dict. It is kept
+        as given and resolved by each request against its model and thinking: K2 models that think take only `auto` and
+        `none`, the K3 family also `required`. Thinking is never switched off for it.
+        """
+        chosen = {} if tool_choice is None else {"tool_choice": tool_choice}
+        return self.bind(tools=[encode_tool(tool, strict=strict) for tool in tools], **chosen, **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type,
+        *,
+        method: Method | None = None,
+        include_raw: bool = False,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """A runnable that returns an object of `schema` (pydantic class, TypedDict or JSON Schema dict).
+
+        It works while the model thinks. `method` is `"json_schema"` (default where the model follows one),
+        `"function_calling"` (default elsewhere) or `"json_mode"`. With function calling, the call is forced where the
+        model takes that, with thinking switched off for this request if the model can and you did not ask for thinking;
+        otherwise the answer is checked and the model asked again. `include_raw` returns a dict of `raw`, `parsed` and
+        `parsing_error`. Raises StructuredOutputError with the raw text where no valid object came back.
+        """
+        return structured_output(
+            self, schema, method=method, rung=self._rung(), include_raw=include_raw, strict=strict, bound=kwargs
+        )
+
+    def close(self) -> None:
+        """Close the connections for synchronous use that this process's models share; the next call opens new ones."""
+        self._connections.close()
+
+    async def aclose(self) -> None:
+        """Close the running event loop's connections; the next call opens new ones."""
+        await self._connections.aclose()
+
+    # Requests.
+
+    def _encode(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
+    ) -> dict[str, Any]:
+        """The wire request, checked by every rule of Kimi's. Raises IllegalRequestError."""
+        chosen = self._chosen(stop, kwargs)
+        encoded: Encoded = encode_request(chosen, messages, stream=stream)
+        if violations := rules.check(encoded.body):
+            raise IllegalRequestError.of(violations)
+        for note in encoded.notes:
+            if (key := (chosen["model"], note.topic)) not in self._warned:
+                self._warned.add(key)
+                warn(note.text)
+        return encoded.body
+
+    def _chosen(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The constructor's settings under this call's. Naming one of the two thinking knobs replaces both."""
+        chosen = {name: getattr(self, name) for name in _SETTINGS}
+        if kwargs.keys() & {"thinking", "reasoning_effort"}:
+            chosen |= {"thinking": None, "reasoning_effort": None}
+        if "max_completion_tokens" in kwargs:
+            chosen["max_tokens"] = None
+        extra_body = {**(self.extra_body or {}), **(kwargs.get("extra_body") or {})}
+        chosen |= {key: value for key, value in kwargs.items() if key != "stream"}
+        return chosen | {"extra_body": extra_body, "stop": stop or kwargs.get("stop") or self._stop()}
+
+    def _stop(self) -> list[str] | None:
+        return [self.stop] if isinstance(self.stop, str) else self.stop or None
+
+    def _rung(self) -> Rung:
+        """How a schema can be asked for from this model, by the catalogue."""
+        row = find(self.model)
+        if row is None:
+            return Rung(json_schema=False, choice="named")
+        thinks = encode_thinking(row, self.model, self.thinking, self.reasoning_effort, self.keep_thinking).thinks
+        choices = row.choices(bool(thinks))
+        if not thinks or "required" in choices:
+            return Rung(row.json_schema, "named" if "named" in choices else "required")
+        if row.thinking == "optional" and self.thinking is None and not self.keep_thinking:
+            return Rung(row.json_schema, "named", {"thinking": False})
+        return Rung(row.json_schema, "auto")
+
+    @property
+    def _url(self) -> str:
+        given = self.base_url if "base_url" in self.model_fields_set or not self.region else None
+        return (given or HOSTS[self.region or "intl"]).rstrip("/")
+
+    @property
+    def _key(self) -> str:
+        return self.api_key.get_secret_value() if self.api_key else ""
+
+    def _transport(self) -> Transport:
+        authorization = {"authorization": f"Bearer {self._key}"} if self._key else {}
+        headers = {"user-agent": USER_AGENT, **authorization, **(self.default_headers or {})}
+        return Transport(self._url, self._connections, headers, self.timeout, self.max_retries)
+
+
+def _result(message: AIMessage) -> ChatResult:
+    return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+def _settled(result: LLMResult) -> LLMResult:
+    for generations in result.generations:
+        for generation in generations:
+            if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
+                settle(generation.message)
+    return result
+
+
+def _profile(row: Model) -> ModelProfile:
+    profile = ModelProfile(
+        name=row.id,
+        max_input_tokens=row.context,
+        max_output_tokens=row.max_output or row.context,
+        text_inputs=True,
+        text_outputs=True,
+        image_inputs="image" in row.inputs,
+        video_inputs="video" in row.inputs,
+        image_url_inputs=False,
+        pdf_inputs=False,
+        audio_inputs=False,
+        reasoning_output=row.thinking != "never",
+        tool_calling=True,
+        tool_call_streaming=True,
+        tool_choice="required" in row.choices(row.thinking != "never"),
+        structured_output=row.json_schema,
+        temperature=not row.pinned(row.thinking != "never"),
+    )
+    if row.efforts:
+        profile["reasoning_effort_levels"] = list(row.efforts)
+        profile["reasoning_effort_default"] = row.default_effort or row.efforts[-1]
+    return profile

@@ -1,0 +1,113 @@
+"""LangChain messages as Kimi's. Each message is encoded by itself, so an unchanged message keeps its bytes."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+
+from langchain_kimi.errors import IllegalRequestError
+from langchain_kimi.verbatim import PROVIDER, REASONING, calls_of
+
+UNKNOWN_REASONING = " "
+"""What stands for reasoning that is not known: the least that Kimi accepts (`""` is refused like nothing)."""
+
+
+def encode_message(message: BaseMessage, *, thinks: bool) -> dict[str, Any]:
+    """One message on the wire. `name` is left out: Kimi's template would put it in the place of the role.
+
+    `thinks`: an assistant message with tool calls must carry reasoning; where none is known, a space stands for it.
+    Raises IllegalRequestError for a message or content block that Kimi has no form for.
+    """
+    if isinstance(message, AIMessage):
+        return _encode_assistant(message, thinks)
+    if isinstance(message, ToolMessage):
+        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": _text_or_parts(message.content)}
+    if isinstance(message, SystemMessage):
+        return {"role": "system", "content": _text_or_parts(message.content)}
+    if isinstance(message, HumanMessage):
+        return {"role": "user", "content": _content(message.content)}
+    if isinstance(message, ChatMessage):
+        return {"role": message.role, "content": _content(message.content)}
+    raise IllegalRequestError(
+        f"Kimi has no form for a {type(message).__name__}. Use System, Human, AI, Tool or ChatMessage."
+    )
+
+
+def _encode_assistant(message: AIMessage, thinks: bool) -> dict[str, Any]:
+    encoded: dict[str, Any] = {"role": "assistant", "content": _said(message)}
+    reasoning = _reasoning(message)
+    if reasoning is not None:
+        encoded[REASONING] = reasoning
+    if calls := calls_of(message):
+        encoded["tool_calls"] = [
+            {
+                "id": call["id"],
+                "type": "builtin_function" if call["name"].startswith("$") else "function",
+                "function": {"name": call["name"], "arguments": call["arguments"]},
+            }
+            for call in calls
+        ]
+        if thinks and not reasoning:
+            encoded[REASONING] = UNKNOWN_REASONING
+    return encoded
+
+
+def _reasoning(message: AIMessage) -> str | None:
+    """Kimi's own reasoning: from `additional_kwargs`, else from reasoning blocks; another provider's is not Kimi's."""
+    if message.response_metadata.get("model_provider", PROVIDER) != PROVIDER:
+        return None
+    kept = message.additional_kwargs.get(REASONING)
+    if isinstance(kept, str):
+        return kept
+    thoughts = [block.get("reasoning", "") for block in _blocks(message.content) if block.get("type") == "reasoning"]
+    return "".join(thoughts) if thoughts else None
+
+
+def _said(message: AIMessage) -> str:
+    """The text of an assistant message: Kimi's content is one string, however LangChain cut it."""
+    if isinstance(message.content, str):
+        return message.content
+    return "".join(block.get("text", "") for block in _blocks(message.content) if block.get("type") == "text")
+
+
+def _text_or_parts(content: str | list[str | dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """Content as text where it is nothing but text, as parts otherwise."""
+    encoded = _content(content)
+    if isinstance(encoded, list) and all(part["type"] == "text" for part in encoded):
+        return "\n".join(part["text"] for part in encoded)
+    return encoded
+
+
+def _content(content: str | list[str | dict[str, Any]]) -> str | list[dict[str, Any]]:
+    return content if isinstance(content, str) else [_part(block) for block in _blocks(content)]
+
+
+def _blocks(content: str | list[str | dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    blocks = [content] if isinstance(content, str) else content
+    return ({"type": "text", "text": block} if isinstance(block, str) else block for block in blocks)
+
+
+def _part(block: Mapping[str, Any]) -> dict[str, Any]:
+    """A content block as a part of Kimi's: text, image or video."""
+    kind = block.get("type")
+    if kind == "text":
+        return {"type": "text", "text": block.get("text", "")}
+    if kind in ("image_url", "video_url"):
+        return {"type": kind, kind: block[kind]}
+    if kind in ("image", "video") and (url := _data_url(block)):
+        return {"type": f"{kind}_url", f"{kind}_url": {"url": url}}
+    raise IllegalRequestError(
+        f"Kimi takes text, image and video parts, not {kind!r} ({', '.join(sorted(block)) or 'empty'}). "
+        "Give images and videos as base64 with their mime type, or as an ms:// reference."
+    )
+
+
+def _data_url(block: Mapping[str, Any]) -> str | None:
+    """The URL of an image or video block in LangChain's two standard shapes or in Anthropic's."""
+    source = block.get("source")
+    if isinstance(source, Mapping):
+        block = {"base64": source.get("data"), "mime_type": source.get("media_type"), "url": source.get("url")}
+    data = block.get("base64") or block.get("data")
+    if data:
+        return f"data:{block.get('mime_type')};base64,{data}"
+    return block.get("url")
