@@ -1,0 +1,151 @@
+"""`langchain-kimi demo`: the research task of a real agent, on a scripted model without a key, or live."""
+
+import asyncio
+import html
+import json
+import os
+import random
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+from langchain_core.tools import BaseTool, tool
+from pydantic import SecretStr
+
+from langchain_kimi.agent import Limits, create_kimi_agent
+from langchain_kimi.chat_model import ChatKimi
+from langchain_kimi.cli.display import Display, ToolClock
+from langchain_kimi.cli.site import Site
+from langchain_kimi.errors import KimiError
+from langchain_kimi.testing.script import Reply, Request, said, thought
+from langchain_kimi.testing.server import KimiServer
+
+MODEL = "kimi-k2.6"
+QUESTION = "How do honeybees get through the winter, and what does the warmth cost them?"
+PROMPT = (
+    "You are a careful researcher. Search, read at least three pages, follow one lead from them, then answer in a few "
+    "sentences and name the pages you used."
+)
+SCRIPTED = "SCRIPTED: no model runs here; a local KimiServer plays Kimi, the tools are real"
+INTERRUPTED = 130
+"""The exit status that shells expect after Ctrl-C."""
+
+
+def research_tools(site: Site) -> list[BaseTool]:
+    """A search over the site and a crawl of one page, both over HTTP."""
+
+    async def get(url: str, **query: str) -> str:
+        async with httpx2.AsyncClient() as client:
+            return (await client.get(url, params=query)).raise_for_status().text
+
+    @tool
+    async def search(query: str) -> str:
+        """Search the web. Returns JSON: a list of title and url."""
+        return await get(f"{site.url}/search", q=query)
+
+    @tool
+    async def crawl(url: str) -> str:
+        """Read one web page. Returns its text, links as [title](url)."""
+        page = await get(url)
+        linked = re.sub(r'<a href="([^"]*)">([^<]*)</a>', r"[\2](\1)", page)
+        return html.unescape(re.sub(r"<[^>]+>", "\n", linked)).strip()
+
+    return [search, crawl]
+
+
+def scripted_researcher(request: Request) -> Reply:
+    """Plays the model: what it does next is made from the tool results that it was sent."""
+    results = [result["content"] for result in request.tool_results()]
+    rounds = sum(message["role"] == "assistant" for message in request.messages)
+    if rounds == 0:
+        plan = (
+            "The question has two parts: how the colony survives, and the price of its heat. I search for both first."
+        )
+        return thought(plan).calling("search", query="honeybees winter cluster honey warm")
+    if rounds == 1:
+        found = json.loads(results[0])[:3]
+        titles = ", ".join(page["title"] for page in found)
+        reply = thought(f"Three pages look right: {titles}. They do not depend on each other, so I read them together.")
+        for page in found:
+            reply = reply.calling("crawl", url=page["url"])
+        return reply
+    if rounds == 2:
+        leads = list(dict.fromkeys(re.findall(r"\[([^]]*)\]\(([^)]*)\)", "\n".join(results))))
+        title, url = leads[0]
+        return thought(f"The pages point to {title!r}, which should have the numbers. One more round.").calling(
+            "crawl", url=url
+        )
+    read = [message["content"] for message in request.messages if message["role"] == "tool"][1:]
+    facts = [(page.splitlines()[0], " ".join(page.split("\n", 1)[1].split()).split(". ")[0]) for page in read]
+    lines = "\n".join(f"- {fact.rstrip('.')}. ({title})" for title, fact in facts)
+    return said(
+        f"What the pages say:\n{lines}", thinking="I have what I need: one fact from each page, with its source."
+    )
+
+
+def paced(script: Callable[[Request], Reply], seconds: float) -> Callable[[Request], Reply]:
+    """The script at reading speed: a pause before each word, so that the stream is seen to arrive."""
+
+    def slowly(pieces: str) -> Iterator[str]:
+        for piece in re.findall(r"\s*\S+", pieces):
+            time.sleep(seconds)
+            yield piece
+
+    def reply(request: Request) -> Reply:
+        whole = script(request)
+        return whole.thinking(slowly(str(whole.reasoning or ""))).saying(slowly(str(whole.text)))
+
+    return reply if seconds else script
+
+
+@contextmanager
+def scripted_model(pace: float) -> Iterator[ChatKimi]:
+    """A ChatKimi on a KimiServer of its own that plays the researcher."""
+    with KimiServer(paced(scripted_researcher, pace)) as server:
+        yield ChatKimi(model=MODEL, base_url=server.url, api_key=SecretStr("sk-demo-needs-no-key"))
+
+
+def run(*, live: bool = False, pace: float = 0.02, arrive: Callable[[], object] | None = None) -> int:
+    """Run the demo; the exit status. `pace` is the scripted model's pause in seconds before each word."""
+    if live and not os.environ.get("MOONSHOT_API_KEY"):
+        Display(MODEL, ToolClock()).say("--live needs MOONSHOT_API_KEY; without it, leave --live out.")
+        return 2
+    with Site(arrive or (lambda: time.sleep(random.uniform(0.2, 0.5)))) as site:
+        if live:
+            return research(ChatKimi(model=MODEL), site, f"live: {MODEL}")
+        with scripted_model(pace) as model:
+            return research(model, site, SCRIPTED)
+
+
+def research(model: ChatKimi, site: Site, label: str) -> int:
+    """Run the agent on the question and show it; the exit status."""
+    clock = ToolClock()
+    display = Display(model.model, clock)
+    display.say(f"[{label}]", "yellow")
+    display.say(f"[question] {QUESTION}", "bold")
+    agent = create_kimi_agent(model, research_tools(site), system_prompt=PROMPT, limits=Limits(turns=20))
+    asked: Any = {"messages": [("user", QUESTION)]}
+
+    async def follow() -> None:
+        events: AsyncIterator[Any] = agent.astream(asked, {"callbacks": [clock]}, stream_mode=["messages", "updates"])
+        async for mode, event in events:
+            if mode == "messages":
+                display.chunk(event[0])
+            else:
+                for message in (message for update in event.values() for message in update["messages"]):
+                    display.message(message)
+
+    try:
+        asyncio.run(follow())
+    except KeyboardInterrupt:
+        display.total("stopped; so far")
+        return INTERRUPTED
+    except KimiError as error:
+        display.total("failed; so far")
+        display.say(str(error), "red")
+        return 1
+    display.total("total")
+    return 0

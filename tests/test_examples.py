@@ -1,0 +1,39 @@
+"""The examples run as a user runs them: as programs, without a key."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+
+SAYS = {
+    "chat.py": ["Yes, 97 is prime.", "7 × 13 = 91"],
+    "parallel_tools.py": ["Together 1,224,215 people live there.", "ended because of: stop"],
+    "resume.py": ["That makes 3.20 € so far."],
+}
+
+
+def run(example: Path, *arguments: str) -> str:
+    done = subprocess.run([sys.executable, str(example), *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return re.sub(r"\033\[\d+m", "", done.stdout)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_example_runs_without_a_key(example: Path, tmp_path: Path) -> None:
+    out = run(example, str(tmp_path / "thread.sqlite"))
+    assert [text for text in SAYS[example.name] if text not in out] == []
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_example_is_short(example: Path) -> None:
+    assert len(example.read_text().splitlines()) <= 60
+
+
+def test_second_run_goes_on_where_the_first_ended(tmp_path: Path) -> None:
+    (example,) = [example for example in EXAMPLES if example.name == "resume.py"]
+    run(example, str(tmp_path / "thread.sqlite"))
+    assert "8 messages in the thread. That makes 4.35 € so far." in run(example, str(tmp_path / "thread.sqlite"))
