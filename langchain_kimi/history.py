@@ -1,0 +1,450 @@
+"""Any transcript that LangChain holds, made one that Kimi accepts: calls answered once and in order, nothing empty.
+
+A transcript is read in groups: an assistant message with calls, and all that follows until the next such message. A
+result answers a call of its own group only, because ids come back in later turns. Nothing behind a group changes what
+was decided for it, so a longer transcript begins as the shorter one did and Kimi's prefix cache holds.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeGuard
+
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    InvalidToolCall,
+    RemoveMessage,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+)
+
+from langchain_kimi.verbatim import CALLS, PROVIDER, REASONING, Call, parse_calls
+
+MISSING_RESULT = "No result of this call was recorded. It may or may not have run: find out before calling it again."
+NO_OUTPUT = "(no output)"
+
+_Block: TypeAlias = str | dict[str, Any]
+_AnyCall: TypeAlias = ToolCall | InvalidToolCall
+_Result: TypeAlias = ToolMessage | FunctionMessage
+_Note: TypeAlias = Callable[[int, str, str], None]
+
+_RESULTS = (ToolMessage, FunctionMessage)
+_ROLES: Mapping[str, type[BaseMessage]] = {"developer": SystemMessage, "ai": AIMessage, "model": AIMessage}
+
+
+_OWN_FORM = re.compile(r"(?:functions\.)?[\w.-]+:\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """One change to a transcript."""
+
+    index: int
+    """Position of the message in the given transcript."""
+    rule: str
+    """What was wrong, as a stable name."""
+    detail: str
+    """What was done and where, as a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """A transcript that Kimi accepts, and what was changed to make it so."""
+
+    messages: list[BaseMessage]
+    repairs: tuple[Repair, ...]
+
+
+def repair(messages: Sequence[BaseMessage], *, k2_ids: bool = False) -> Repaired:
+    """The transcript as Kimi accepts it. Nothing given is mutated; a valid transcript keeps its very messages.
+
+    With `k2_ids`, call ids that are not of Kimi's own form (`functions.add:0`, `add:0`) become so: a self-hosted K2
+    model reads the name of the tool from the id and nowhere else.
+    """
+    if not k2_ids and _needs_nothing(messages):
+        return Repaired(list(messages), ())
+    ledger = _Ledger(k2_ids)
+    for index, message in enumerate(messages):
+        ledger.add(index, message)
+    ledger.close()
+    return Repaired(ledger.messages, tuple(sorted(ledger.repairs, key=lambda made: made.index)))
+
+
+def _needs_nothing(messages: Sequence[BaseMessage]) -> bool:
+    """Whether all is plain text, calls with new ids, and their results in order, as in nearly every turn of an agent.
+
+    False says nothing: it leaves the judgement to the ledger, which takes several times as long.
+    """
+    seen: set[str | None] = {None, ""}
+    waiting: list[str | None] = []
+    message: Any
+    for message in messages:
+        content, kind = message.content, type(message)
+        if type(content) is not str or content.isspace():
+            return False
+        if kind is ToolMessage:
+            if not content or not waiting or waiting.pop() != message.tool_call_id:
+                return False
+        elif waiting:
+            return False
+        elif kind is AIMessage:
+            waiting = _new_ids(message, seen)
+            if not (waiting or content):
+                return False
+        elif not content or (kind is not HumanMessage and kind is not SystemMessage):
+            return False
+    return not waiting
+
+
+def _new_ids(message: AIMessage, seen: set[str | None]) -> list[str | None]:
+    """The ids of the message's calls, last first, added to those seen; `[None]` where something is wrong with them."""
+    if message.invalid_tool_calls:
+        return [None]
+    ids = [call["id"] for call in message.tool_calls]
+    for key in ids:
+        if key in seen:
+            return [None]
+        seen.add(key)
+    if len(ids) > 1:
+        if [call.get("id") for call in message.additional_kwargs.get(CALLS, message.tool_calls)] != ids:
+            return [None]
+        ids.reverse()
+    return ids
+
+
+class _Ledger:
+    """The transcript as it is rebuilt: the messages that are settled, and the group that is still open."""
+
+    def __init__(self, k2_ids: bool) -> None:
+        self._k2_ids = k2_ids
+        self.messages: list[BaseMessage] = []
+        self.repairs: list[Repair] = []
+        self._used: dict[str, int] = {}
+        """Every call id so far, with the number of its last copy."""
+        self._opener: tuple[int, AIMessage] | None = None
+        self._rest: list[tuple[int, BaseMessage]] = []
+        self._results = 0
+
+    def note(self, index: int, rule: str, what: str) -> None:
+        """Record one repair."""
+        self.repairs.append(Repair(index, rule, f"messages[{index}]: {what}"))
+
+    def add(self, index: int, message: BaseMessage) -> None:
+        """Take the next message of the transcript, without what is empty or foreign in it."""
+        if isinstance(message, AIMessage):
+            said = _clean_assistant(index, message, self.note)
+            if said is not None and (said.tool_calls or said.invalid_tool_calls):
+                self.close()
+                self._opener = (index, said)
+            elif said is not None:
+                self._rest.append((index, said))
+        elif isinstance(message, _RESULTS):
+            self._rest.append((index, _clean_result(index, message, self.note)))
+            self._results += 1
+        elif isinstance(message, RemoveMessage):
+            self.note(index, "remove_message", "a RemoveMessage is an order to a graph and was left out.")
+        elif isinstance(message, ChatMessage) and message.role not in ("user", "system", "assistant"):
+            self.add(index, _with_known_role(index, message, self.note))
+        elif (heard := _clean_input(index, message, self.note)) is not None:
+            self._rest.append((index, heard))
+
+    def close(self) -> None:
+        """Settle the open group: its calls, their results, and what else was said."""
+        calls: list[_AnyCall] = []
+        ids: list[str] = []
+        if self._opener is not None:
+            index, message = self._opener
+            made = _calls(message)
+            order = _wire_order(message, made)
+            calls = [made[place] for place in order]
+            ids = [self._own_id(index, call) for call in calls]
+            self.messages.append(message if _ids(calls) == ids else _rekeyed(message, order, ids))
+        first = self._rest[: len(ids)]
+        if self._results == len(ids) and [getattr(result, "tool_call_id", None) for _, result in first] == ids:
+            self.messages += [message for _, message in self._rest]
+        else:
+            self._pair(calls, ids)
+        self._opener, self._rest, self._results = None, [], 0
+
+    def _own_id(self, index: int, call: _AnyCall) -> str:
+        """The call's id where nothing before it has the same, else a new one that hangs on nothing behind it."""
+        base = own = call["id"] or call["name"] or "call"
+        if self._k2_ids and (own in self._used or not _OWN_FORM.fullmatch(base)):
+            return self._k2_id(index, call)
+        while own in self._used:
+            self._used[base] += 1
+            own = f"{base}~{self._used[base]}"
+        self._used[own] = 1
+        if not call["id"]:
+            self.note(index, "missing_id", f"the call of {call['name']} had no id; it and its result got {own!r}.")
+        elif own != base:
+            self.note(index, "duplicate_id", f"the call id {base!r} was used before; here it became {own!r}.")
+        return own
+
+    def _k2_id(self, index: int, call: _AnyCall) -> str:
+        """An id of the form that K2's template reads, numbered over the conversation."""
+        number = len(self._used)
+        while (own := f"functions.{re.sub(r'[^A-Za-z0-9_-]', '_', call['name'] or 'call')}:{number}") in self._used:
+            number += 1
+        self._used[own] = 1
+        self.note(index, "k2_id", f"the call id {call['id']!r} became {own!r}, from which K2 reads the tool's name.")
+        return own
+
+    def _pair(self, calls: Sequence[_AnyCall], ids: Sequence[str]) -> None:
+        """Put one result for each call first, in the order of the calls, and everything else behind them."""
+        answers: dict[int, tuple[int, BaseMessage]] = {}
+        others: list[tuple[int, BaseMessage]] = []
+        for at, message in self._rest:
+            if not isinstance(message, _RESULTS):
+                others.append((at, message))
+            elif (slot := _slot(message, calls, answers)) is not None:
+                answers[slot] = (at, self._as_answer(at, message, ids[slot]))
+            else:
+                self._note_unmatched(at, message, calls)
+        last = max((at for at, _ in answers.values()), default=-1)
+        for at, _ in others:
+            if at < last:
+                self.note(at, "moved_after_results", "what stood between a call and its result moved behind it.")
+        places = [answers[slot][0] for slot in range(len(ids)) if slot in answers]
+        if places != sorted(places):
+            self.note(places[0], "reordered_results", "the results were put in the order of their calls.")
+        for slot, (call, own) in enumerate(zip(calls, ids, strict=True)):
+            self.messages.append(answers[slot][1] if slot in answers else self._missing(call, own))
+        self.messages += [message for _, message in others]
+
+    def _missing(self, call: _AnyCall, own: str) -> ToolMessage:
+        """An answer for a call that has none."""
+        index = self._opener[0] if self._opener else 0
+        self.note(index, "missing_result", f"the call {own!r} had no result; it was answered as unknown.")
+        return ToolMessage(MISSING_RESULT, tool_call_id=own, name=call["name"], status="error")
+
+    def _as_answer(self, at: int, message: _Result, own: str) -> BaseMessage:
+        """The result under the id of its call: the very message where it has it already."""
+        if isinstance(message, FunctionMessage):
+            self.note(at, "function_message", f"a FunctionMessage became the result of the call {own!r}.")
+            return ToolMessage(message.content, tool_call_id=own, name=message.name, id=message.id)
+        return message if message.tool_call_id == own else message.model_copy(update={"tool_call_id": own})
+
+    def _note_unmatched(self, at: int, message: _Result, calls: Sequence[_AnyCall]) -> None:
+        if isinstance(message, FunctionMessage):
+            self.note(at, "function_message", f"a FunctionMessage of {message.name!r} answers no open call; dropped.")
+        elif message.tool_call_id in _ids(calls):
+            self.note(at, "doubled_result", f"a second result for the call {message.tool_call_id!r} was dropped.")
+        else:
+            self.note(at, "stray_result", f"a result for {message.tool_call_id!r}, which is no open call, was dropped.")
+
+
+def _calls(message: AIMessage) -> list[_AnyCall]:
+    return [*message.tool_calls, *message.invalid_tool_calls]
+
+
+def _ids(calls: Iterable[_AnyCall]) -> list[str]:
+    return [call["id"] or "" for call in calls]
+
+
+def _slot(message: _Result, calls: Sequence[_AnyCall], taken: Mapping[int, object]) -> int | None:
+    """Which open call the result answers: the first with its id, or with its name where the result has no id."""
+    if isinstance(message, ToolMessage):
+        answered = [call_id == message.tool_call_id for call_id in _ids(calls)]
+    else:
+        answered = [call["name"] == message.name for call in calls]
+    return next((slot for slot, right in enumerate(answered) if right and slot not in taken), None)
+
+
+def _wire_order(message: AIMessage, calls: Sequence[_AnyCall]) -> Sequence[int]:
+    """The places of the calls in the order in which they were said: as recorded, then the others.
+
+    Calls that share an id are told apart by whether their arguments parse.
+    """
+    said = message.additional_kwargs.get(CALLS) if len(calls) > 1 else None
+    if not said:
+        return range(len(calls))
+    left, order = list(range(len(calls))), []
+    for entry in filter(_is_recorded, said):
+        same = [place for place in left if calls[place]["id"] == entry["id"]]
+        if len(same) > 1:
+            parses = bool(parse_calls([entry])[0])
+            same.sort(key=lambda place: isinstance(calls[place]["args"], dict) is not parses)
+        if same:
+            left.remove(same[0])
+            order.append(same[0])
+    return order + left
+
+
+def _is_recorded(entry: object) -> TypeGuard[Call]:
+    return isinstance(entry, dict) and {"id", "name", "arguments"} <= entry.keys()
+
+
+def _rekeyed(message: AIMessage, order: Sequence[int], ids: Sequence[str]) -> AIMessage:
+    """The message with the new ids wherever an id is written: the k-th call of an id is the k-th record of it."""
+    own = dict(zip(order, ids, strict=True))
+    calls = _calls(message)
+    old = _ids(calls[place] for place in order)
+    renamed: list[dict[str, Any]] = [{**call, "id": own[place]} for place, call in enumerate(calls)]
+    valid = len(message.tool_calls)
+    update: dict[str, Any] = {"tool_calls": renamed[:valid], "invalid_tool_calls": renamed[valid:]}
+    if said := message.additional_kwargs.get(CALLS):
+        update["additional_kwargs"] = {**message.additional_kwargs, CALLS: _renamed(said, old, ids, _is_recorded)}
+    if isinstance(message.content, list):
+        update["content"] = _renamed(message.content, old, ids, _is_call_block)
+    return message.model_copy(update=update)
+
+
+def _renamed(
+    entries: Iterable[Any], old: Sequence[str], new: Sequence[str], is_call: Callable[[Any], bool]
+) -> list[Any]:
+    """The entries with new ids; those of calls that the message no longer makes are left out."""
+    waiting = list(zip(old, new, strict=True))
+    renamed = []
+    for entry in entries:
+        if not is_call(entry):
+            renamed.append(entry)
+        elif pair := next((pair for pair in waiting if pair[0] == (entry.get("id") or "")), None):
+            waiting.remove(pair)
+            renamed.append({**entry, "id": pair[1]})
+    return renamed
+
+
+def _is_call_block(block: _Block) -> bool:
+    return isinstance(block, dict) and str(block.get("type", "")).endswith(("tool_call", "tool_call_chunk"))
+
+
+def _clean_assistant(index: int, message: AIMessage, note: _Note) -> AIMessage | None:
+    """An assistant message without what only its own provider reads; None where nothing is left to say."""
+    content = message.content
+    if content and isinstance(content, str):
+        return message
+    if isinstance(content, list) and not all(map(_is_read, content)):
+        message = _without_foreign_blocks(index, message, note)
+    if message.tool_calls or message.invalid_tool_calls or _has_text(message) or _has_reasoning(message):
+        return message
+    refusal = message.additional_kwargs.get("refusal")
+    if refusal and isinstance(refusal, str):
+        note(index, "refusal", "a refusal became the text of its message.")
+        return message.model_copy(update={"content": refusal})
+    note(index, "empty_message", "an assistant message without text, calls and reasoning was dropped.")
+    return None
+
+
+def _is_read(block: _Block) -> bool:
+    """Whether the block is text, thinking or a call in LangChain's own form; the others are a provider's."""
+    match block:
+        case str() | {"type": "text", "text": str()} | {"type": "reasoning", "reasoning": str()}:
+            return True
+    return _is_call_block(block)
+
+
+def _without_foreign_blocks(index: int, message: AIMessage, note: _Note) -> AIMessage:
+    """Other providers' blocks taken out: refusals become text, calls the message's own if it has none."""
+    kept: list[_Block] = []
+    calls: list[Call] = []
+    for block in message.content:
+        if isinstance(block, str) or _is_read(block):
+            kept.append(block)
+            continue
+        kind = block.get("type")
+        match block["value"] if kind == "non_standard" and "value" in block else block:
+            case {"type": "refusal", "refusal": str(refusal)}:
+                kept.append({"type": "text", "text": refusal})
+                note(index, "refusal", "a refusal became text.")
+                continue
+            case {"type": "tool_use", "name": str(name), **use}:
+                given = use.get("input") or {}
+                arguments = given if isinstance(given, str) else _json(given)
+                calls.append(Call(id=str(use.get("id") or ""), name=name, arguments=arguments))
+        note(index, "foreign_block", f"a content block of type {kind!r} was left out: Kimi has no form for it.")
+    update: dict[str, Any] = {"content": kept}
+    if calls and not message.tool_calls and not message.invalid_tool_calls:
+        update["tool_calls"], update["invalid_tool_calls"] = parse_calls(calls)
+        note(index, "calls_in_content", "the tool_use blocks became the tool calls of the message.")
+    return message.model_copy(update=update)
+
+
+def _has_text(message: AIMessage) -> bool:
+    return any(block if isinstance(block, str) else block.get("text") for block in message.content)
+
+
+def _has_reasoning(message: AIMessage) -> bool:
+    """Whether reasoning that Kimi may be shown stands in the message."""
+    if message.response_metadata.get("model_provider", PROVIDER) != PROVIDER:
+        return False
+    kept = message.additional_kwargs.get(REASONING)
+    if isinstance(kept, str):
+        return bool(kept)
+    return any(isinstance(block, dict) and block.get("reasoning") for block in message.content)
+
+
+def _clean_input(index: int, message: BaseMessage, note: _Note) -> BaseMessage | None:
+    """A user or system message without blank parts; None where nothing is left."""
+    kept = _without_blanks(index, message.content, note)
+    if not kept:
+        note(index, "empty_message", f"an empty {message.type} message was dropped.")
+        return None
+    return message if kept is message.content else message.model_copy(update={"content": kept})
+
+
+def _clean_result(index: int, message: _Result, note: _Note) -> _Result:
+    """A result that says something, in text and media alone."""
+    kept = _without_blanks(index, message.content, note)
+    if not kept:
+        note(index, "empty_result", f"an empty result became {NO_OUTPUT!r}.")
+        kept = NO_OUTPUT
+    elif isinstance(kept, list) and not all(map(_is_sendable, kept)):
+        note(index, "result_part", "parts of a result that are neither text nor inline media became their JSON text.")
+        kept = [block if _is_sendable(block) else {"type": "text", "text": _json(block)} for block in kept]
+    return message if kept is message.content else message.model_copy(update={"content": kept})
+
+
+def _is_sendable(block: _Block) -> bool:
+    """Whether a part of a result is text, or an image or video inline or uploaded: Kimi refuses other addresses."""
+    match block:
+        case str() | {"type": "text", "text": str()}:
+            return True
+        case {"type": "image" | "video", "source": {"data": str()}}:
+            return True
+        case {"type": "image" | "video", "base64": str()} | {"type": "image" | "video", "data": str()}:
+            return True
+        case (
+            {"type": "image_url", "image_url": {"url": str(url)} | str(url)}
+            | {"type": "video_url", "video_url": {"url": str(url)} | str(url)}
+            | {"type": "image" | "video", "source": {"url": str(url)}}
+            | {"type": "image" | "video", "url": str(url)}
+        ):
+            return url.startswith(("data:", "ms://"))
+    return False
+
+
+def _without_blanks(index: int, content: str | list[_Block], note: _Note) -> str | list[_Block]:
+    """The very content where nothing in it is blank."""
+    if isinstance(content, str):
+        return "" if content.isspace() else content
+    kept = [block for block in content if not _is_blank(block)]
+    if len(kept) == len(content):
+        return content
+    if kept:
+        note(index, "empty_part", "empty text parts were left out.")
+    return kept
+
+
+def _with_known_role(index: int, message: ChatMessage, note: _Note) -> BaseMessage:
+    """The message in a role that Kimi knows: what is nobody's is the user's."""
+    known = _ROLES.get(message.role, HumanMessage)
+    rule = "developer_role" if message.role == "developer" else "unknown_role"
+    note(index, rule, f"the role {message.role!r} became that of a {known.__name__}.")
+    return known(message.content, id=message.id)
+
+
+def _is_blank(block: _Block) -> bool:
+    """Whether a text, or a text part, holds nothing but white space."""
+    text = block if isinstance(block, str) else block.get("text") if block.get("type") == "text" else block
+    return not text or (isinstance(text, str) and text.isspace())
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
