@@ -1,5 +1,6 @@
 """`ChatKimi`: the LangChain chat model, which only wires the rooms below together."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
@@ -16,19 +17,24 @@ from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr, mo
 from langchain_kimi import rules
 from langchain_kimi.catalogue import SAMPLING, Model, find
 from langchain_kimi.decode import Answer
-from langchain_kimi.encode import Encoded, encode_request, encode_thinking, encode_tool
-from langchain_kimi.errors import AuthenticationError, IllegalRequestError, warn
+from langchain_kimi.encode import Declared, Encoded, Tools, encode_request, encode_thinking
+from langchain_kimi.errors import AuthenticationError, IllegalRequestError, NotFoundError, warn
 from langchain_kimi.structured import Method, Rung, structured_output
 from langchain_kimi.transport import Connections, Transport, shared_connections
 from langchain_kimi.verbatim import PROVIDER, settle
+
+logger = logging.getLogger("langchain_kimi")
 
 HOSTS = {"intl": "https://api.moonshot.ai/v1", "cn": "https://api.moonshot.cn/v1"}
 CHAT = "/chat/completions"
 USER_AGENT = "langchain-kimi-agent"
 
+_MOST_TOLD = 10_000
+"""After so many different warnings and repairs a long-lived model begins to repeat itself."""
+
 _SETTINGS = (
     *("model", "thinking", "reasoning_effort", "keep_thinking", "max_tokens", "stop", *SAMPLING),
-    *("prompt_cache_key", "extra_body", "illegal_tool_choice"),
+    *("prompt_cache_key", "extra_body", "illegal_tool_choice", "strict_tools", "missing_reasoning"),
 )
 
 
@@ -87,8 +93,14 @@ class ChatKimi(BaseChatModel):
     """What happens to a `tool_choice` that the model does not take: the nearest legal value and a warning, or
     ToolChoiceError."""
 
+    strict_tools: bool = False
+    """Whether a tool whose schema cannot be made legal raises, instead of being left out with a warning."""
+    missing_reasoning: Literal["pad", "raise"] = "pad"
+    """What happens to an assistant message with tool calls but no known reasoning while the model thinks: a single
+    space stands for it, or IllegalRequestError."""
+
     _connections: Connections = PrivateAttr(default_factory=shared_connections)
-    _warned: set[tuple[str, str]] = PrivateAttr(default_factory=set)
+    _told: set[tuple[str, str]] = PrivateAttr(default_factory=set)
 
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
@@ -140,9 +152,9 @@ class ChatKimi(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        body = self._encode(messages, stop, kwargs, stream=self.streaming is not False)
-        transport, model = self._transport(), body["model"]
-        answer = Answer(host=transport.host)
+        encoded = self._encode(messages, stop, kwargs, stream=self.streaming is not False)
+        transport, body, model = self._transport(), encoded.body, encoded.body["model"]
+        answer = Answer(host=transport.host, names=encoded.names)
         if not body.get("stream"):
             return _result(answer.whole(transport.post(CHAT, orjson.dumps(body), model=model)))
         for data in transport.stream(CHAT, orjson.dumps(body), model=model):
@@ -156,9 +168,9 @@ class ChatKimi(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        body = self._encode(messages, stop, kwargs, stream=self.streaming is not False)
-        transport, model = self._transport(), body["model"]
-        answer = Answer(host=transport.host)
+        encoded = self._encode(messages, stop, kwargs, stream=self.streaming is not False)
+        transport, body, model = self._transport(), encoded.body, encoded.body["model"]
+        answer = Answer(host=transport.host, names=encoded.names)
         if not body.get("stream"):
             return _result(answer.whole(await transport.apost(CHAT, orjson.dumps(body), model=model)))
         async for data in transport.astream(CHAT, orjson.dumps(body), model=model):
@@ -172,9 +184,9 @@ class ChatKimi(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        body = self._encode(messages, stop, kwargs, stream=True)
-        transport = self._transport()
-        answer = Answer(host=transport.host, v1=self.output_version == "v1")
+        encoded = self._encode(messages, stop, kwargs, stream=True)
+        transport, body = self._transport(), encoded.body
+        answer = Answer(host=transport.host, names=encoded.names, v1=self.output_version == "v1")
         for data in transport.stream(CHAT, orjson.dumps(body), model=body["model"]):
             for chunk in answer.chunks(data):
                 generation = ChatGenerationChunk(message=chunk)
@@ -190,9 +202,9 @@ class ChatKimi(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        body = self._encode(messages, stop, kwargs, stream=True)
-        transport = self._transport()
-        answer = Answer(host=transport.host, v1=self.output_version == "v1")
+        encoded = self._encode(messages, stop, kwargs, stream=True)
+        transport, body = self._transport(), encoded.body
+        answer = Answer(host=transport.host, names=encoded.names, v1=self.output_version == "v1")
         async for data in transport.astream(CHAT, orjson.dumps(body), model=body["model"]):
             for chunk in answer.chunks(data):
                 generation = ChatGenerationChunk(message=chunk)
@@ -241,7 +253,7 @@ class ChatKimi(BaseChatModel):
         `none`, the K3 family also `required`. Thinking is never switched off for it.
         """
         chosen = {} if tool_choice is None else {"tool_choice": tool_choice}
-        return self.bind(tools=[encode_tool(tool, strict=strict) for tool in tools], **chosen, **kwargs)
+        return self.bind(tools=Tools.of(tools, strict=strict), **chosen, **kwargs)
 
     def with_structured_output(
         self,
@@ -264,6 +276,14 @@ class ChatKimi(BaseChatModel):
             self, schema, method=method, rung=self._rung(), include_raw=include_raw, strict=strict, bound=kwargs
         )
 
+    def check_tools(
+        self, tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | BaseTool], *, strict: bool | None = None
+    ) -> list[Declared]:
+        """What `bind_tools` would declare to Kimi for each tool: its name and schema on the wire, what was changed in
+        the schema (JSON path, rule, why), and the problems for which it would be left out. Nothing is sent.
+        """
+        return Tools.of(tools, strict=strict).declared
+
     def close(self) -> None:
         """Close the connections for synchronous use that this process's models share; the next call opens new ones."""
         self._connections.close()
@@ -276,17 +296,36 @@ class ChatKimi(BaseChatModel):
 
     def _encode(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
-    ) -> dict[str, Any]:
+    ) -> Encoded:
         """The wire request, checked by every rule of Kimi's. Raises IllegalRequestError."""
         chosen = self._chosen(stop, kwargs)
-        encoded: Encoded = encode_request(chosen, messages, stream=stream)
+        model = chosen["model"]
+        row = find(model)
+        if row and row.retired and self._url in HOSTS.values():
+            raise NotFoundError(
+                f"Kimi's platform retired {row.id} on {row.retired}; its successor is {row.successor!r}. Nothing was "
+                "sent."
+            )
+        chosen["k2_ids"] = row is not None and row.id.startswith("kimi-k2") and self._url not in HOSTS.values()
+        encoded = encode_request(chosen, messages, stream=stream)
         if violations := rules.check(encoded.body):
             raise IllegalRequestError.of(violations)
         for note in encoded.notes:
-            if (key := (chosen["model"], note.topic)) not in self._warned:
-                self._warned.add(key)
+            if self._first_time(model, note.topic):
                 warn(note.text)
-        return encoded.body
+        for repair in encoded.repairs:
+            if self._first_time(repair.rule, repair.detail):
+                logger.info("transcript repaired: message %d: %s: %s", repair.index, repair.rule, repair.detail)
+        return encoded
+
+    def _first_time(self, kind: str, what: str) -> bool:
+        """Whether this is told for the first time."""
+        if (kind, what) in self._told:
+            return False
+        if len(self._told) >= _MOST_TOLD:
+            self._told.clear()
+        self._told.add((kind, what))
+        return True
 
     def _chosen(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The constructor's settings under this call's. Naming one of the two thinking knobs replaces both."""

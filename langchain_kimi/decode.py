@@ -30,10 +30,15 @@ class _Slot:
 
 
 class Answer:
-    """One answer to a chat request while it arrives. `v1` puts content blocks instead of text into chunks."""
+    """One answer to a chat request while it arrives.
 
-    def __init__(self, *, host: str = "", v1: bool = False) -> None:
+    `names` has the user's name of each tool that is called otherwise on the wire. `v1` puts content blocks instead of
+    text into chunks.
+    """
+
+    def __init__(self, *, host: str = "", names: Mapping[str, str] | None = None, v1: bool = False) -> None:
         self._host = host
+        self._names = names or {}
         self._v1 = v1
         self._done = False
         self._text: list[str] = []
@@ -132,6 +137,7 @@ class Answer:
                 arguments = orjson.dumps(arguments).decode()
             new_id = delta.get("id") if slot.id is None else None
             new_name = function.get("name") if not slot.name else None
+            new_name = self._names.get(new_name, new_name) if new_name else new_name
             slot.id, slot.name = slot.id or new_id, slot.name or new_name or ""
             slot.arguments.append(arguments)
             added.append(tool_call_chunk(name=new_name, args=arguments, id=new_id, index=slot.index))

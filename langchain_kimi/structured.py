@@ -13,11 +13,12 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import BaseModel, ValidationError
 from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic.v1 import ValidationError as ValidationErrorV1
 
+from langchain_kimi.encode.tools import encode_tool, recursive_schema
 from langchain_kimi.errors import StructuredOutputError
 from langchain_kimi.verbatim import calls_of, settle
 
@@ -56,7 +57,7 @@ def structured_output(
         method = "json_schema" if rung.json_schema else "function_calling"
     if method == "json_schema" and rung.json_schema is False:
         method = "function_calling"
-    reading = Reading(schema, convert_to_json_schema(schema) if method != "function_calling" else _parameters(schema))
+    reading = Reading(schema, _json_schema(schema, method))
     asking = {
         **_asking(schema, method, reading, rung, strict),
         "ls_structured_output_format": {"kwargs": {"method": method}, "schema": reading.json_schema},
@@ -76,14 +77,17 @@ def _asking(
         # Without `strict` kimi-k2.6 tends to add fields, whatever its documented default.
         named = {"name": reading.name, "schema": reading.json_schema, "strict": strict is not False}
         return {"response_format": {"type": "json_schema", "json_schema": named}}
-    tool = convert_to_openai_tool(schema, strict=strict)
+    tool = encode_tool(schema, strict=strict)
     choice = {"type": "function", "function": {"name": tool["function"]["name"]}}
     return {"tools": [tool], "tool_choice": choice if rung.choice == "named" else rung.choice, **rung.settings}
 
 
-def _parameters(schema: dict[str, Any] | type) -> dict[str, Any]:
-    function = convert_to_openai_tool(schema)["function"]
-    return {"title": function["name"], **function.get("parameters", {})}
+def _json_schema(schema: dict[str, Any] | type, method: Method) -> dict[str, Any]:
+    """The JSON Schema that an answer must have, under its name as title."""
+    if method == "function_calling":
+        function = encode_tool(schema)["function"]
+        return {"title": function["name"], **function["parameters"]}
+    return {**convert_to_json_schema(schema), **(recursive_schema(schema) or {})}
 
 
 @dataclass(frozen=True, slots=True)

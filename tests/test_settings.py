@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage
 
-from langchain_kimi.catalogue import MODELS, find
+from langchain_kimi.catalogue import MODELS, Model, find
 from langchain_kimi.encode import Encoded, encode_request
 from langchain_kimi.errors import IllegalRequestError, ToolChoiceError
+from langchain_kimi.rules import check
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
@@ -90,7 +91,7 @@ def test_tool_choice_is_sent_or_resolved_to_the_nearest(
 ) -> None:
     encoded = encode(model, thinking=thinking, tools=TOOLS, tool_choice=choice)
     assert encoded.body.get("tool_choice") == sent
-    assert [note.topic for note in encoded.notes] == ["tool_choice"] * noted
+    assert [note.topic for note in encoded.notes if note.topic != "model"] == ["tool_choice"] * noted
 
 
 @pytest.mark.parametrize(("model", "thinking", "choice", "sent", "noted"), [row for row in CHOICES if row[4]])
@@ -159,3 +160,75 @@ def test_messages_come_last_so_that_requests_share_their_beginning() -> None:
 def test_find_ignores_host_prefix_and_case() -> None:
     assert find("moonshotai/Kimi-K2-Thinking") is find("kimi-k2-thinking") is not None
     assert find("gpt-5") is None
+
+
+DROPPED, RAISES = "dropped with a note", "raises"
+FAMILIES = ("K3", "K2.7", "K2.6", "K2.5", "K2 Thinking", "never thinks")
+THINKS: dict[str, Any] = {"type": "enabled"}
+RESTS: dict[str, Any] = {"type": "disabled"}
+KNOBS: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
+    # the knob, then what becomes of it in each family: the fields sent, DROPPED or RAISES
+    ({"thinking": None}, ({}, {}, {}, {}, {}, {})),
+    ({"thinking": True}, ({}, {}, {"thinking": THINKS}, {"thinking": THINKS}, {}, RAISES)),
+    ({"thinking": False}, (RAISES, RAISES, {"thinking": RESTS}, {"thinking": RESTS}, RAISES, {})),
+    ({"thinking": "low"}, ({"reasoning_effort": "low"}, RAISES, RAISES, RAISES, RAISES, RAISES)),
+    ({"reasoning_effort": "max"}, ({"reasoning_effort": "max"}, RAISES, RAISES, RAISES, RAISES, RAISES)),
+    ({"reasoning_effort": "none"}, (RAISES,) * 6),
+    ({"keep_thinking": True}, ({}, {}, {"thinking": {**THINKS, "keep": "all"}}, RAISES, RAISES, RAISES)),
+    ({"keep_thinking": False}, (RAISES, RAISES, {}, {}, {}, {})),
+    ({"temperature": 0.3}, (DROPPED, DROPPED, DROPPED, DROPPED, {"temperature": 0.3}, {"temperature": 0.3})),
+    ({"temperature": 1.0}, ({}, {}, {}, {}, {"temperature": 1.0}, {"temperature": 1.0})),
+    (
+        {"temperature": 0.6, "thinking": False},
+        (RAISES, RAISES, {"thinking": RESTS}, {"thinking": RESTS}, RAISES, {"temperature": 0.6}),
+    ),
+    ({"top_p": 0.5}, (DROPPED, DROPPED, DROPPED, DROPPED, {"top_p": 0.5}, {"top_p": 0.5})),
+    ({"n": 2}, (DROPPED, DROPPED, DROPPED, DROPPED, {"n": 2}, {"n": 2})),
+    ({"presence_penalty": 1}, (DROPPED, DROPPED, DROPPED, DROPPED, {"presence_penalty": 1}, {"presence_penalty": 1})),
+    (
+        {"frequency_penalty": 1},
+        (DROPPED, DROPPED, DROPPED, DROPPED, {"frequency_penalty": 1}, {"frequency_penalty": 1}),
+    ),
+    ({"stop": ["a"]}, ({"stop": ["a"]},) * 6),
+    ({"stop": []}, ({},) * 6),
+    ({"prompt_cache_key": "k"}, ({"prompt_cache_key": "k"},) * 6),
+]
+
+
+def family(row: Model) -> str:
+    if row.id.startswith("kimi-k3"):
+        return "K3"
+    if row.id.startswith(("kimi-k2.5", "kimi-k2.6", "kimi-k2.7")):
+        return f"K{row.id[6:9]}"
+    return "K2 Thinking" if row.thinking == "always" else "never thinks"
+
+
+@pytest.mark.parametrize("row", MODELS, ids=lambda row: row.id)
+@pytest.mark.parametrize(("knob", "outcomes"), KNOBS, ids=lambda value: str(value) if isinstance(value, dict) else "")
+def test_every_knob_on_every_model(row: Model, knob: dict[str, Any], outcomes: tuple[Any, ...]) -> None:
+    """What Kimi would say to what is not sent, in its own words:
+
+    thinking=False on K2.7: "invalid thinking: only type=enabled is allowed for this model"; efforts on K2.6 beside
+    `thinking`: "cannot specify both 'thinking' and 'reasoning_effort'"; sampling: "invalid temperature: only 1 is
+    allowed for this model" (0.6 with thinking off), "invalid top_p: only 0.95 is allowed for this model", "invalid n:
+    only 1 is allowed for this model", "invalid presence_penalty: only 0 is allowed for this model" and the same for
+    frequency_penalty.
+    """
+    outcome = outcomes[FAMILIES.index(family(row))]
+    if outcome == RAISES:
+        with pytest.raises(IllegalRequestError):
+            encode(row.id, **knob)
+        return
+    encoded = encode(row.id, **knob)
+    plain = encode(row.id).body
+    assert {key: value for key, value in encoded.body.items() if plain.get(key) != value} == (
+        {} if outcome == DROPPED else outcome
+    )
+    assert [note.topic for note in encoded.notes] == ["sampling"] * (outcome == DROPPED)
+    assert check(encoded.body) == []
+
+
+def test_unknown_model_passes_with_one_note() -> None:
+    encoded = encode("somebody/else", temperature=0.3, n=2, top_p=0.1, thinking="low")
+    assert encoded.body.items() >= {"temperature": 0.3, "n": 2, "top_p": 0.1, "reasoning_effort": "low"}.items()
+    assert [note.topic for note in encoded.notes] == ["model"]

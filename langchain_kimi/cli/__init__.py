@@ -12,7 +12,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo = commands.add_parser("demo", help="a research agent at work; no key needed, the model is scripted")
     demo.add_argument("--live", action="store_true", help="run against Kimi with MOONSHOT_API_KEY")
     demo.add_argument("--fast", action="store_true", help="print the scripted model's words without pauses")
-    chosen = parser.parse_args(arguments)
-    from langchain_kimi.cli.demo import run
+    commands.add_parser("models", help="what is known of each Kimi model")
+    doctor = commands.add_parser("doctor", help="find out what Kimi would refuse")
+    subjects = doctor.add_subparsers(dest="subject", required=True)
+    tools = subjects.add_parser("tools", help="check the names and schemas of your tools")
+    tools.add_argument("target", metavar="module:object", help="a tool, a list of tools, or a function returning them")
+    return _run(parser.parse_args(arguments))
 
-    return run(live=chosen.live, pace=0.0 if chosen.fast or not sys.stdout.isatty() else 0.02)
+
+def _run(chosen: argparse.Namespace) -> int:
+    # Imported here: help and a mistyped command should not wait for LangChain.
+    if chosen.command == "demo":
+        from langchain_kimi.cli.demo import run
+
+        return run(live=chosen.live, pace=0.0 if chosen.fast or not sys.stdout.isatty() else 0.02)
+    from langchain_kimi.cli.reports import check_tools, show_models
+
+    return show_models() if chosen.command == "models" else check_tools(chosen.target)

@@ -4,29 +4,48 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 
 from langchain_kimi.catalogue import SAMPLING, find
 from langchain_kimi.encode.messages import encode_message
+from langchain_kimi.encode.names import wire_name
 from langchain_kimi.encode.settings import Note, encode_sampling, encode_thinking, encode_tokens, resolve_tool_choice
-from langchain_kimi.encode.tools import encode_tool, name_of
+from langchain_kimi.encode.tools import Declared, Tools, declare
+from langchain_kimi.errors import IllegalRequestError, ToolChoiceError
+from langchain_kimi.history import Repair, repair
+from langchain_kimi.schema import Change, normalise
 
-__all__ = ["Encoded", "Note", "encode_message", "encode_request", "encode_thinking", "encode_tool"]
+__all__ = [
+    "Change",
+    "Declared",
+    "Encoded",
+    "Note",
+    "Tools",
+    "encode_message",
+    "encode_request",
+    "encode_thinking",
+]
 
 _OURS = frozenset(
     (
         *("model", "thinking", "reasoning_effort", "keep_thinking", "max_tokens", "max_completion_tokens", "stop"),
-        *("tools", "tool_choice", "illegal_tool_choice", "parallel_tool_calls", "extra_body", *SAMPLING),
+        *("tools", "tool_choice", "illegal_tool_choice", "strict_tools", "missing_reasoning", "parallel_tool_calls"),
+        *("extra_body", "response_format", "k2_ids", *SAMPLING),
     )
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A request as it goes on the wire, and what of the user's choice was changed on the way."""
+    """A request as it goes on the wire, and what was changed on the way."""
 
     body: dict[str, Any]
+    names: Mapping[str, str]
+    """The user's name of each tool whose name on the wire is another."""
     notes: tuple[Note, ...]
+    """Changes to what the user chose."""
+    repairs: tuple[Repair, ...]
+    """Changes to the transcript."""
 
 
 def encode_request(chosen: Mapping[str, Any], messages: Sequence[BaseMessage], *, stream: bool) -> Encoded:
@@ -41,21 +60,23 @@ def encode_request(chosen: Mapping[str, Any], messages: Sequence[BaseMessage], *
     thinking = encode_thinking(
         row, model, given.get("thinking"), given.get("reasoning_effort"), given.get("keep_thinking")
     )
-    tools = given.get("tools") or ()
     notes: list[Note] = []
+    tools = _usable_tools(given, notes)
     choice = resolve_tool_choice(
         given.get("tool_choice"),
-        [name_of(tool) for tool in tools],
+        [tool.name for tool in tools],
         row=row,
         thinks=thinking.thinks,
         raises=given.get("illegal_tool_choice") == "raise",
         notes=notes,
     )
+    if row is None:
+        notes.append(Note("model", f"{model} is not in the catalogue: only the rules of the protocol are checked."))
     if "parallel_tool_calls" in given:
         notes.append(Note("parallel_tool_calls", "parallel_tool_calls is dropped: Kimi has no such parameter."))
     body: dict[str, Any] = {"model": model}
     if tools:
-        body["tools"] = list(tools)
+        body["tools"] = [tool.wire for tool in tools]
     if choice is not None:
         body["tool_choice"] = choice
     body |= thinking.fields
@@ -63,9 +84,58 @@ def encode_request(chosen: Mapping[str, Any], messages: Sequence[BaseMessage], *
     body |= encode_sampling(row, given, thinks=thinking.thinks is not False, notes=notes)
     if stop := given.get("stop"):
         body["stop"] = stop
+    if "response_format" in given:
+        body["response_format"] = _encode_response_format(given["response_format"])
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     body |= {key: value for key, value in given.items() if key not in _OURS}
     body |= given.get("extra_body", {})
-    body["messages"] = [encode_message(message, thinks=bool(thinking.thinks)) for message in messages]
-    return Encoded(body, tuple(notes))
+    repaired = repair(messages, k2_ids=bool(given.get("k2_ids")))
+    pads = given.get("missing_reasoning") != "raise"
+    body["messages"] = [encode_message(one, thinks=bool(thinking.thinks), pads=pads) for one in repaired.messages]
+    return Encoded(body, _renamed(tools, repaired.messages), tuple(notes), repaired.repairs)
+
+
+def _usable_tools(given: Mapping[str, Any], notes: list[Note]) -> list[Declared]:
+    """The tools that Kimi takes; one whose schema cannot be made legal is left out with a note, or raises."""
+    usable = []
+    tools = given.get("tools") or ()
+    for tool in tools.declared if isinstance(tools, Tools) else map(declare, tools):
+        if not tool.problems:
+            usable.append(tool)
+            continue
+        path, words = tool.problems[0]
+        text = f"tool {tool.name!r}: Kimi would refuse its schema at {path or 'root'!r}: {words}"
+        if given.get("strict_tools"):
+            raise IllegalRequestError(f"{text}. Change the schema, or leave `strict_tools` out to go on without it.")
+        if _forces(given.get("tool_choice"), tool.name):
+            raise ToolChoiceError(f"{text}; so it cannot be the forced choice. Change the schema.")
+        notes.append(Note(f"tool {tool.name}", f"{text}. The tool is left out of the request."))
+    return usable
+
+
+def _forces(choice: object, name: str) -> bool:
+    function = choice.get("function") if isinstance(choice, Mapping) else None
+    return choice == name or (isinstance(function, Mapping) and function.get("name") == name)
+
+
+def _encode_response_format(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The response format with a legal name and schema. Raises IllegalRequestError where there is none."""
+    named = wanted.get("json_schema")
+    if not isinstance(named, Mapping) or not isinstance(named.get("schema"), Mapping):
+        return dict(wanted)
+    outcome = normalise(named["schema"])
+    if outcome.problems:
+        lines = [f"- at {path or 'root'!r}: {words}" for path, words in outcome.problems]
+        raise IllegalRequestError("\n".join([f"Kimi would refuse the schema {named.get('name')!r}:", *lines]))
+    name = {"name": wire_name(named["name"])} if isinstance(named.get("name"), str) else {}
+    return {**wanted, "json_schema": {**named, **name, "schema": outcome.schema}}
+
+
+def _renamed(tools: Sequence[Declared], messages: Sequence[BaseMessage]) -> dict[str, str]:
+    """Names on the wire that are not the user's, with the user's: of the tools, and of calls to tools of the past."""
+    names = [tool.name for tool in tools]
+    for message in messages:
+        if isinstance(message, AIMessage):
+            names += [call["name"] or "" for call in (*message.tool_calls, *message.invalid_tool_calls)]
+    return {wire_name(name): name for name in names if wire_name(name) != name}

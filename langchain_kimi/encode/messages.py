@@ -5,6 +5,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
+from langchain_kimi.encode.names import wire_name
 from langchain_kimi.errors import IllegalRequestError
 from langchain_kimi.verbatim import PROVIDER, REASONING, calls_of
 
@@ -12,14 +13,14 @@ UNKNOWN_REASONING = " "
 """What stands for reasoning that is not known: the least that Kimi accepts (`""` is refused like nothing)."""
 
 
-def encode_message(message: BaseMessage, *, thinks: bool) -> dict[str, Any]:
+def encode_message(message: BaseMessage, *, thinks: bool, pads: bool = True) -> dict[str, Any]:
     """One message on the wire. `name` is left out: Kimi's template would put it in the place of the role.
 
-    `thinks`: an assistant message with tool calls must carry reasoning; where none is known, a space stands for it.
-    Raises IllegalRequestError for a message or content block that Kimi has no form for.
+    `thinks`: an assistant message with tool calls must carry reasoning; where none is known, a space stands for it, or,
+    without `pads`, nothing. Raises IllegalRequestError for a message or block that Kimi has no form for.
     """
     if isinstance(message, AIMessage):
-        return _encode_assistant(message, thinks)
+        return _encode_assistant(message, thinks and pads)
     if isinstance(message, ToolMessage):
         return {"role": "tool", "tool_call_id": message.tool_call_id, "content": _text_or_parts(message.content)}
     if isinstance(message, SystemMessage):
@@ -33,7 +34,7 @@ def encode_message(message: BaseMessage, *, thinks: bool) -> dict[str, Any]:
     )
 
 
-def _encode_assistant(message: AIMessage, thinks: bool) -> dict[str, Any]:
+def _encode_assistant(message: AIMessage, pads: bool) -> dict[str, Any]:
     encoded: dict[str, Any] = {"role": "assistant", "content": _said(message)}
     reasoning = _reasoning(message)
     if reasoning is not None:
@@ -43,11 +44,11 @@ def _encode_assistant(message: AIMessage, thinks: bool) -> dict[str, Any]:
             {
                 "id": call["id"],
                 "type": "builtin_function" if call["name"].startswith("$") else "function",
-                "function": {"name": call["name"], "arguments": call["arguments"]},
+                "function": {"name": wire_name(call["name"]), "arguments": call["arguments"]},
             }
             for call in calls
         ]
-        if thinks and not reasoning:
+        if pads and not reasoning:
             encoded[REASONING] = UNKNOWN_REASONING
     return encoded
 

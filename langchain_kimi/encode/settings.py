@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_kimi.catalogue import DEFAULT_OUTPUT, SAMPLING, Model, ToolChoice
+from langchain_kimi.encode.names import wire_name
 from langchain_kimi.errors import IllegalRequestError, ToolChoiceError
 
 ENOUGH_TO_THINK = 16_000
@@ -149,7 +150,7 @@ def resolve_tool_choice(
     if wanted in ("required", "named") and not names:
         legal = legal - {"required", "named"}
     if wanted in legal:
-        return {"type": "function", "function": {"name": name}} if wanted == "named" else wanted
+        return {"type": "function", "function": {"name": wire_name(name)}} if wanted == "named" else wanted
     nearest: ToolChoice = "required" if wanted == "named" and "required" in legal else "auto"
     model = row.id if row else "the model"
     why = "without tools" if not names else f"while {model} thinks" if thinks else f"by {model}"
