@@ -4,6 +4,7 @@ with KimiServer([called("add", a=1, b=2), said("3")]) as server:
     model = ChatKimi(base_url=server.url, api_key="sk-test")
 """
 
+from langchain_kimi.testing.double import Answer, CutOff, KimiDouble, Stalled
 from langchain_kimi.testing.script import (
     Call,
     Refused,
@@ -12,14 +13,20 @@ from langchain_kimi.testing.script import (
     Script,
     called,
     cut_after,
+    empty,
+    error_event,
+    garbage,
     overloaded,
     rate_limited,
     raw_call,
     refused,
     said,
+    slowly,
+    stall,
     thought,
+    too_many,
 )
-from langchain_kimi.testing.server import Answer, CutOff, KimiDouble, KimiServer
+from langchain_kimi.testing.server import KimiServer
 
 __all__ = [
     "Answer",
@@ -31,12 +38,19 @@ __all__ = [
     "Reply",
     "Request",
     "Script",
+    "Stalled",
     "called",
     "cut_after",
+    "empty",
+    "error_event",
+    "garbage",
     "overloaded",
     "rate_limited",
     "raw_call",
     "refused",
     "said",
+    "slowly",
+    "stall",
     "thought",
+    "too_many",
 ]

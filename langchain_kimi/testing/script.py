@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from langchain_kimi.rules import thinks
+from langchain_kimi.testing.dialects import Dialect, read_request, write_part
 
 _WORD = re.compile(r"\s*\S{1,8}|\s+")
 _FRAGMENT = re.compile(r"(?s).{1,12}")
+_ACCOUNT = "Your account org-4f1d0c2be5a94a6d<ak-e1hq0zkd7c>"
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -91,6 +93,10 @@ class Request:
         return [message for message in messages[asked + 1 :] if message.get("role") == "tool"]
 
 
+def _error(type: str, message: str) -> bytes:
+    return encode({"error": {"message": message, "type": type}})
+
+
 def _objects(value: object) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
@@ -123,7 +129,11 @@ class Reply:
     finish_reason: str | None = None
     """Given by `finish`; None means `tool_calls` with calls and `stop` without."""
     cut: int | None = None
-    """Given by `cut_after`: the number of events after which the connection is closed."""
+    """Given by the faults below: the number of events after which the answer goes no further."""
+    ending: bytes | Literal["close", "stall"] = "close"
+    """What is at the cut: the connection is closed, or kept open in silence, or the answer ends with these bytes."""
+    piece: int | None = None
+    """Given by `slowly`: the most bytes of the body sent at once."""
 
     def saying(self, text: Text) -> "Reply":
         """The reply with this text."""
@@ -161,7 +171,7 @@ class Refused(Reply):
         """The body on the wire: Kimi's error object, or the page."""
         if self.page is not None:
             return self.page.encode()
-        return encode({"error": {"message": self.message, "type": self.type}})
+        return _error(self.type, self.message)
 
 
 def said(text: Text, *, thinking: Text | None = None) -> Reply:
@@ -206,15 +216,54 @@ def rate_limited(seconds: float) -> Refused:
     return refused(
         429,
         "rate_limit_reached_error",
-        f"Your account org-4f1d0c2be5a94a6d<ak-e1hq0zkd7c> request reached organization max RPM: 3, "
-        f"please try again after {seconds:g} seconds",
+        f"{_ACCOUNT} request reached organization max RPM: 3, please try again after {seconds:g} seconds",
         headers={"retry-after": f"{seconds:g}"},
+    )
+
+
+def empty(status: int = 200) -> Refused:
+    """An answer without a body."""
+    return refused(status, page="")
+
+
+def too_many(concurrency: int) -> Refused:
+    """Too many requests at once: 429 that asks in its text to wait a second."""
+    return refused(
+        429,
+        "rate_limit_reached_error",
+        f"{_ACCOUNT} request reached organization max concurrency: {concurrency}, please try again after 1 seconds",
     )
 
 
 def cut_after(reply: Reply, *, events: int) -> Reply:
     """The reply, broken off: the connection closes after so many events, or after half of a whole answer's body."""
-    return replace(reply, cut=events)
+    return replace(reply, cut=events, ending="close")
+
+
+def stall(reply: Reply, *, after_events: int) -> Reply:
+    """The reply, falling silent: the connection stays open, and nothing comes until the client closes it.
+
+    That is after so many events, or after half of a whole answer's body.
+    """
+    return replace(reply, cut=after_events, ending="stall")
+
+
+def garbage(data: bytes, *, within: Reply | None = None, after_events: int = 0) -> Reply:
+    """An event of any data; the stream ends with it. A whole answer's body is nothing but the data.
+
+    `within` is a reply of which so many events come before.
+    """
+    return replace(within or Reply(), cut=after_events, ending=data)
+
+
+def error_event(reply: Reply, *, after_events: int, type: str = "server_error", message: str = "") -> Reply:
+    """The reply, given up: after so many events comes Kimi's error object in place of the rest."""
+    return garbage(_error(type, message), within=reply, after_events=after_events)
+
+
+def slowly(reply: Reply, *, bytes: int = 1) -> Reply:
+    """The reply with its body sent in pieces of so many bytes, which cut events and characters anywhere."""
+    return replace(reply, piece=bytes)
 
 
 Script = Iterable[Reply] | Callable[[Request], Reply]
@@ -224,9 +273,12 @@ Script = Iterable[Reply] | Callable[[Request], Reply]
 class Completion:
     """One reply, written as Kimi's answer to a request."""
 
-    def __init__(self, request: Request, reply: Reply, prompt_tokens: int, cached_tokens: int) -> None:
+    def __init__(
+        self, request: Request, reply: Reply, prompt_tokens: int, cached_tokens: int, dialect: Dialect = "kimi"
+    ) -> None:
         self._reply = reply
-        self._reasoning = None if thinks(request.json) is False else reply.reasoning
+        self._dialect = dialect
+        self._reasoning = None if thinks(read_request(request.json, dialect)) is False else reply.reasoning
         self._calls = _numbered(reply, request)
         self._prompt_tokens = prompt_tokens
         self._cached_tokens = cached_tokens
@@ -248,6 +300,7 @@ class Completion:
             message["reasoning_content"] = self._joined("reasoning_content", self._reasoning)
         if self._calls:
             message["tool_calls"] = self._calls
+        message = write_part(message, self._dialect)
         choice = {"index": 0, "message": message, "finish_reason": self._finish}
         return encode({**self._head, "choices": [choice], "usage": self._usage()})
 
@@ -263,7 +316,7 @@ class Completion:
         yield [chunk({"role": "assistant", "content": ""})]
         if self._reasoning is not None:
             for pieces in self._cut("reasoning_content", self._reasoning):
-                yield [chunk({"reasoning_content": piece}) for piece in pieces]
+                yield [chunk(write_part({"reasoning_content": piece}, self._dialect)) for piece in pieces]
         if self._reply.text:
             for pieces in self._cut("content", self._reply.text):
                 yield [chunk({"content": piece}) for piece in pieces]
