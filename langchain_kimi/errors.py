@@ -16,6 +16,7 @@
     ├── APIConnectionError         (ModelConnectionError)       retryable: the host cannot be reached
     │   └── BrokenStreamError                                   retryable: an answer ended before its finish
     ├── APITimeoutError            (ModelTimeoutError)          retryable
+    ├── AnswerCutShort                                          the output cap went into thinking; has `message`
     └── StructuredOutputError      (OutputParserException)      no valid object came back
 
 `KimiWarning` is the category of every warning of this package.
@@ -24,12 +25,15 @@
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_core import exceptions as core
 from langchain_core.exceptions import OutputParserException
 
 from langchain_kimi.catalogue import find
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
 
 
 class KimiWarning(UserWarning):
@@ -157,9 +161,16 @@ class BrokenStreamError(APIConnectionError):
 
 
 class APITimeoutError(KimiError, core.ModelTimeoutError):
-    """Kimi did not answer in time."""
+    """Kimi did not answer in time. `deadline` names which of `Deadlines` passed; None where Kimi said so itself."""
 
     is_retryable = True
+    deadline: str | None = None
+
+
+class AnswerCutShort(KimiError):
+    """The answer spent its output cap on thinking: neither text nor calls. `message` is all of it."""
+
+    message: "AIMessage"
 
 
 class StructuredOutputError(KimiError, OutputParserException):
@@ -176,6 +187,9 @@ _ACCOUNT = re.compile(r"\b(?:org|ak|proj|sk|cak)-[A-Za-z0-9_-]{6,}")
 _OVERFLOW = re.compile(r"exceeded model token limit\s*:\s*(\d+)\s*(?:\(requested:\s*(\d+)\))?")
 _TOO_LONG = ("input token length too long", "exceeds the model specification")
 _WAIT = re.compile(r"try again after (\d+(?:\.\d+)?) ?s")
+_A_DAY = re.compile(r"\bTPD\b")
+_INCIDENT = "missing required header Kimi-Api-Version"
+"""Kimi's gateway refused good requests with this 400 for a while; no client sends such a header."""
 _NO_MONEY = re.compile(r"exceeded (?:your )?current (?:token )?quota|insufficient balance|please recharge|in arrears")
 
 
@@ -200,6 +214,8 @@ def from_response(status: int, body: Any, *, host: str, headers: Mapping[str, st
         request_id=headers.get("x-request-id") or headers.get("msh-request-id") or detail.get("request_id"),
         retry_after=_retry_after(headers, said),
     )
+    if isinstance(error, RateLimitError) and _A_DAY.search(said):
+        error.is_retryable = False
     if isinstance(error, ContextOverflowError) and (found := _OVERFLOW.search(said)):
         error.limit = int(found.group(1))
         error.requested = int(found.group(2)) if found.group(2) else None
@@ -211,6 +227,8 @@ def _classify(status: int, kind: str, said: str) -> type[KimiError]:
         return QuotaExceededError
     if kind == "engine_overloaded_error" or (status == 429 and "overloaded" in said):
         return OverloadedError
+    if _INCIDENT in said:
+        return ServerError
     if kind == "content_filter":
         return ContentFilterError
     if status in (400, 413) and (_OVERFLOW.search(said) or any(words in said.lower() for words in _TOO_LONG)):

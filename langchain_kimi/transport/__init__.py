@@ -1,0 +1,27 @@
+"""Sockets, server-sent events, deadlines, waiting, retries and closing: the only room with I/O.
+
+What a request or an answer means is decided elsewhere. Each policy is written once, without I/O, and driven by a
+synchronous and an asynchronous loop, which differ only in how they wait.
+"""
+
+from langchain_kimi.transport.clock import CLOCK, Clock
+from langchain_kimi.transport.connections import Connections, shared_connections
+from langchain_kimi.transport.deadlines import Deadlines
+from langchain_kimi.transport.events import DONE, Events
+from langchain_kimi.transport.limits import RateLimits
+from langchain_kimi.transport.retries import Retries, Wait
+from langchain_kimi.transport.transport import Transport
+
+__all__ = [
+    "CLOCK",
+    "DONE",
+    "Clock",
+    "Connections",
+    "Deadlines",
+    "Events",
+    "RateLimits",
+    "Retries",
+    "Transport",
+    "Wait",
+    "shared_connections",
+]
