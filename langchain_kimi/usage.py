@@ -1,13 +1,21 @@
-"""Tokens and money: what an answer used, and what that costs by the catalogue's prices."""
+"""Tokens and money: what an answer used, what that costs by the catalogue's prices, and the sums of many answers."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Self, TypeVar
+from uuid import UUID
 
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
+from langchain_core.outputs import ChatGeneration, LLMResult
 
 from langchain_kimi.catalogue import find
 
 MILLION = 1_000_000
+
+_Key = TypeVar("_Key")
 
 
 def usage_metadata(wire: Mapping[str, Any] | None) -> UsageMetadata | None:
@@ -17,18 +25,31 @@ def usage_metadata(wire: Mapping[str, Any] | None) -> UsageMetadata | None:
     """
     if not wire:
         return None
-    inputs, outputs = _count(wire, "prompt_tokens"), _count(wire, "completion_tokens")
-    details = wire.get("prompt_tokens_details") or {}
-    cached = min(_count(details, "cached_tokens") or _count(wire, "cached_tokens"), inputs)
-    written = min(_count(details, "cache_write_tokens"), inputs - cached)
-    reasoning = min(_count(wire.get("completion_tokens_details") or {}, "reasoning_tokens"), outputs)
-    usage = UsageMetadata(input_tokens=inputs, output_tokens=outputs, total_tokens=inputs + outputs)
+    counts = _Counts.of(wire)
+    cached = min(counts.cached, counts.inputs)
+    written = min(counts.written, counts.inputs - cached)
+    reasoning = min(counts.reasoning, counts.outputs)
+    usage = UsageMetadata(
+        input_tokens=counts.inputs, output_tokens=counts.outputs, total_tokens=counts.inputs + counts.outputs
+    )
     usage["input_token_details"] = InputTokenDetails(cache_read=cached)
     if written:
         usage["input_token_details"]["cache_creation"] = written
     if reasoning:
         usage["output_token_details"] = OutputTokenDetails(reasoning=reasoning)
     return usage
+
+
+def is_inconsistent(wire: Mapping[str, Any] | None) -> bool:
+    """Whether the numbers of a `usage` object contradict each other: a part above its whole, a total that is no sum."""
+    if not wire:
+        return False
+    counts = _Counts.of(wire)
+    return (
+        counts.cached + counts.written > counts.inputs
+        or counts.reasoning > counts.outputs
+        or counts.total not in (None, counts.inputs + counts.outputs)
+    )
 
 
 def cost_of(usage: UsageMetadata | None, model: str, currency: Literal["usd", "cny"] = "usd") -> float | None:
@@ -41,13 +62,213 @@ def cost_of(usage: UsageMetadata | None, model: str, currency: Literal["usd", "c
     if usage is None or price is None:
         return None
     details = usage.get("input_token_details", {})
-    cached, written = details.get("cache_read", 0), details.get("cache_creation", 0)
+    cached, written = details.get("cache_read") or 0, details.get("cache_creation") or 0
     missed = usage["input_tokens"] - cached - written
     write_price = price.miss if price.write_5m is None else price.write_5m
     spent = missed * price.miss + cached * price.hit + written * write_price + usage["output_tokens"] * price.output
     return float(spent / MILLION)
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What some answers used together. Cached and written tokens are part of the input, reasoning of the output."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    requests: int = 0
+    cost_usd: float | None = 0.0
+    """At list price; None as soon as the usage or the price of one answer is unknown."""
+
+    @classmethod
+    def on(cls, usage: UsageMetadata | None, model: str) -> Self:
+        """What one answer used."""
+        if usage is None:
+            return cls(requests=1, cost_usd=None)
+        read, said = usage.get("input_token_details", {}), usage.get("output_token_details", {})
+        return cls(
+            input_tokens=usage["input_tokens"],
+            cached_tokens=read.get("cache_read") or 0,
+            cache_write_tokens=read.get("cache_creation") or 0,
+            output_tokens=usage["output_tokens"],
+            reasoning_tokens=said.get("reasoning") or 0,
+            requests=1,
+            cost_usd=cost_of(usage, model),
+        )
+
+    @property
+    def cache_hit_rate(self) -> float | None:
+        """The share of the input that came from the cache; None without input."""
+        return self.cached_tokens / self.input_tokens if self.input_tokens else None
+
+    def __add__(self, other: "Spent") -> "Spent":
+        costs = (self.cost_usd, other.cost_usd)
+        return Spent(
+            self.input_tokens + other.input_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.output_tokens + other.output_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.requests + other.requests,
+            None if costs[0] is None or costs[1] is None else costs[0] + costs[1],
+        )
+
+
+class Run(NamedTuple):
+    """Whose answers: the id of the outermost run and, inside a graph, the agent's and the node's name."""
+
+    root: UUID
+    agent: str | None = None
+    node: str | None = None
+
+
+class UsageMeter(BaseCallbackHandler):
+    """A callback handler that sums what every model below it used: `config={"callbacks": [meter]}`.
+
+    It counts answers of agents, sub-agents, retries and internal calls, sync and async, and one meter may be shared by
+    many threads. An answer that broke off after its first piece counts as one of unknown cost; a refused request and an
+    answer out of LangChain's cache do not count. Each outermost run adds entries to `by_run` for the meter's lifetime.
+    """
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._roots: dict[UUID, UUID] = {}
+        self._asked: dict[UUID, tuple[Run, str]] = {}
+        self._by_run: dict[tuple[Run, str], Spent] = {}
+
+    def __repr__(self) -> str:
+        return f"UsageMeter({self.total})"
+
+    @property
+    def total(self) -> Spent:
+        """All of it."""
+        return sum(self._sums(lambda run, model: None).values(), Spent())
+
+    @property
+    def by_model(self) -> dict[str, Spent]:
+        """The sums per model id, as the answers name it."""
+        return self._sums(lambda run, model: model)
+
+    @property
+    def by_run(self) -> dict[Run, Spent]:
+        """The sums per outermost run, agent and node."""
+        return self._sums(lambda run, model: run)
+
+    def _sums(self, key: Callable[[Run, str], _Key]) -> dict[_Key, Spent]:
+        with self._lock:
+            parts = list(self._by_run.items())
+        sums: dict[_Key, Spent] = {}
+        for (run, model), spent in parts:
+            own = key(run, model)
+            sums[own] = sums.get(own, Spent()) + spent
+        return sums
+
+    # What LangChain tells.
+
+    def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **told: Any) -> None:
+        """A run began, maybe inside another."""
+        self._begin(run_id, told.get("parent_run_id"))
+
+    def on_tool_start(self, serialized: Any, input_str: Any, *, run_id: UUID, **told: Any) -> None:
+        """A tool began; a model in it belongs to the run that the tool is in."""
+        self._begin(run_id, told.get("parent_run_id"))
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **told: Any) -> None:
+        """A model was asked."""
+        root, metadata = self._begin(run_id, told.get("parent_run_id")), told.get("metadata") or {}
+        run = Run(root, metadata.get("lc_agent_name"), metadata.get("langgraph_node"))
+        with self._lock:
+            self._asked[run_id] = run, str(metadata.get("ls_model_name") or "unknown")
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **told: Any) -> None:
+        """A model answered."""
+        self._count(run_id, _answers(response))
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
+        """A model failed: what had arrived counts, and so does an answer that the error carries."""
+        carried = getattr(error, "message", None)
+        self._count(run_id, _answers(told.get("response")) or ([carried] if isinstance(carried, AIMessage) else []))
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **told: Any) -> None:
+        """A run ended."""
+        self._end(run_id)
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
+        """A run failed."""
+        self._end(run_id)
+
+    def on_tool_end(self, output: Any, *, run_id: UUID, **told: Any) -> None:
+        """A tool ended."""
+        self._end(run_id)
+
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
+        """A tool failed."""
+        self._end(run_id)
+
+    def _begin(self, run_id: UUID, parent: UUID | None) -> UUID:
+        """The outermost run that this one is in, as far as the meter was told."""
+        with self._lock:
+            root = run_id if parent is None else self._roots.get(parent, parent)
+            self._roots[run_id] = root
+        return root
+
+    def _end(self, run_id: UUID) -> None:
+        with self._lock:
+            self._roots.pop(run_id, None)
+
+    def _count(self, run_id: UUID, answers: list[AIMessage]) -> None:
+        self._end(run_id)
+        with self._lock:
+            run, asked = self._asked.pop(run_id, (Run(run_id), "unknown"))
+            for answer in answers:
+                model = str(answer.response_metadata.get("model_name") or asked)
+                spent = Spent.on(answer.usage_metadata, model)
+                self._by_run[run, model] = self._by_run.get((run, model), Spent()) + spent
+
+
+def _answers(result: LLMResult | None) -> list[AIMessage]:
+    """The messages that a model was paid for; LangChain marks those out of its cache by a cost of 0."""
+    generations = [one for many in (result.generations if result else []) for one in many[:1]]
+    messages = [one.message for one in generations if isinstance(one, ChatGeneration)]
+    return [
+        message
+        for message in messages
+        if isinstance(message, AIMessage) and dict(message.usage_metadata or {}).get("total_cost") != 0
+    ]
+
+
+class _Counts(NamedTuple):
+    """The numbers of a `usage` object as they were sent; hosts put some of them flat, some nested, some in both."""
+
+    inputs: int
+    outputs: int
+    cached: int
+    written: int
+    reasoning: int
+    total: int | None
+
+    @classmethod
+    def of(cls, wire: Mapping[str, Any]) -> "_Counts":
+        read, said = _nested(wire, "prompt_tokens_details"), _nested(wire, "completion_tokens_details")
+        return cls(
+            inputs=_count(wire, "prompt_tokens"),
+            outputs=_count(wire, "completion_tokens"),
+            cached=_count(read, "cached_tokens") or _count(wire, "cached_tokens"),
+            written=_count(read, "cache_write_tokens") or _count(wire, "cache_write_tokens"),
+            reasoning=_count(said, "reasoning_tokens") or _count(wire, "reasoning_tokens"),
+            total=_count(wire, "total_tokens") if wire.get("total_tokens") is not None else None,
+        )
+
+
+def _nested(wire: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = wire.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
 def _count(counts: Mapping[str, Any], key: str) -> int:
     value = counts.get(key)
-    return max(value, 0) if isinstance(value, int) else 0
+    return max(int(value), 0) if isinstance(value, (int, float)) else 0

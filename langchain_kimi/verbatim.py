@@ -4,19 +4,29 @@ LangChain parses tool-call arguments into dicts and, in streams, completes argum
 was said. So every message of ours carries, in `additional_kwargs`:
 
 - `reasoning_content`: the thinking as one string; the key is absent where Kimi sent none or null
-- `kimi_calls`: `[{"id", "name", "arguments"}]` in the order of the answer, `arguments` being Kimi's own string
+- `kimi_calls`: `[{"id", "name", "arguments"}]` in the order of the answer, `arguments` being Kimi's own string;
+  `"unwrapped"` lists the arguments that are JSON in a string there and the array or object itself in `tool_calls`,
+  `"cut"` marks a call whose answer was cut before its arguments began
+- `kimi_reasoning_key`: the host's own key of the thinking, where that is not `reasoning_content`
+- `kimi_reasoning_details`: the list that some hosts send beside or instead of it, and want back
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict, TypeGuard
+from collections.abc import Iterable, Mapping
+from typing import Any, Never, NotRequired, TypedDict, TypeGuard
 
 from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
 REASONING = "reasoning_content"
 CALLS = "kimi_calls"
+REASONING_KEY = "kimi_reasoning_key"
+REASONING_DETAILS = "kimi_reasoning_details"
 PROVIDER = "moonshot"
+
+SPOILER = '"[}"[}'
+"""Appended to cut arguments at the end of a stream: whether they end in a string, after a backslash or outside, no
+parser reads the whole as an object, LangChain's lenient one included."""
 
 
 class Call(TypedDict):
@@ -25,23 +35,39 @@ class Call(TypedDict):
     id: str | None
     name: str
     arguments: str
+    unwrapped: NotRequired[list[str]]
+    cut: NotRequired[bool]
 
 
-def parse_arguments(arguments: str) -> dict[str, Any]:
-    """The arguments as a dict. Raises ValueError where they are no JSON object; empty arguments mean none."""
-    parsed = json.loads(arguments, strict=False) if arguments.strip() else {}
+def parse_json(text: str) -> Any:
+    """The value of a JSON text in which control characters may stand bare in strings. Raises ValueError."""
+    try:
+        return json.loads(text, strict=False, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deeply") from error
+
+
+def parse_arguments(arguments: str, unwrapped: Iterable[str] = ()) -> dict[str, Any]:
+    """The arguments as a dict. Raises ValueError where they are no JSON object; empty arguments mean none.
+
+    `unwrapped` names those that are parsed once more.
+    """
+    parsed = parse_json(arguments) if arguments.strip() else {}
     if not isinstance(parsed, dict):
         raise ValueError(f"arguments must be a JSON object, not {type(parsed).__name__}")
-    return parsed
+    return parsed | {name: parse_json(parsed[name]) for name in unwrapped}
 
 
-def parse_calls(calls: Sequence[Call]) -> tuple[list[ToolCall], list[InvalidToolCall]]:
+def parse_calls(calls: Iterable[Call]) -> tuple[list[ToolCall], list[InvalidToolCall]]:
     """The calls that can be run, and those whose arguments are no JSON object with the parser's message."""
     valid: list[ToolCall] = []
     invalid: list[InvalidToolCall] = []
     for call in calls:
         try:
-            valid.append(tool_call(name=call["name"], args=parse_arguments(call["arguments"]), id=call["id"]))
+            args = parse_arguments(call["arguments"], _unwrapped(call))
+            if call.get("cut"):
+                raise ValueError("the answer was cut before the arguments")
+            valid.append(tool_call(name=call["name"], args=args, id=call["id"]))
         except ValueError as error:
             invalid.append(
                 invalid_tool_call(name=call["name"], args=call["arguments"], id=call["id"], error=str(error))
@@ -49,18 +75,27 @@ def parse_calls(calls: Sequence[Call]) -> tuple[list[ToolCall], list[InvalidTool
     return valid, invalid
 
 
+def call_blocks(calls: Iterable[Call]) -> list[dict[str, Any]]:
+    """The calls as content blocks, in their order."""
+    return [{**block} for call in calls for parsed in parse_calls([call]) for block in parsed]
+
+
 def settle(message: AIMessage) -> None:
-    """Replace calls that LangChain parsed leniently out of a stream by a strict reading of what Kimi sent."""
+    """Replace calls that LangChain parsed leniently out of a stream by a strict reading of what Kimi sent.
+
+    Content blocks lose the `lc_` indices by which a stream's pieces were joined.
+    """
     calls = message.additional_kwargs.get(CALLS)
-    if not calls:
-        return
-    message.tool_calls, message.invalid_tool_calls = parse_calls(calls)
+    if calls:
+        message.tool_calls, message.invalid_tool_calls = parse_calls(calls)
     if isinstance(message.content, list):
-        blocks = {block["id"]: block for block in (*message.tool_calls, *message.invalid_tool_calls)}
-        for position, block in enumerate(message.content):
-            if isinstance(block, dict) and str(block.get("type", "")).endswith(("tool_call", "tool_call_chunk")):
-                kept = {key: block[key] for key in ("index",) if key in block}
-                message.content[position] = {**blocks.get(block.get("id"), block), **kept}
+        said = [_settled_block(block) for block in message.content if not (calls and is_call_block(block))]
+        message.content = [*said, *call_blocks(calls or ())]
+
+
+def is_call_block(block: object) -> bool:
+    """Whether a content block is a tool call, valid or not, or a piece of one."""
+    return isinstance(block, dict) and str(block.get("type", "")).endswith(("tool_call", "tool_call_chunk"))
 
 
 def calls_of(message: AIMessage) -> list[Call]:
@@ -76,7 +111,7 @@ def calls_of(message: AIMessage) -> list[Call]:
         for call in message.tool_calls
     ]
     calls += [
-        Call(id=call["id"], name=call["name"] or "", arguments=call["args"] or "")
+        Call(id=call["id"], name=call["name"] or "", arguments=_unspoiled(call["args"] or "", recorded.get(call["id"])))
         for call in message.invalid_tool_calls
     ]
     return sorted(calls, key=lambda call: order.get(call["id"], len(order)))
@@ -85,11 +120,30 @@ def calls_of(message: AIMessage) -> list[Call]:
 def _arguments(args: Mapping[str, Any], said: Call | None) -> str:
     if said is not None:
         try:
-            if parse_arguments(said["arguments"]) == args:
+            if args in (parse_arguments(said["arguments"]), parse_arguments(said["arguments"], _unwrapped(said))):
                 return said["arguments"]
-        except ValueError:
+        except (ValueError, TypeError, KeyError):
             pass
     return json.dumps(args, ensure_ascii=False, separators=(",", ":"))
+
+
+def _unwrapped(said: Call) -> list[str]:
+    names = said.get("unwrapped")
+    return names if isinstance(names, list) else []
+
+
+def _unspoiled(arguments: str, said: Call | None) -> str:
+    return said["arguments"] if said is not None and arguments == said["arguments"] + SPOILER else arguments
+
+
+def _settled_block(block: str | dict[str, Any]) -> str | dict[str, Any]:
+    if isinstance(block, dict) and str(block.get("index", "")).startswith("lc_"):
+        return {key: value for key, value in block.items() if key != "index"}
+    return block
+
+
+def _refuse_constant(constant: str) -> Never:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _is_call(value: object) -> TypeGuard[Call]:

@@ -18,7 +18,7 @@ from langchain_kimi.verbatim import settle
 
 HEAD = {"id": "chatcmpl-7", "object": "chat.completion", "created": 1790000000, "model": "kimi-k2.6"}
 USAGE = {"prompt_tokens": 300, "completion_tokens": 40, "cached_tokens": 256, "total_tokens": 340}
-CALLS = [
+CALLS: list[dict[str, Any]] = [
     {"index": 0, "id": "add:0", "type": "function", "function": {"name": "add", "arguments": '{"a":1,  "b": 2}'}},
     {"index": 1, "id": "look:1", "type": "function", "function": {"name": "look", "arguments": '{"at":"线条\\u2028"}'}},
 ]
@@ -55,13 +55,18 @@ def streamed() -> list[dict[str, Any]]:
 WHOLE = whole({"role": "assistant", "content": "I look it up.", "reasoning_content": THOUGHT, "tool_calls": CALLS})
 
 
-def read(pieces: list[bytes]) -> AIMessage:
-    """The message of a stream, by way of chunks and LangChain's joining, as `invoke` with callbacks takes it."""
-    answer, events = Answer(), Events()
+def chunks_of(pieces: list[bytes], **settings: Any) -> list[AIMessageChunk]:
+    """What a stream of these bytes hands out."""
+    answer, events = Answer(**settings), Events()
     chunks = [chunk for piece in pieces for data in events.feed(piece) for chunk in answer.chunks(data)]
     chunks += [chunk for data in events.end() for chunk in answer.chunks(data)]
-    chunks.append(answer.last_chunk())
-    message = generate_from_stream(ChatGenerationChunk(message=chunk) for chunk in chunks).generations[0].message
+    return chunks + answer.end()
+
+
+def read(pieces: list[bytes], **settings: Any) -> AIMessage:
+    """The message of a stream, by way of chunks and LangChain's joining, as `invoke` with callbacks takes it."""
+    chunks = (ChatGenerationChunk(message=chunk) for chunk in chunks_of(pieces, **settings))
+    message = generate_from_stream(chunks).generations[0].message
     assert isinstance(message, AIMessage)
     settle(message)
     return message
@@ -83,9 +88,12 @@ def test_whole_answer() -> None:
 
 def test_stream_cut_at_every_byte_gives_the_whole_message() -> None:
     body, expected = sse(streamed()), Answer().whole(WHOLE)
+    whole_events = list(Events().feed(body))
     for cut in range(len(body)):
-        if cut % 7 == 0:
-            assert read([body[:cut], body[cut:]]) == expected
+        events = Events()
+        assert [*events.feed(body[:cut]), *events.feed(body[cut:]), *events.end()] == whole_events
+    for cut in range(0, len(body), 41):
+        assert read([body[:cut], body[cut:]]) == expected
 
 
 @settings(max_examples=60, deadline=None)
@@ -183,9 +191,8 @@ def test_usage_is_read_from_any_place_and_never_summed(place: str) -> None:
 
 
 def test_v1_chunks_join_to_whole_blocks_in_order() -> None:
-    answer, events = Answer(v1=True), Events()
-    chunks = [chunk for data in events.feed(sse(streamed())) for chunk in answer.chunks(data)]
-    joined = chunks[0] + [*chunks[1:], answer.last_chunk()]
+    first, *rest = chunks_of([sse(streamed())], v1=True)
+    joined = first + rest
     assert isinstance(joined, AIMessageChunk)
     assert [block["type"] for block in joined.content_blocks] == ["reasoning", "text", "tool_call", "tool_call"]
     assert joined.content_blocks[0]["reasoning"] == THOUGHT  # type: ignore[typeddict-item]

@@ -1,0 +1,287 @@
+"""One answer while it arrives, whole or streamed, and the message that it makes.
+
+An `Answer` is fed with what arrives and collects it; `message()` is the whole of it, `chunks()` and `end()` are its
+parts for a stream. Whole or streamed, in any cutting, the same answer makes the same message.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import orjson
+from langchain_core.messages import AIMessage, AIMessageChunk, ToolCallChunk
+
+from langchain_kimi import errors
+from langchain_kimi.catalogue import find
+from langchain_kimi.decode.calls import Calls
+from langchain_kimi.decode.pieces import Pieces
+from langchain_kimi.decode.thinking import Thinking
+from langchain_kimi.errors import AnswerCutShort, BrokenStreamError
+from langchain_kimi.usage import is_inconsistent, usage_metadata
+from langchain_kimi.verbatim import CALLS, PROVIDER, REASONING, Call, parse_calls
+
+REPORT = "kimi_report"
+"""The key in `response_metadata` of what is odd about an answer; absent where nothing is."""
+
+_METADATA = {"model": "model_name"} | {key: key for key in ("id", "created", "service_tier", "system_fingerprint")}
+_HEADERS = {"request_id": ("x-request-id", "msh-request-id"), "trace_id": ("x-trace-id", "x-msh-trace-id")}
+_CUT_FINISHES = ("length", "content_filter")
+_KNOWN_FINISHES = {"stop", "length", "tool_calls", "content_filter"}
+_MARKUP = re.compile(r"<\|tool_calls_section_begin\|>|<\|tool_call_begin\|>|<\|open\|>\s*tools?_?call")
+_V1 = {"output_version": "v1"}
+
+
+class _Added(NamedTuple):
+    """What an event adds to an answer."""
+
+    reasoning: str = ""
+    text: str = ""
+    calls: list[ToolCallChunk] = []  # noqa: RUF012 - never changed
+
+
+class Answer:
+    """One answer to a chat request while it arrives.
+
+    `names` has the user's name of each tool that is called otherwise on the wire, `schemas` the JSON schema of a tool's
+    arguments by the user's name: an array or object that the model wrote as a string, against its schema, is unwrapped.
+    Calls without an id get one of Kimi's form, numbered from `first_call`. `headers` are those of the response; they
+    are read at the end. `v1` puts content blocks instead of text into chunks.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "",
+        names: Mapping[str, str] | None = None,
+        schemas: Mapping[str, Mapping[str, Any]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        first_call: int = 0,
+        v1: bool = False,
+    ) -> None:
+        self._host = host
+        self._headers = headers
+        self._v1 = v1
+        self._begun = self._signed = False
+        self._done = False
+        self._text: list[str] = []
+        self._thinking = Thinking()
+        self._pieces = Pieces()
+        self._calls = Calls(names or {}, schemas or {}, first_call)
+        self._finish_reason: str | None = None
+        self._usage: Mapping[str, Any] | None = None
+        self._metadata: dict[str, Any] = {}
+
+    def whole(self, body: Mapping[str, Any]) -> AIMessage:
+        """The message of an answer that came in one piece."""
+        self._absorb(body, "message")
+        self._done = True
+        return self.message()
+
+    def take(self, data: bytes) -> None:
+        """Collect one event of a stream. Raises the KimiError that the event carries, if it is one."""
+        if (event := self._event(data)) is not None:
+            self._absorb(event, "delta")
+
+    def chunks(self, data: bytes) -> list[AIMessageChunk]:
+        """Collect one event of a stream; what it adds, as chunks: thinking, then text, then tool calls. Raises as
+        `take` does.
+        """
+        event = self._event(data)
+        chunks = [] if event is None else self._to_chunks(self._absorb(event, "delta"))
+        if chunks and not self._signed:
+            # Joined chunks, complete or not, are read by this provider's block translator.
+            chunks[0].response_metadata["model_provider"] = PROVIDER
+            self._signed = True
+        return chunks
+
+    def message(self) -> AIMessage:
+        """The whole message. Raises BrokenStreamError where a stream ended before its answer did."""
+        self._require_end()
+        calls = self._record()
+        valid, invalid = parse_calls(calls)
+        return AIMessage(
+            content="".join(self._text),
+            additional_kwargs=self._verbatim(calls, whole=True),
+            tool_calls=valid,
+            invalid_tool_calls=invalid,
+            usage_metadata=usage_metadata(self._usage),
+            response_metadata=self._response_metadata(),
+        )
+
+    def end(self) -> list[AIMessageChunk]:
+        """The chunks that end a stream: what its tool calls still lack, then usage, metadata and the calls verbatim.
+        Raises as `message` does.
+
+        Joined chunks never have a call with arguments that were cut: the text of such arguments gets an ending that
+        LangChain's lenient parser refuses too.
+        """
+        self._require_end()
+        record = self._record()
+        amended = self._to_chunks(_Added(calls=self._calls.amendments(record)))
+        metadata = self._response_metadata()
+        last = AIMessageChunk(
+            content=[] if self._v1 else "",
+            additional_kwargs=self._verbatim(record, whole=False),
+            usage_metadata=usage_metadata(self._usage),
+            response_metadata=metadata | _V1 if self._v1 else metadata,
+            chunk_position="last",
+        )
+        return [*amended, last]
+
+    def _event(self, data: bytes) -> dict[str, Any] | None:
+        if data == b"[DONE]":
+            self._done = True
+            return None
+        try:
+            event = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            text = data[:200].decode(errors="replace")
+            raise BrokenStreamError(f"{self._host} sent an event that is no JSON: {text!r}", host=self._host) from error
+        return event if isinstance(event, dict) else None
+
+    def _absorb(self, event: Mapping[str, Any], part: str) -> _Added:
+        """Collect a body or an event; what it adds."""
+        if event.get("error"):
+            raise self._failure(event)
+        choices = event.get("choices")
+        if not choices or not self._begun or event.get("usage"):
+            self._note(event)
+        if not choices or not isinstance(choice := choices[0], dict):
+            return _Added()
+        if choice.get("finish_reason") or choice.get("usage") or choice.get("error"):
+            self._finish(event, choice)
+        delta = choice.get(part)
+        if not isinstance(delta, dict):
+            return _Added()
+        text = delta.get("content")
+        if not isinstance(text, str):
+            text = _text_of(text)
+        if text:
+            self._text.append(text)
+        reasoning, calls = self._thinking.take(delta, joins=part == "delta"), delta.get("tool_calls")
+        return _Added(reasoning, text, self._calls.take(calls) if calls else [])
+
+    def _note(self, event: Mapping[str, Any]) -> None:
+        """Keep what an event says besides its delta: each fact once, usage as it was said last."""
+        self._begun = True
+        for key, name in _METADATA.items():
+            if event.get(key):
+                self._metadata.setdefault(name, event[key])
+        if isinstance(usage := event.get("usage"), dict) and usage:
+            self._usage = usage
+
+    def _finish(self, event: Mapping[str, Any], choice: Mapping[str, Any]) -> None:
+        if choice.get("error"):
+            raise self._failure(choice)
+        if isinstance(usage := choice.get("usage"), dict) and usage:
+            self._usage = usage
+        if choice.get("finish_reason"):
+            self._finish_reason = str(choice["finish_reason"])
+        self._note(event)
+
+    def _failure(self, event: Mapping[str, Any]) -> errors.KimiError:
+        said = event.get("status") or (event["error"].get("code") if isinstance(event["error"], dict) else None)
+        status = said if isinstance(said, int) and 400 <= said < 600 else 500
+        return errors.from_response(status, event, host=self._host, headers=self._headers or {})
+
+    def _require_end(self) -> None:
+        if not self._done and self._finish_reason is None:
+            raise BrokenStreamError(
+                f"{self._host} ended its answer before the finish; nothing of it is used. Ask again.", host=self._host
+            )
+
+    # Handing out.
+
+    def _to_chunks(self, added: _Added) -> list[AIMessageChunk]:
+        if self._v1:
+            return _to_v1_chunks(added)
+        chunks = []
+        if added.reasoning:
+            chunks.append(self._pieces.reasoning(added.reasoning))
+        if added.text:
+            chunks.append(self._pieces.text(added.text))
+        if added.calls:
+            chunks.append(AIMessageChunk(content="", tool_call_chunks=added.calls))
+        return chunks
+
+    def _record(self) -> list[Call]:
+        return self._calls.record(cut=self._finish_reason in _CUT_FINISHES)
+
+    def _verbatim(self, calls: list[Call], *, whole: bool) -> dict[str, Any]:
+        """What goes back to Kimi as it came."""
+        kept = self._thinking.kept(text=whole)
+        return kept | {CALLS: calls} if calls else kept
+
+    def _response_metadata(self) -> dict[str, Any]:
+        headers = self._headers or {}
+        traced = {
+            name: next((headers[key] for key in keys if headers.get(key)), None) for name, keys in _HEADERS.items()
+        }
+        metadata = {**self._metadata, "model_provider": PROVIDER, "finish_reason": self._finish_reason}
+        metadata |= {name: value for name, value in traced.items() if value}
+        report = self._report()
+        return metadata | {REPORT: report} if report else metadata
+
+    def _report(self) -> list[str]:
+        """What is odd about the answer, in short words."""
+        text, thought = "".join(self._text), self._thinking.text
+        silent = not text.strip() and not self._calls and self._finish_reason not in _CUT_FINISHES
+        found = {
+            "finish_missing": self._finish_reason is None,
+            "finish_unknown": self._finish_reason is not None and self._finish_reason not in _KNOWN_FINISHES,
+            "content_filter": self._finish_reason == "content_filter",
+            "think_only": silent and bool(thought),
+            "empty": silent and not thought,
+            "leaked_tool_markup": bool(_MARKUP.search(text) or _MARKUP.search(thought)),
+            "usage_inconsistent": is_inconsistent(self._usage),
+        }
+        return [word for word, is_so in found.items() if is_so]
+
+
+def _to_v1_chunks(added: _Added) -> list[AIMessageChunk]:
+    # Indices of blocks are strings: LangChain would merge call 0 into block 0, which is the thinking.
+    chunks = []
+    if reasoning := added.reasoning:
+        block = {"type": "reasoning", "reasoning": reasoning, "index": "lc_reasoning"}
+        chunks.append(
+            AIMessageChunk(content=[block], additional_kwargs={REASONING: reasoning}, response_metadata={**_V1})
+        )
+    if added.text:
+        block = {"type": "text", "text": added.text, "index": "lc_text"}
+        chunks.append(AIMessageChunk(content=[block], response_metadata={**_V1}))
+    if added.calls:
+        chunks.append(_v1_calls(added.calls))
+    return chunks
+
+
+def _v1_calls(calls: list[ToolCallChunk]) -> AIMessageChunk:
+    pieces: list[str | dict[str, Any]] = [
+        {**call, "type": "tool_call_chunk", "index": f"lc_tc_{call['index']}"} for call in calls
+    ]
+    return AIMessageChunk(content=pieces, tool_call_chunks=calls, response_metadata={**_V1})
+
+
+def check_cut(message: AIMessage) -> None:
+    """Raise AnswerCutShort where the answer spent its whole cap on thinking: neither text nor calls."""
+    if message.response_metadata.get("finish_reason") != "length" or message.text.strip():
+        return
+    if message.tool_calls or message.invalid_tool_calls:
+        return
+    usage = message.usage_metadata
+    spent = f" of {usage['output_tokens']} tokens" if usage else ""
+    row = find(str(message.response_metadata.get("model_name") or ""))
+    ways = ["raise max_tokens, which counts thinking too"]
+    if row is None or row.thinking == "optional":
+        ways.append("switch thinking off (thinking=False)")
+    if row and row.efforts:
+        ways.append(f"let it think less (thinking={row.efforts[0]!r})")
+    error = AnswerCutShort(f"The model spent its output cap{spent} on thinking and said nothing: {', or '.join(ways)}.")
+    error.message = message
+    raise error
+
+
+def _text_of(content: object) -> str:
+    """The text of content in parts, as some hosts send it."""
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+    return "".join(text for text in texts if isinstance(text, str))
