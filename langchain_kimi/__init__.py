@@ -7,19 +7,34 @@ if TYPE_CHECKING:
     from langchain_kimi.agent import KimiState, Limits, create_kimi_agent
     from langchain_kimi.chat_model import ChatKimi
     from langchain_kimi.errors import KimiError, KimiWarning
-    from langchain_kimi.usage import cost_of
+    from langchain_kimi.transport import Deadlines, RateLimits
+    from langchain_kimi.usage import UsageMeter, cost_of
 
 _ROOMS = {
     "ChatKimi": "chat_model",
+    "Deadlines": "transport",
     "KimiError": "errors",
     "KimiState": "agent",
     "KimiWarning": "errors",
     "Limits": "agent",
+    "RateLimits": "transport",
+    "UsageMeter": "usage",
     "cost_of": "usage",
     "create_kimi_agent": "agent",
 }
 
-__all__ = ["ChatKimi", "KimiError", "KimiState", "KimiWarning", "Limits", "cost_of", "create_kimi_agent"]
+__all__ = [
+    "ChatKimi",
+    "Deadlines",
+    "KimiError",
+    "KimiState",
+    "KimiWarning",
+    "Limits",
+    "RateLimits",
+    "UsageMeter",
+    "cost_of",
+    "create_kimi_agent",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -2,31 +2,51 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import orjson
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, Callbacks
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForLLMRun,
+    CallbackManagerForLLMRun,
+    Callbacks,
+    dispatch_custom_event,
+)
+from langchain_core.callbacks.manager import handle_event
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils import from_env, secret_from_env
-from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr, SkipValidation, model_validator
 
 from langchain_kimi import rules
 from langchain_kimi.catalogue import SAMPLING, Model, find
-from langchain_kimi.decode import Answer
-from langchain_kimi.encode import Declared, Encoded, Tools, encode_request, encode_thinking
+from langchain_kimi.decode import Answer, check_cut, generation_of
+from langchain_kimi.encode import (
+    Declared,
+    DialectName,
+    Encoded,
+    Tools,
+    dialect_of,
+    encode_request,
+    encode_thinking,
+    translate,
+)
 from langchain_kimi.errors import AuthenticationError, IllegalRequestError, NotFoundError, warn
 from langchain_kimi.structured import Method, Rung, structured_output
-from langchain_kimi.transport import Connections, Transport, shared_connections
+from langchain_kimi.transport import CLOCK, Clock, Connections, RateLimits, Transport, Wait, shared_connections
 from langchain_kimi.verbatim import PROVIDER, settle
 
 logger = logging.getLogger("langchain_kimi")
 
 HOSTS = {"intl": "https://api.moonshot.ai/v1", "cn": "https://api.moonshot.cn/v1"}
 CHAT = "/chat/completions"
+WAIT = "kimi_wait"
+"""The custom event that tells of a wait before another try."""
+_BYTES_A_TOKEN = 4
 USER_AGENT = "langchain-kimi-agent"
 
 _MOST_TOLD = 10_000
@@ -46,7 +66,7 @@ class ChatKimi(BaseChatModel):
     and a `tool_choice` that it does not take while it thinks are changed to what it takes, with one `KimiWarning`.
     """
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, arbitrary_types_allowed=True)
 
     model: str = Field(validation_alias=AliasChoices("model", "model_name"))
     """The model's id, for instance `kimi-k2.6`; `langchain_kimi.catalogue.MODELS` lists those known here."""
@@ -56,6 +76,9 @@ class ChatKimi(BaseChatModel):
     """The host's URL up to and with `/v1`: given here, else by `region`, else MOONSHOT_BASE_URL, else international."""
     region: Literal["intl", "cn"] | None = None
     """Kimi's international (`api.moonshot.ai`) or Chinese (`api.moonshot.cn`) host."""
+    dialect: DialectName | None = None
+    """How the host speaks, where it is not Kimi's own: `openrouter`, `together`, `vllm`, `sglang`; None goes by the
+    host's name. Reasoning is read under every host's key and goes back under the one that the host used."""
     thinking: bool | Literal["low", "high", "max"] | None = None
     """Whether, or how hard, to think; None leaves the model its default. What each model takes is in the catalogue."""
     reasoning_effort: Literal["low", "high", "max"] | None = None
@@ -74,9 +97,14 @@ class ChatKimi(BaseChatModel):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     timeout: Any = Field(default=None, validation_alias=AliasChoices("timeout", "request_timeout"))
-    """Seconds of silence to accept, or an httpx2 `Timeout`; by default ten to connect and 600 between two pieces."""
+    """Seconds to wait for the answer to begin and between two pieces of it, or `Deadlines`, or an httpx2 `Timeout`; by
+    default 10 to connect, 600 to the first byte, 300 of silence, no end in total."""
     max_retries: int = Field(default=2, ge=0)
     """How often a request is repeated after a retryable failure, while nothing of its answer has arrived."""
+    rate_limits: RateLimits | None = Field(default=None, exclude=True, repr=False)
+    """Concurrency, requests and tokens a minute that several models of one process share."""
+    clock: SkipValidation[Clock] = Field(default=CLOCK, exclude=True, repr=False)
+    """What waits are measured and made with; a test gives its own."""
     default_headers: dict[str, str] | None = Field(default=None, repr=False)
     http_client: Any = Field(default=None, exclude=True, repr=False)
     """An httpx2 (or httpx) `Client` to use instead of our own; it is never closed here."""
@@ -152,14 +180,12 @@ class ChatKimi(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        encoded = self._encode(messages, stop, kwargs, stream=self.streaming is not False)
-        transport, body, model = self._transport(), encoded.body, encoded.body["model"]
-        answer = Answer(host=transport.host, names=encoded.names)
-        if not body.get("stream"):
-            return _result(answer.whole(transport.post(CHAT, orjson.dumps(body), model=model)))
-        for data in transport.stream(CHAT, orjson.dumps(body), model=model):
-            answer.take(data)
-        return _result(answer.message())
+        asked = self._ask(messages, stop, kwargs, run_manager, stream=self.streaming is not False)
+        if not asked.streamed:
+            return _result(asked.answer.whole(asked.transport.post(**asked.call)))
+        for data in asked.transport.stream(**asked.call):
+            asked.answer.take(data)
+        return _result(asked.answer.message())
 
     async def _agenerate(
         self,
@@ -168,14 +194,13 @@ class ChatKimi(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        encoded = self._encode(messages, stop, kwargs, stream=self.streaming is not False)
-        transport, body, model = self._transport(), encoded.body, encoded.body["model"]
-        answer = Answer(host=transport.host, names=encoded.names)
-        if not body.get("stream"):
-            return _result(answer.whole(await transport.apost(CHAT, orjson.dumps(body), model=model)))
-        async for data in transport.astream(CHAT, orjson.dumps(body), model=model):
-            answer.take(data)
-        return _result(answer.message())
+        asked = self._ask(messages, stop, kwargs, run_manager, stream=self.streaming is not False)
+        if not asked.streamed:
+            return _result(asked.answer.whole(await asked.transport.apost(**asked.call)))
+        async with aclosing(asked.transport.astream(**asked.call)) as events:
+            async for data in events:
+                asked.answer.take(data)
+        return _result(asked.answer.message())
 
     def _stream(
         self,
@@ -184,16 +209,16 @@ class ChatKimi(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        encoded = self._encode(messages, stop, kwargs, stream=True)
-        transport, body = self._transport(), encoded.body
-        answer = Answer(host=transport.host, names=encoded.names, v1=self.output_version == "v1")
-        for data in transport.stream(CHAT, orjson.dumps(body), model=body["model"]):
-            for chunk in answer.chunks(data):
-                generation = ChatGenerationChunk(message=chunk)
+        asked = self._ask(messages, stop, kwargs, run_manager, stream=True)
+        for data in asked.transport.stream(**asked.call):
+            for chunk in asked.answer.chunks(data):
+                generation = generation_of(chunk)
                 if run_manager:
                     run_manager.on_llm_new_token(generation.text, chunk=generation)
                 yield generation
-        yield ChatGenerationChunk(message=answer.last_chunk())
+        for chunk in asked.answer.end():
+            yield generation_of(chunk)
+        check_cut(asked.answer.message())
 
     async def _astream(
         self,
@@ -202,16 +227,17 @@ class ChatKimi(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        encoded = self._encode(messages, stop, kwargs, stream=True)
-        transport, body = self._transport(), encoded.body
-        answer = Answer(host=transport.host, names=encoded.names, v1=self.output_version == "v1")
-        async for data in transport.astream(CHAT, orjson.dumps(body), model=body["model"]):
-            for chunk in answer.chunks(data):
-                generation = ChatGenerationChunk(message=chunk)
-                if run_manager:
-                    await run_manager.on_llm_new_token(generation.text, chunk=generation)
-                yield generation
-        yield ChatGenerationChunk(message=answer.last_chunk())
+        asked = self._ask(messages, stop, kwargs, run_manager, stream=True)
+        async with aclosing(asked.transport.astream(**asked.call)) as events:
+            async for data in events:
+                for chunk in asked.answer.chunks(data):
+                    generation = generation_of(chunk)
+                    if run_manager:
+                        await run_manager.on_llm_new_token(generation.text, chunk=generation)
+                    yield generation
+        for chunk in asked.answer.end():
+            yield generation_of(chunk)
+        check_cut(asked.answer.message())
 
     # LangChain joins streamed chunks with a parser that completes arguments that were cut short. What `invoke` and
     # every agent gets is settled here to a strict reading.
@@ -294,10 +320,41 @@ class ChatKimi(BaseChatModel):
 
     # Requests.
 
+    def _ask(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        kwargs: dict[str, Any],
+        run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
+        *,
+        stream: bool,
+    ) -> "_Asked":
+        """The request, checked by every rule of Kimi's, and what reads its answer. Raises IllegalRequestError."""
+        encoded = self._encode(messages, stop, kwargs, stream=stream)
+        body = translate(encoded.body, encoded.messages, dialect_of(self._url, self.dialect))
+        sent, transport = orjson.dumps(body), self._transport()
+        heard: dict[str, str] = {}
+        answer = Answer(
+            host=transport.host,
+            names=encoded.names,
+            schemas=encoded.schemas,
+            headers=heard,
+            first_call=encoded.calls_made,
+            v1=self.output_version == "v1",
+        )
+        call = {
+            "path": CHAT,
+            "body": sent,
+            "model": body["model"],
+            "tokens": len(sent) // _BYTES_A_TOKEN + body["max_completion_tokens"],
+            "on_wait": _teller(run_manager),
+            "heard": heard,
+        }
+        return _Asked(transport, call, answer, streamed=bool(body.get("stream")))
+
     def _encode(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
     ) -> Encoded:
-        """The wire request, checked by every rule of Kimi's. Raises IllegalRequestError."""
         chosen = self._chosen(stop, kwargs)
         model = chosen["model"]
         row = find(model)
@@ -366,10 +423,38 @@ class ChatKimi(BaseChatModel):
     def _transport(self) -> Transport:
         authorization = {"authorization": f"Bearer {self._key}"} if self._key else {}
         headers = {"user-agent": USER_AGENT, **authorization, **(self.default_headers or {})}
-        return Transport(self._url, self._connections, headers, self.timeout, self.max_retries)
+        return Transport(
+            self._url, self._connections, headers, self.timeout, self.max_retries, self.rate_limits, self.clock
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request on its way: what sends it, and what reads its answer."""
+
+    transport: Transport
+    call: dict[str, Any]
+    answer: Answer
+    streamed: bool
+
+
+def _teller(run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> Callable[[Wait], None]:
+    """Tells callbacks of a wait, as the custom event `kimi_wait`: of this run, else of the run around it."""
+
+    def tell(wait: Wait) -> None:
+        data = {"seconds": wait.seconds, "attempt": wait.attempt, "error": str(wait.error)}
+        if run_manager:
+            about = {"run_id": run_manager.run_id, "tags": run_manager.tags, "metadata": run_manager.metadata}
+            handle_event(run_manager.handlers, "on_custom_event", "ignore_custom_event", WAIT, data, **about)
+            return
+        with suppress(RuntimeError):  # there is no run around it
+            dispatch_custom_event(WAIT, data)
+
+    return tell
 
 
 def _result(message: AIMessage) -> ChatResult:
+    check_cut(message)
     return ChatResult(generations=[ChatGeneration(message=message)])
 
 

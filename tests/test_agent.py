@@ -249,8 +249,10 @@ async def test_arguments_cut_short_are_not_run_when_streamed(serve: Serve) -> No
         return "deleted"
 
     cut = raw_call("delete", '{"path": "/etc/pas').finish("length")
-    agent = create_kimi_agent(kimi(serve([cut, said("I stop.")])), [delete])
+    agent = create_kimi_agent(kimi(serve([cut, said("I stop."), cut, said("I stop.")])), [delete])
     async for _ in agent.astream(ASK, stream_mode="messages"):
+        pass
+    for _ in agent.stream(ASK, stream_mode="messages"):
         pass
     assert ran == []
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from langchain_core.tools import tool
+from pydantic import BaseModel
 
 from langchain_kimi import KimiWarning
 from langchain_kimi.cli import main
@@ -119,6 +120,30 @@ def test_changes_are_reported_and_logged_once(
     logged = [record.getMessage() for record in caplog.records if record.name == "langchain_kimi"]
     assert len(logged) == len(set(logged)) > 0
     assert all(f"read_{id(model)}: properties.lines" in line for line in logged)
+
+
+class Branch(BaseModel):
+    """A branch with branches of its own."""
+
+    name: str
+    branches: list["Branch"] = []
+
+
+def test_class_that_contains_itself_keeps_its_shape(serve: Callable[..., KimiServer]) -> None:
+    @tool
+    def plant(trunk: Branch) -> str:
+        """Plant a tree."""
+        return trunk.name
+
+    server = serve(lambda request: said('{"name": "oak", "branches": [{"name": "twig"}]}'))
+    model = kimi(server)
+    model.bind_tools([plant]).invoke("hi")
+    assert model.with_structured_output(Branch).invoke("An oak.") == Branch(name="oak", branches=[Branch(name="twig")])
+    for schema in (
+        server.requests[0].tools[0]["parameters"],
+        server.requests[1].json["response_format"]["json_schema"]["schema"],
+    ):
+        assert schema["$defs"]["Branch"]["properties"]["branches"]["items"] == {"$ref": "#/$defs/Branch"}
 
 
 def test_repairs_are_logged_once(serve: Callable[..., KimiServer], caplog: pytest.LogCaptureFixture) -> None:

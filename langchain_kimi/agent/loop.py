@@ -17,10 +17,11 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.store.base import BaseStore
-from langgraph.types import Checkpointer, Send
+from langgraph.types import Checkpointer, RetryPolicy, Send
 
 from langchain_kimi.agent.limits import Limits
 from langchain_kimi.agent.state import KimiState, calls_of, turns_of
+from langchain_kimi.errors import AnswerCutShort, BrokenStreamError
 
 NOT_RUN = "Not run: {why} is reached. Answer now with what you have; no further tool can be called."
 _LAST_STEP = 1
@@ -48,16 +49,19 @@ def create_kimi_agent(
     """
     loop = _Loop(model, tools, system_prompt, limits or Limits())
     graph = StateGraph(KimiState)
-    graph.add_node("model", RunnableLambda(loop.ask, afunc=loop.aask, name="model"))
+    # Once a token was handed out, the model does not ask again by itself; nothing of the broken answer is in the state.
+    again = RetryPolicy(max_attempts=2, retry_on=BrokenStreamError)
+    graph.add_node("model", RunnableLambda(loop.ask, afunc=loop.aask, name="model"), retry_policy=again)
     graph.add_node("tools", ToolNode(tools, handle_tool_errors=_told))
     graph.add_node("unusable", RunnableLambda(loop.answer_unusable, name="unusable"))
-    graph.add_node("wrap_up", RunnableLambda(loop.wrap_up, afunc=loop.awrap_up, name="wrap_up"))
+    graph.add_node("wrap_up", RunnableLambda(loop.wrap_up, afunc=loop.awrap_up, name="wrap_up"), retry_policy=again)
     graph.add_edge(START, "model")
     graph.add_conditional_edges("model", loop.route, ["tools", "unusable", "wrap_up", END])
     graph.add_edge("tools", "model")
     graph.add_edge("unusable", "model")
     graph.add_edge("wrap_up", END)
-    return graph.compile(checkpointer=checkpointer, store=store, name=name)
+    compiled = graph.compile(checkpointer=checkpointer, store=store, name=name)
+    return compiled.with_config({"metadata": {"lc_agent_name": name}})
 
 
 class _Loop:
@@ -77,21 +81,21 @@ class _Loop:
     def ask(self, state: KimiState, config: RunnableConfig) -> dict[str, Any]:
         if state["remaining_steps"] <= _LAST_STEP:
             return self.wrap_up(state, config)
-        return _answered(self._model.invoke(self._request(state["messages"]), config))
+        return _answered(_say(self._model, self._request(state["messages"]), config))
 
     async def aask(self, state: KimiState, config: RunnableConfig) -> dict[str, Any]:
         if state["remaining_steps"] <= _LAST_STEP:
             return await self.awrap_up(state, config)
-        return _answered(await self._model.ainvoke(self._request(state["messages"]), config))
+        return _answered(await _asay(self._model, self._request(state["messages"]), config))
 
     def wrap_up(self, state: KimiState, config: RunnableConfig) -> dict[str, Any]:
         reason, not_run = self._close(state)
-        answer = self._without_calls.invoke(self._request([*state["messages"], *not_run]), config)
+        answer = _say(self._without_calls, self._request([*state["messages"], *not_run]), config)
         return _ended(reason, not_run, answer)
 
     async def awrap_up(self, state: KimiState, config: RunnableConfig) -> dict[str, Any]:
         reason, not_run = self._close(state)
-        answer = await self._without_calls.ainvoke(self._request([*state["messages"], *not_run]), config)
+        answer = await _asay(self._without_calls, self._request([*state["messages"], *not_run]), config)
         return _ended(reason, not_run, answer)
 
     def route(self, state: KimiState) -> str | list[Send]:
@@ -122,6 +126,38 @@ class _Loop:
         why = f"the limit of {self._limits.turns} model turns" if reason == "turns" else "LangGraph's recursion limit"
         calls = calls_of(state["messages"][-1])
         return reason, [_refused(call, NOT_RUN.format(why=why)) for call in calls]
+
+
+def _say(
+    model: Runnable[LanguageModelInput, AIMessage], request: list[BaseMessage], config: RunnableConfig
+) -> AIMessage:
+    """The model's answer. One that spent its cap on thinking is asked for once more with twice the cap."""
+    try:
+        return model.invoke(request, config)
+    except AnswerCutShort as cut:
+        more = _twice_the_cap(cut)
+    try:
+        return model.invoke(request, config, **more)
+    except AnswerCutShort as cut:
+        return cut.message
+
+
+async def _asay(
+    model: Runnable[LanguageModelInput, AIMessage], request: list[BaseMessage], config: RunnableConfig
+) -> AIMessage:
+    try:
+        return await model.ainvoke(request, config)
+    except AnswerCutShort as cut:
+        more = _twice_the_cap(cut)
+    try:
+        return await model.ainvoke(request, config, **more)
+    except AnswerCutShort as cut:
+        return cut.message
+
+
+def _twice_the_cap(cut: AnswerCutShort) -> dict[str, int]:
+    usage = cut.message.usage_metadata
+    return {"max_tokens": 2 * usage["output_tokens"]} if usage else {}
 
 
 def _answered(answer: AIMessage) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage
 
 from langchain_kimi.catalogue import SAMPLING, find
+from langchain_kimi.encode.hosts import DialectName, dialect_of, translate
 from langchain_kimi.encode.messages import encode_message
 from langchain_kimi.encode.names import wire_name
 from langchain_kimi.encode.settings import Note, encode_sampling, encode_thinking, encode_tokens, resolve_tool_choice
@@ -18,12 +19,15 @@ from langchain_kimi.schema import Change, normalise
 __all__ = [
     "Change",
     "Declared",
+    "DialectName",
     "Encoded",
     "Note",
     "Tools",
+    "dialect_of",
     "encode_message",
     "encode_request",
     "encode_thinking",
+    "translate",
 ]
 
 _OURS = frozenset(
@@ -40,12 +44,22 @@ class Encoded:
     """A request as it goes on the wire, and what was changed on the way."""
 
     body: dict[str, Any]
+    schemas: Mapping[str, Mapping[str, Any]]
+    """The schema of each tool's arguments by the user's name."""
     names: Mapping[str, str]
     """The user's name of each tool whose name on the wire is another."""
     notes: tuple[Note, ...]
     """Changes to what the user chose."""
+    messages: Sequence[BaseMessage]
+    """The messages that the body encodes: the given ones, repaired."""
     repairs: tuple[Repair, ...]
     """Changes to the transcript."""
+
+    @property
+    def calls_made(self) -> int:
+        """How many tool calls the messages hold."""
+        said = (message for message in self.messages if isinstance(message, AIMessage))
+        return sum(len(message.tool_calls) + len(message.invalid_tool_calls) for message in said)
 
 
 def encode_request(chosen: Mapping[str, Any], messages: Sequence[BaseMessage], *, stream: bool) -> Encoded:
@@ -93,7 +107,8 @@ def encode_request(chosen: Mapping[str, Any], messages: Sequence[BaseMessage], *
     repaired = repair(messages, k2_ids=bool(given.get("k2_ids")))
     pads = given.get("missing_reasoning") != "raise"
     body["messages"] = [encode_message(one, thinks=bool(thinking.thinks), pads=pads) for one in repaired.messages]
-    return Encoded(body, _renamed(tools, repaired.messages), tuple(notes), repaired.repairs)
+    schemas = {tool.name: tool.schema for tool in tools if tool.schema}
+    return Encoded(body, schemas, _renamed(tools, repaired.messages), tuple(notes), repaired.messages, repaired.repairs)
 
 
 def _usable_tools(given: Mapping[str, Any], notes: list[Note]) -> list[Declared]:

@@ -35,6 +35,13 @@ class Declared:
     problems: tuple[tuple[str, str], ...] = ()
     """What makes it unusable: JSON path in the schema, and Kimi's words."""
 
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """The schema of its arguments on the wire; empty where it has none."""
+        function = self.wire.get("function")
+        parameters = function.get("parameters") if isinstance(function, dict) else None
+        return parameters if isinstance(parameters, dict) else {}
+
     def __str__(self) -> str:
         sent = self.wire.get("function", {}).get("name", self.name)
         head = self.name if sent == self.name else f"{self.name} (sent as {sent})"

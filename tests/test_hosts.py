@@ -1,0 +1,118 @@
+"""Kimi models on other hosts: reasoning and the thinking switch in the host's own fields."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tools import tool
+
+from langchain_kimi import create_kimi_agent
+from langchain_kimi.encode import dialect_of
+from langchain_kimi.testing import KimiServer, Reply, Request, said, thought
+from tests.conftest import kimi
+
+Serve = Callable[..., KimiServer]
+MODEL = "moonshotai/kimi-k2.6"
+THOUGHT = "第一 step.\u2028 "
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def script(request: Request) -> Reply:
+    if request.last["role"] == "user":
+        return thought(THOUGHT).calling_raw("add", '{"a":2,  "b":3}')
+    return said("5", thinking="So. ")
+
+
+KEYS = {
+    "kimi": {"reasoning_content": THOUGHT},
+    "openrouter": {"reasoning_details": [{"type": "reasoning.text", "text": THOUGHT, "format": "unknown", "index": 0}]},
+    "vllm": {"reasoning": THOUGHT},
+}
+
+
+@pytest.mark.parametrize("streaming", [None, False])
+@pytest.mark.parametrize("dialect", KEYS)
+async def test_reasoning_goes_back_under_the_hosts_key(serve: Serve, dialect: Any, streaming: Any) -> None:
+    server = serve(script, dialect=dialect, models=[MODEL])
+    agent = create_kimi_agent(kimi(server, MODEL, dialect=dialect, streaming=streaming), [add])
+    config = {"configurable": {"thread_id": "1"}}
+    state = await agent.ainvoke({"messages": [("user", "2 + 3?")]}, config)
+    assert state["messages"][1].additional_kwargs["reasoning_content"] == THOUGHT
+    assert state["messages"][-1].text == "5"
+    sent = server.requests[1].json["messages"][1]
+    assert {key: sent[key] for key in sent if key.startswith("reasoning")} == KEYS[dialect]
+    assert set(server.statuses) == {200}
+    first, second = (request.body for request in server.requests)
+    assert second.startswith(first[: -len(b"]}")])
+
+
+def test_key_of_an_unknown_host_is_learnt_from_its_answers(serve: Serve) -> None:
+    server = serve(script, dialect="vllm", models=[MODEL])
+    bound = kimi(server, MODEL).bind_tools([add])
+    answer = bound.invoke("2 + 3?")
+    bound.invoke([HumanMessage("2 + 3?"), answer, ToolMessage("5", tool_call_id=answer.tool_calls[0]["id"])])
+    assert server.requests[1].json["messages"][1]["reasoning"] == THOUGHT
+
+
+@pytest.mark.parametrize(
+    ("dialect", "model", "knobs", "fields"),
+    [
+        ("openrouter", MODEL, {"thinking": False}, {"reasoning": {"enabled": False}}),
+        ("openrouter", "moonshotai/kimi-k3", {"thinking": "low"}, {"reasoning": {"effort": "low"}}),
+        ("vllm", MODEL, {"thinking": False}, {"chat_template_kwargs": {"thinking": False}}),
+        (
+            "vllm",
+            MODEL,
+            {"keep_thinking": True},
+            {"chat_template_kwargs": {"thinking": True, "preserve_thinking": True}},
+        ),
+        (
+            "vllm",
+            "moonshotai/kimi-k3",
+            {"thinking": "high"},
+            {"chat_template_kwargs": {"thinking": True, "thinking_effort": "high"}},
+        ),
+        ("vllm", MODEL, {}, {}),
+        ("kimi", MODEL, {"thinking": False}, {"thinking": {"type": "disabled"}}),
+    ],
+)
+def test_thinking_switch_takes_the_hosts_form(
+    serve: Serve, dialect: Any, model: str, knobs: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    server = serve([said("ok", thinking="hm")], dialect=dialect, models=[model])
+    answer = kimi(server, model, dialect=dialect, **knobs).invoke("hi")
+    known = ("thinking", "reasoning_effort", "reasoning", "chat_template_kwargs")
+    assert {key: server.requests[0].json[key] for key in known if key in server.requests[0].json} == fields
+    assert ("reasoning_content" in answer.additional_kwargs) is (knobs.get("thinking") is not False)
+
+
+@pytest.mark.parametrize(
+    ("url", "switch"),
+    [
+        ("https://openrouter.ai/api/v1", "reasoning"),
+        ("https://api.together.xyz/v1", "reasoning"),
+        ("https://notopenrouter.ai/v1", "kimi"),
+        ("https://api.moonshot.ai/v1", "kimi"),
+        ("http://127.0.0.1:8000/v1", "kimi"),
+    ],
+)
+def test_known_hosts_speak_their_dialect_unasked(url: str, switch: str) -> None:
+    assert dialect_of(url, None).switch == switch
+
+
+def test_ids_of_other_makers_become_k2s_on_other_hosts(serve: Serve) -> None:
+    server = serve([said("ok")], models=["moonshotai/Kimi-K2-Thinking"])
+    history = [
+        HumanMessage("go"),
+        AIMessage("", tool_calls=[{"id": "call_x7", "name": "add", "args": {"a": 1, "b": 1}}]),
+        ToolMessage("2", tool_call_id="call_x7"),
+    ]
+    kimi(server, "moonshotai/Kimi-K2-Thinking").invoke(history)
+    sent = server.requests[0].messages
+    assert (sent[1]["tool_calls"][0]["id"], sent[2]["tool_call_id"]) == ("functions.add:0", "functions.add:0")
