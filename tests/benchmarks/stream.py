@@ -4,6 +4,7 @@
 
 A server process answers with one stream, as fast as the reader takes it: four fifths thinking, one fifth text. The
 rounds of all readers alternate; a figure is the best round's CPU time of this process over the number of chunks.
+"agent" is `create_kimi_agent` around ChatKimi beside `create_agent` around ChatOpenAI, with `stream_mode="messages"`.
 """
 
 import asyncio
@@ -14,13 +15,22 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
+from typing import Any
 
 import httpx2
 import orjson
+from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from langchain_kimi import ChatKimi
+from langchain_kimi import ChatKimi, create_kimi_agent
+
+PEERS = {
+    "sync": "ChatOpenAI.stream",
+    "async": "ChatOpenAI.astream",
+    "agent, sync": "ChatOpenAI, agent, sync",
+    "agent, async": "ChatOpenAI, agent, async",
+}
 
 
 def events(count: int) -> bytes:
@@ -82,14 +92,26 @@ def main(count: int, rounds: int) -> None:
         async for _ in model.astream("x"):
             pass
 
+    asked: Any = {"messages": [("user", "x")]}
+    ours_agent: Any = create_kimi_agent(kimi)
+    theirs_agent: Any = create_agent(openai)
+
+    async def follow(agent: Any) -> None:
+        async for _ in agent.astream(asked, stream_mode="messages"):
+            pass
+
     loop = asyncio.new_event_loop()
     readers: dict[str, Callable[[], object]] = {
         "floor: httpx2 + orjson": floor,
         "ChatKimi.stream": lambda: sum(1 for _ in kimi.stream("x")),
         "ChatKimi.astream": lambda: loop.run_until_complete(drain(kimi)),
         "ChatKimi.invoke": lambda: kimi.invoke("x"),
+        "ChatKimi, agent, sync": lambda: sum(1 for _ in ours_agent.stream(asked, stream_mode="messages")),
+        "ChatKimi, agent, async": lambda: loop.run_until_complete(follow(ours_agent)),
         "ChatOpenAI.stream": lambda: sum(1 for _ in openai.stream("x")),
         "ChatOpenAI.astream": lambda: loop.run_until_complete(drain(openai)),
+        "ChatOpenAI, agent, sync": lambda: sum(1 for _ in theirs_agent.stream(asked, stream_mode="messages")),
+        "ChatOpenAI, agent, async": lambda: loop.run_until_complete(follow(theirs_agent)),
     }
     best = dict.fromkeys(readers, float("inf"))
     for _ in range(rounds + 1):
@@ -103,7 +125,8 @@ def main(count: int, rounds: int) -> None:
     server.terminate()
     print(f"{count} chunks, best of {rounds + 1} rounds, CPU")
     for name, cost in best.items():
-        peer = best["ChatOpenAI.astream" if "async" in name or "astream" in name else "ChatOpenAI.stream"]
+        colour = ("agent, " if "agent" in name else "") + ("async" if "async" in name or "astream" in name else "sync")
+        peer = best[PEERS[colour]]
         print(f"{name:24} {cost:7.1f} µs/chunk  {cost / peer:5.2f} × ChatOpenAI")
 
 
