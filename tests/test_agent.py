@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -136,6 +137,22 @@ async def test_failing_unknown_and_unreadable_calls_fail_alone(serve: Serve) -> 
     sent = server.requests[1].messages
     assert [call["function"]["arguments"] for call in sent[1]["tool_calls"]][3] == '{"a": 1, "b"'
     assert [message["tool_call_id"] for message in sent[2:]] == [call["id"] for call in sent[1]["tool_calls"]]
+
+
+async def test_any_chat_model_runs_and_its_unreadable_calls_fail_alone(serve: Serve) -> None:
+    def script(request: Request) -> Reply:
+        return said("I saw.") if request.tool_results() else raw_call("add", "nonsense").calling("add", a=1, b=1)
+
+    server = serve(script, models=["other"])
+    model = ChatOpenAI(model="other", base_url=server.url, api_key="sk-other")  # type: ignore[arg-type]
+    agent = create_kimi_agent(model, [add])
+    async for _ in agent.astream(ASK, stream_mode="messages"):
+        pass
+    assert (await agent.ainvoke(ASK))["messages"][-1].text == "I saw."
+    for number in (1, 3):
+        added, told = server.requests[number].tool_results()
+        assert "no JSON object" in told["content"]
+        assert added["content"] == "2"
 
 
 async def test_answer_of_only_unreadable_calls_goes_back_to_the_model(serve: Serve) -> None:

@@ -105,11 +105,13 @@ class _Loop:
             return END
         if self._limit(state):
             return "wrap_up"
-        return [Send("unusable" if call.get("error") else "tools", [call]) for call in calls]
+        return [Send("unusable" if "error" in call else "tools", [call]) for call in calls]
 
     def answer_unusable(self, calls: Any) -> dict[str, Any]:
         """Error results for calls whose arguments could not be read."""
-        return {"messages": [_refused(call, f"The arguments are no JSON object: {call['error']}") for call in calls]}
+        told = "The arguments are no JSON object{}. Call the tool again with one."
+        errors = [f": {call['error']}" if call["error"] else "" for call in calls]
+        return {"messages": [_refused(call, told.format(why)) for call, why in zip(calls, errors, strict=True)]}
 
     def _request(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
         return [*(prompt for prompt in self._prompt if prompt), *messages]
@@ -161,7 +163,7 @@ def _twice_the_cap(cut: AnswerCutShort) -> dict[str, int]:
 
 
 def _answered(answer: AIMessage) -> dict[str, Any]:
-    finish = answer.response_metadata.get("finish_reason", "stop")
+    finish = answer.response_metadata.get("finish_reason") or "stop"
     return {"messages": [answer], "stop_reason": None if calls_of(answer) else finish}
 
 
