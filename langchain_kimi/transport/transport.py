@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import httpx2
 import orjson
@@ -23,7 +23,18 @@ logger = logging.getLogger("langchain_kimi")
 OnWait = Callable[[Wait], None]
 """Is told of each wait before it begins; it runs in the thread or the event loop of the call."""
 
-Heard = dict[str, str] | None
+
+class About(TypedDict, total=False):
+    """What else is known of a call."""
+
+    model: str
+    """The model asked for, for messages."""
+    tokens: int
+    """What the call counts against `limits`."""
+    on_wait: OnWait | None
+    heard: dict[str, str]
+    """Filled with the headers of the answer."""
+
 
 _NOBODY_CHOSE = {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": 5.0}
 """The timeout of an httpx client that was made without one; a model that thinks takes longer."""
@@ -48,21 +59,9 @@ class Transport:
         """Host and port, for messages."""
         return httpx2.URL(self.base_url).netloc.decode()
 
-    def post(
-        self,
-        path: str,
-        body: bytes,
-        *,
-        model: str = "",
-        tokens: int = 0,
-        on_wait: OnWait | None = None,
-        heard: Heard = None,
-    ) -> Any:
-        """The whole answer to a request, parsed. Raises a KimiError.
-
-        `tokens` counts against `limits`; `heard` is filled with the headers of the answer.
-        """
-        call = _Call(self, path, body, model, tokens, on_wait, heard)
+    def post(self, path: str, body: bytes, **about: Unpack[About]) -> Any:
+        """The whole answer to a request, parsed. Raises a KimiError."""
+        call = _Call(self, path, body, about)
         while True:
             try:
                 with call.turn(), call.failures(), closing(self._send(call)) as answer:
@@ -71,18 +70,9 @@ class Transport:
                 seconds = call.wait(error)
             self.clock.sleep(seconds)
 
-    async def apost(
-        self,
-        path: str,
-        body: bytes,
-        *,
-        model: str = "",
-        tokens: int = 0,
-        on_wait: OnWait | None = None,
-        heard: Heard = None,
-    ) -> Any:
+    async def apost(self, path: str, body: bytes, **about: Unpack[About]) -> Any:
         """`post` for asynchronous use."""
-        call = _Call(self, path, body, model, tokens, on_wait, heard)
+        call = _Call(self, path, body, about)
         while True:
             try:
                 async with call.turn():
@@ -93,18 +83,9 @@ class Transport:
                 seconds = call.wait(error)
             await self.clock.asleep(seconds)
 
-    def stream(
-        self,
-        path: str,
-        body: bytes,
-        *,
-        model: str = "",
-        tokens: int = 0,
-        on_wait: OnWait | None = None,
-        heard: Heard = None,
-    ) -> Iterator[bytes]:
+    def stream(self, path: str, body: bytes, **about: Unpack[About]) -> Iterator[bytes]:
         """The data of each event of a streamed answer. Tries again only while nothing has arrived."""
-        call = _Call(self, path, body, model, tokens, on_wait, heard)
+        call = _Call(self, path, body, about)
         last: bytes | None = None
         while True:
             try:
@@ -123,18 +104,9 @@ class Transport:
                 seconds = call.wait(error, begun=last is not None)
             self.clock.sleep(seconds)
 
-    async def astream(
-        self,
-        path: str,
-        body: bytes,
-        *,
-        model: str = "",
-        tokens: int = 0,
-        on_wait: OnWait | None = None,
-        heard: Heard = None,
-    ) -> AsyncGenerator[bytes, None]:
+    async def astream(self, path: str, body: bytes, **about: Unpack[About]) -> AsyncGenerator[bytes, None]:
         """`stream` for asynchronous use."""
-        call = _Call(self, path, body, model, tokens, on_wait, heard)
+        call = _Call(self, path, body, about)
         last: bytes | None = None
         while True:
             try:
@@ -181,24 +153,12 @@ class Transport:
 class _Call:
     """What one call decides on its way through all its attempts; it does no I/O."""
 
-    def __init__(
-        self,
-        transport: Transport,
-        path: str,
-        body: bytes,
-        model: str,
-        tokens: int,
-        on_wait: OnWait | None,
-        heard: Heard,
-    ) -> None:
+    def __init__(self, transport: Transport, path: str, body: bytes, about: About) -> None:
         self._transport = transport
         self._host = transport.host
         self._path = path
         self._body = body
-        self._model = model
-        self._tokens = tokens
-        self._on_wait = on_wait
-        self._heard = heard
+        self._about = about
         self._retries = Retries(transport.max_retries)
         self._deadlines = Deadlines.of(transport.timeout)
         self._started = transport.clock.now()
@@ -209,7 +169,7 @@ class _Call:
     def turn(self) -> Turn | nullcontext[None]:
         """The place among the requests that may be under way together."""
         limits = self._transport.limits
-        return limits.take(self._tokens) if limits else nullcontext()
+        return limits.take(self._about.get("tokens", 0)) if limits else nullcontext()
 
     def request(self, client: Any) -> Any:
         """The HTTP request of the next attempt."""
@@ -231,8 +191,7 @@ class _Call:
 
     def begun(self, answer: Any) -> None:
         """The answer has begun: from here on silence counts."""
-        if self._heard is not None:
-            self._heard.update(answer.headers)
+        self._about.get("heard", {}).update(answer.headers)
         # Clients read this dict once before the head of an answer and once before its body.
         self._read = "silence"
         self._timeouts["read"] = self._at_most(self._deadlines.silence)
@@ -257,14 +216,18 @@ class _Call:
             parsed = body.decode("utf-8", "replace")
         if refused or not isinstance(parsed, dict):
             status = answer.status_code if answer.status_code != 200 else 502
-            raise errors.from_response(status, parsed, host=self._host, headers=answer.headers, model=self._model)
+            raise errors.from_response(
+                status, parsed, host=self._host, headers=answer.headers, model=self._about.get("model", "")
+            )
         return parsed
 
     def first(self, data: bytes) -> bytes:
         """The first event of a stream. An error in its place is raised: nothing was handed out yet."""
         if data.startswith((b'{"error"', b'{ "error"')):
             with suppress(orjson.JSONDecodeError):
-                raise errors.from_response(500, orjson.loads(data), host=self._host, headers={}, model=self._model)
+                raise errors.from_response(
+                    500, orjson.loads(data), host=self._host, headers={}, model=self._about.get("model", "")
+                )
         return data
 
     def ended(self, last: bytes | None) -> None:
@@ -285,8 +248,8 @@ class _Call:
             raise error
         wait = Wait(seconds, self._retries.attempts, error)
         logger.info("attempt %d failed, the next one follows in %.1f s: %s", wait.attempt, seconds, error)
-        if self._on_wait:
-            self._on_wait(wait)
+        if on_wait := self._about.get("on_wait"):
+            on_wait(wait)
         return seconds
 
     @contextmanager
