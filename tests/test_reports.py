@@ -1,6 +1,8 @@
 """`langchain-kimi models` and `langchain-kimi doctor tools`, and what they tell."""
 
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,15 @@ def test_models_are_listed_with_successors(capsys: pytest.CaptureFixture[str]) -
     assert "low/high/max" in k3
     assert "0.3 / 3 / 15" in k3
     assert any("retired 2026-08-31: use kimi-k2.6" in line for line in lines)
+
+
+def test_reader_that_goes_away_is_no_failure() -> None:
+    command = [sys.executable, "-m", "langchain_kimi", "models"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
 
 
 def test_doctor_names_tool_path_and_rule(tools_module: str, capsys: pytest.CaptureFixture[str]) -> None:

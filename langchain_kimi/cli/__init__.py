@@ -1,6 +1,7 @@
 """The command line, `langchain-kimi` or `python -m langchain_kimi`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,7 +18,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subjects = doctor.add_subparsers(dest="subject", required=True)
     tools = subjects.add_parser("tools", help="check the names and schemas of your tools")
     tools.add_argument("target", metavar="module:object", help="a tool, a list of tools, or a function returning them")
-    return _run(parser.parse_args(arguments))
+    try:
+        status = _run(parser.parse_args(arguments))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Whoever read the output has gone (`… | head`); Python would complain once more when it closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _run(chosen: argparse.Namespace) -> int:

@@ -17,7 +17,8 @@ from langchain_core.messages import (
 )
 
 from langchain_kimi.encode import encode_request
-from langchain_kimi.history import _Ledger, _needs_nothing, repair
+from langchain_kimi.history import repair
+from langchain_kimi.history.transcript import _Ledger, _needs_nothing
 from langchain_kimi.rules import check
 
 PNG = "iVBORw0KGgoAAAANSUhEUg=="

@@ -1,8 +1,8 @@
-"""`ChatKimi`: the LangChain chat model, which only wires the rooms below together."""
+"""The class itself, which only wires the rooms below together."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -11,9 +11,7 @@ from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
     CallbackManagerForLLMRun,
     Callbacks,
-    dispatch_custom_event,
 )
-from langchain_core.callbacks.manager import handle_event
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
@@ -23,7 +21,9 @@ from langchain_core.utils import from_env, secret_from_env
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr, SkipValidation, model_validator
 
 from langchain_kimi import rules
-from langchain_kimi.catalogue import SAMPLING, Model, find
+from langchain_kimi.catalogue import SAMPLING, find
+from langchain_kimi.chat_model.profile import profile_of
+from langchain_kimi.chat_model.waits import teller
 from langchain_kimi.decode import Answer, check_cut, generation_of
 from langchain_kimi.encode import (
     Declared,
@@ -37,15 +37,13 @@ from langchain_kimi.encode import (
 )
 from langchain_kimi.errors import AuthenticationError, IllegalRequestError, NotFoundError, warn
 from langchain_kimi.structured import Method, Rung, structured_output
-from langchain_kimi.transport import CLOCK, Clock, Connections, RateLimits, Transport, Wait, shared_connections
+from langchain_kimi.transport import CLOCK, Clock, Connections, RateLimits, Transport, shared_connections
 from langchain_kimi.verbatim import PROVIDER, settle
 
 logger = logging.getLogger("langchain_kimi")
 
 HOSTS = {"intl": "https://api.moonshot.ai/v1", "cn": "https://api.moonshot.cn/v1"}
 CHAT = "/chat/completions"
-WAIT = "kimi_wait"
-"""The custom event that tells of a wait before another try."""
 _BYTES_A_TOKEN = 4
 USER_AGENT = "langchain-kimi-agent"
 
@@ -171,7 +169,7 @@ class ChatKimi(BaseChatModel):
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         row = find(self.model)
-        return _profile(row) if row else None
+        return profile_of(row) if row else None
 
     def _generate(
         self,
@@ -347,7 +345,7 @@ class ChatKimi(BaseChatModel):
             "body": sent,
             "model": body["model"],
             "tokens": len(sent) // _BYTES_A_TOKEN + body["max_completion_tokens"],
-            "on_wait": _teller(run_manager),
+            "on_wait": teller(run_manager),
             "heard": heard,
         }
         return _Asked(transport, call, answer, streamed=bool(body.get("stream")))
@@ -438,21 +436,6 @@ class _Asked:
     streamed: bool
 
 
-def _teller(run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> Callable[[Wait], None]:
-    """Tells callbacks of a wait, as the custom event `kimi_wait`: of this run, else of the run around it."""
-
-    def tell(wait: Wait) -> None:
-        data = {"seconds": wait.seconds, "attempt": wait.attempt, "error": str(wait.error)}
-        if run_manager:
-            about = {"run_id": run_manager.run_id, "tags": run_manager.tags, "metadata": run_manager.metadata}
-            handle_event(run_manager.handlers, "on_custom_event", "ignore_custom_event", WAIT, data, **about)
-            return
-        with suppress(RuntimeError):  # there is no run around it
-            dispatch_custom_event(WAIT, data)
-
-    return tell
-
-
 def _result(message: AIMessage) -> ChatResult:
     check_cut(message)
     return ChatResult(generations=[ChatGeneration(message=message)])
@@ -464,28 +447,3 @@ def _settled(result: LLMResult) -> LLMResult:
             if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
                 settle(generation.message)
     return result
-
-
-def _profile(row: Model) -> ModelProfile:
-    profile = ModelProfile(
-        name=row.id,
-        max_input_tokens=row.context,
-        max_output_tokens=row.max_output or row.context,
-        text_inputs=True,
-        text_outputs=True,
-        image_inputs="image" in row.inputs,
-        video_inputs="video" in row.inputs,
-        image_url_inputs=False,
-        pdf_inputs=False,
-        audio_inputs=False,
-        reasoning_output=row.thinking != "never",
-        tool_calling=True,
-        tool_call_streaming=True,
-        tool_choice="required" in row.choices(row.thinking != "never"),
-        structured_output=row.json_schema,
-        temperature=not row.pinned(row.thinking != "never"),
-    )
-    if row.efforts:
-        profile["reasoning_effort_levels"] = list(row.efforts)
-        profile["reasoning_effort_default"] = row.default_effort or row.efforts[-1]
-    return profile

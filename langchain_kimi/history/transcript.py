@@ -5,7 +5,6 @@ result answers a call of its own group only, because ids come back in later turn
 was decided for it, so a longer transcript begins as the shorter one did and Kimi's prefix cache holds.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,18 +23,20 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from langchain_kimi.verbatim import CALLS, PROVIDER, REASONING, Call, parse_calls
+from langchain_kimi.history.content import (
+    Result,
+    clean_assistant,
+    clean_input,
+    clean_result,
+    with_known_role,
+)
+from langchain_kimi.verbatim import CALLS, Call, is_call_block, parse_calls
 
 MISSING_RESULT = "No result of this call was recorded. It may or may not have run: find out before calling it again."
-NO_OUTPUT = "(no output)"
 
-_Block: TypeAlias = str | dict[str, Any]
 _AnyCall: TypeAlias = ToolCall | InvalidToolCall
-_Result: TypeAlias = ToolMessage | FunctionMessage
-_Note: TypeAlias = Callable[[int, str, str], None]
 
 _RESULTS = (ToolMessage, FunctionMessage)
-_ROLES: Mapping[str, type[BaseMessage]] = {"developer": SystemMessage, "ai": AIMessage, "model": AIMessage}
 
 
 _OWN_FORM = re.compile(r"(?:functions\.)?[\w.-]+:\d+")
@@ -138,20 +139,20 @@ class _Ledger:
     def add(self, index: int, message: BaseMessage) -> None:
         """Take the next message of the transcript, without what is empty or foreign in it."""
         if isinstance(message, AIMessage):
-            said = _clean_assistant(index, message, self.note)
+            said = clean_assistant(index, message, self.note)
             if said is not None and (said.tool_calls or said.invalid_tool_calls):
                 self.close()
                 self._opener = (index, said)
             elif said is not None:
                 self._rest.append((index, said))
         elif isinstance(message, _RESULTS):
-            self._rest.append((index, _clean_result(index, message, self.note)))
+            self._rest.append((index, clean_result(index, message, self.note)))
             self._results += 1
         elif isinstance(message, RemoveMessage):
             self.note(index, "remove_message", "a RemoveMessage is an order to a graph and was left out.")
         elif isinstance(message, ChatMessage) and message.role not in ("user", "system", "assistant"):
-            self.add(index, _with_known_role(index, message, self.note))
-        elif (heard := _clean_input(index, message, self.note)) is not None:
+            self.add(index, with_known_role(index, message, self.note))
+        elif (heard := clean_input(index, message, self.note)) is not None:
             self._rest.append((index, heard))
 
     def close(self) -> None:
@@ -224,14 +225,14 @@ class _Ledger:
         self.note(index, "missing_result", f"the call {own!r} had no result; it was answered as unknown.")
         return ToolMessage(MISSING_RESULT, tool_call_id=own, name=call["name"], status="error")
 
-    def _as_answer(self, at: int, message: _Result, own: str) -> BaseMessage:
+    def _as_answer(self, at: int, message: Result, own: str) -> BaseMessage:
         """The result under the id of its call: the very message where it has it already."""
         if isinstance(message, FunctionMessage):
             self.note(at, "function_message", f"a FunctionMessage became the result of the call {own!r}.")
             return ToolMessage(message.content, tool_call_id=own, name=message.name, id=message.id)
         return message if message.tool_call_id == own else message.model_copy(update={"tool_call_id": own})
 
-    def _note_unmatched(self, at: int, message: _Result, calls: Sequence[_AnyCall]) -> None:
+    def _note_unmatched(self, at: int, message: Result, calls: Sequence[_AnyCall]) -> None:
         if isinstance(message, FunctionMessage):
             self.note(at, "function_message", f"a FunctionMessage of {message.name!r} answers no open call; dropped.")
         elif message.tool_call_id in _ids(calls):
@@ -248,7 +249,7 @@ def _ids(calls: Iterable[_AnyCall]) -> list[str]:
     return [call["id"] or "" for call in calls]
 
 
-def _slot(message: _Result, calls: Sequence[_AnyCall], taken: Mapping[int, object]) -> int | None:
+def _slot(message: Result, calls: Sequence[_AnyCall], taken: Mapping[int, object]) -> int | None:
     """Which open call the result answers: the first with its id, or with its name where the result has no id."""
     if isinstance(message, ToolMessage):
         answered = [call_id == message.tool_call_id for call_id in _ids(calls)]
@@ -292,7 +293,7 @@ def _rekeyed(message: AIMessage, order: Sequence[int], ids: Sequence[str]) -> AI
     if said := message.additional_kwargs.get(CALLS):
         update["additional_kwargs"] = {**message.additional_kwargs, CALLS: _renamed(said, old, ids, _is_recorded)}
     if isinstance(message.content, list):
-        update["content"] = _renamed(message.content, old, ids, _is_call_block)
+        update["content"] = _renamed(message.content, old, ids, is_call_block)
     return message.model_copy(update=update)
 
 
@@ -309,142 +310,3 @@ def _renamed(
             waiting.remove(pair)
             renamed.append({**entry, "id": pair[1]})
     return renamed
-
-
-def _is_call_block(block: _Block) -> bool:
-    return isinstance(block, dict) and str(block.get("type", "")).endswith(("tool_call", "tool_call_chunk"))
-
-
-def _clean_assistant(index: int, message: AIMessage, note: _Note) -> AIMessage | None:
-    """An assistant message without what only its own provider reads; None where nothing is left to say."""
-    content = message.content
-    if content and isinstance(content, str):
-        return message
-    if isinstance(content, list) and not all(map(_is_read, content)):
-        message = _without_foreign_blocks(index, message, note)
-    if message.tool_calls or message.invalid_tool_calls or _has_text(message) or _has_reasoning(message):
-        return message
-    refusal = message.additional_kwargs.get("refusal")
-    if refusal and isinstance(refusal, str):
-        note(index, "refusal", "a refusal became the text of its message.")
-        return message.model_copy(update={"content": refusal})
-    note(index, "empty_message", "an assistant message without text, calls and reasoning was dropped.")
-    return None
-
-
-def _is_read(block: _Block) -> bool:
-    """Whether the block is text, thinking or a call in LangChain's own form; the others are a provider's."""
-    match block:
-        case str() | {"type": "text", "text": str()} | {"type": "reasoning", "reasoning": str()}:
-            return True
-    return _is_call_block(block)
-
-
-def _without_foreign_blocks(index: int, message: AIMessage, note: _Note) -> AIMessage:
-    """Other providers' blocks taken out: refusals become text, calls the message's own if it has none."""
-    kept: list[_Block] = []
-    calls: list[Call] = []
-    for block in message.content:
-        if isinstance(block, str) or _is_read(block):
-            kept.append(block)
-            continue
-        kind = block.get("type")
-        match block["value"] if kind == "non_standard" and "value" in block else block:
-            case {"type": "refusal", "refusal": str(refusal)}:
-                kept.append({"type": "text", "text": refusal})
-                note(index, "refusal", "a refusal became text.")
-                continue
-            case {"type": "tool_use", "name": str(name), **use}:
-                given = use.get("input") or {}
-                arguments = given if isinstance(given, str) else _json(given)
-                calls.append(Call(id=str(use.get("id") or ""), name=name, arguments=arguments))
-        note(index, "foreign_block", f"a content block of type {kind!r} was left out: Kimi has no form for it.")
-    update: dict[str, Any] = {"content": kept}
-    if calls and not message.tool_calls and not message.invalid_tool_calls:
-        update["tool_calls"], update["invalid_tool_calls"] = parse_calls(calls)
-        note(index, "calls_in_content", "the tool_use blocks became the tool calls of the message.")
-    return message.model_copy(update=update)
-
-
-def _has_text(message: AIMessage) -> bool:
-    return any(block if isinstance(block, str) else block.get("text") for block in message.content)
-
-
-def _has_reasoning(message: AIMessage) -> bool:
-    """Whether reasoning that Kimi may be shown stands in the message."""
-    if message.response_metadata.get("model_provider", PROVIDER) != PROVIDER:
-        return False
-    kept = message.additional_kwargs.get(REASONING)
-    if isinstance(kept, str):
-        return bool(kept)
-    return any(isinstance(block, dict) and block.get("reasoning") for block in message.content)
-
-
-def _clean_input(index: int, message: BaseMessage, note: _Note) -> BaseMessage | None:
-    """A user or system message without blank parts; None where nothing is left."""
-    kept = _without_blanks(index, message.content, note)
-    if not kept:
-        note(index, "empty_message", f"an empty {message.type} message was dropped.")
-        return None
-    return message if kept is message.content else message.model_copy(update={"content": kept})
-
-
-def _clean_result(index: int, message: _Result, note: _Note) -> _Result:
-    """A result that says something, in text and media alone."""
-    kept = _without_blanks(index, message.content, note)
-    if not kept:
-        note(index, "empty_result", f"an empty result became {NO_OUTPUT!r}.")
-        kept = NO_OUTPUT
-    elif isinstance(kept, list) and not all(map(_is_sendable, kept)):
-        note(index, "result_part", "parts of a result that are neither text nor inline media became their JSON text.")
-        kept = [block if _is_sendable(block) else {"type": "text", "text": _json(block)} for block in kept]
-    return message if kept is message.content else message.model_copy(update={"content": kept})
-
-
-def _is_sendable(block: _Block) -> bool:
-    """Whether a part of a result is text, or an image or video inline or uploaded: Kimi refuses other addresses."""
-    match block:
-        case str() | {"type": "text", "text": str()}:
-            return True
-        case {"type": "image" | "video", "source": {"data": str()}}:
-            return True
-        case {"type": "image" | "video", "base64": str()} | {"type": "image" | "video", "data": str()}:
-            return True
-        case (
-            {"type": "image_url", "image_url": {"url": str(url)} | str(url)}
-            | {"type": "video_url", "video_url": {"url": str(url)} | str(url)}
-            | {"type": "image" | "video", "source": {"url": str(url)}}
-            | {"type": "image" | "video", "url": str(url)}
-        ):
-            return url.startswith(("data:", "ms://"))
-    return False
-
-
-def _without_blanks(index: int, content: str | list[_Block], note: _Note) -> str | list[_Block]:
-    """The very content where nothing in it is blank."""
-    if isinstance(content, str):
-        return "" if content.isspace() else content
-    kept = [block for block in content if not _is_blank(block)]
-    if len(kept) == len(content):
-        return content
-    if kept:
-        note(index, "empty_part", "empty text parts were left out.")
-    return kept
-
-
-def _with_known_role(index: int, message: ChatMessage, note: _Note) -> BaseMessage:
-    """The message in a role that Kimi knows: what is nobody's is the user's."""
-    known = _ROLES.get(message.role, HumanMessage)
-    rule = "developer_role" if message.role == "developer" else "unknown_role"
-    note(index, rule, f"the role {message.role!r} became that of a {known.__name__}.")
-    return known(message.content, id=message.id)
-
-
-def _is_blank(block: _Block) -> bool:
-    """Whether a text, or a text part, holds nothing but white space."""
-    text = block if isinstance(block, str) else block.get("text") if block.get("type") == "text" else block
-    return not text or (isinstance(text, str) and text.isspace())
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
