@@ -1,8 +1,10 @@
 """`ChatKimi` over real HTTP: what it sends, what it gives back, how it fails."""
 
 import asyncio
+import copy
 import gc
 import json
+import pickle
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -417,6 +419,17 @@ def test_several_event_loops_one_after_another_leave_nothing_open(serve: Serve) 
             assert asyncio.run(model.ainvoke("hi")).text == "hi"
             assert model.invoke("hi").text == "hi"
         gc.collect()
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model)), lambda model: model.model_copy()],
+    ids=["copy", "deepcopy", "pickle", "model_copy"],
+)
+def test_copies_of_a_model_work(serve: Serve, copied: Any) -> None:
+    model = kimi(serve(lambda request: said("hi")))
+    model.invoke("warm up")
+    assert copied(model).invoke("hi").text == "hi"
 
 
 class Joke(BaseModel):

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -181,8 +181,9 @@ class ChatKimi(BaseChatModel):
         asked = self._ask(messages, stop, kwargs, run_manager, stream=self.streaming is not False)
         if not asked.streamed:
             return _result(asked.answer.whole(asked.transport.post(**asked.call)))
-        for data in asked.transport.stream(**asked.call):
-            asked.answer.take(data)
+        with closing(asked.transport.stream(**asked.call)) as events:
+            for data in events:
+                asked.answer.take(data)
         return _result(asked.answer.message())
 
     async def _agenerate(
@@ -208,12 +209,13 @@ class ChatKimi(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         asked = self._ask(messages, stop, kwargs, run_manager, stream=True)
-        for data in asked.transport.stream(**asked.call):
-            for chunk in asked.answer.chunks(data):
-                generation = generation_of(chunk)
-                if run_manager:
-                    run_manager.on_llm_new_token(generation.text, chunk=generation)
-                yield generation
+        with closing(asked.transport.stream(**asked.call)) as events:
+            for data in events:
+                for chunk in asked.answer.chunks(data):
+                    generation = generation_of(chunk)
+                    if run_manager:
+                        run_manager.on_llm_new_token(generation.text, chunk=generation)
+                    yield generation
         for chunk in asked.answer.end():
             yield generation_of(chunk)
         check_cut(asked.answer.message())

@@ -71,6 +71,12 @@ class Connections:
         if keeper is not None:
             await keeper.life.aclose()
 
+    def __deepcopy__(self, memo: Any) -> "Connections":
+        return self  # a model's copy uses the same connections
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return shared_connections, ()  # sockets stay in their process
+
     def __del__(self) -> None:
         self.close()
 

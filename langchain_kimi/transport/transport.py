@@ -1,7 +1,7 @@
 """One request and its answer, whole or streamed, synchronous or asynchronous."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, Unpack
@@ -83,7 +83,7 @@ class Transport:
                 seconds = call.wait(error)
             await self.clock.asleep(seconds)
 
-    def stream(self, path: str, body: bytes, **about: Unpack[About]) -> Iterator[bytes]:
+    def stream(self, path: str, body: bytes, **about: Unpack[About]) -> Generator[bytes, None, None]:
         """The data of each event of a streamed answer. Tries again only while nothing has arrived."""
         call = _Call(self, path, body, about)
         last: bytes | None = None
