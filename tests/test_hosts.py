@@ -9,6 +9,7 @@ from langchain_core.tools import tool
 
 from langchain_kimi import create_kimi_agent
 from langchain_kimi.encode import dialect_of
+from langchain_kimi.errors import BadRequestError
 from langchain_kimi.testing import KimiServer, Reply, Request, said, thought
 from tests.conftest import kimi
 
@@ -90,6 +91,16 @@ def test_thinking_switch_takes_the_hosts_form(
     known = ("thinking", "reasoning_effort", "reasoning", "chat_template_kwargs")
     assert {key: server.requests[0].json[key] for key in known if key in server.requests[0].json} == fields
     assert ("reasoning_content" in answer.additional_kwargs) is (knobs.get("thinking") is not False)
+
+
+@pytest.mark.parametrize("dialect", ["openrouter", "vllm"])
+def test_the_hosts_refuse_kimis_own_fields(serve: Serve, dialect: Any) -> None:
+    model = kimi(serve([], dialect=dialect, models=[MODEL]), MODEL, dialect="kimi")
+    with pytest.raises(BadRequestError, match="`thinking` or `reasoning_effort` is not known here"):
+        model.invoke("hi", thinking=False)
+    answer = AIMessage("Hm.", additional_kwargs={"reasoning_content": "x"})
+    with pytest.raises(BadRequestError, match="`reasoning_content` is not known here"):
+        model.invoke([HumanMessage("hi"), answer, HumanMessage("so?")])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Cut answers, broken streams, waits and limits, as a user of `ChatKimi` and of the agent meets them."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -8,14 +9,14 @@ from uuid import UUID
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from langchain_kimi import RateLimits, UsageMeter, create_kimi_agent
 from langchain_kimi.errors import AnswerCutShort, BrokenStreamError, RateLimitError
-from langchain_kimi.testing import KimiServer, Reply, Request, called, cut_after, rate_limited, said, thought
+from langchain_kimi.testing import KimiServer, Reply, Request, called, cut_after, garbage, rate_limited, said, thought
 from tests.clock import VirtualClock
 from tests.conftest import kimi
 
@@ -215,3 +216,15 @@ async def test_meter_knows_agents_and_models(serve: Serve) -> None:
     assert {run.agent for run in meter.by_run} == {"first", "second"}
     assert meter.total.cost_usd is not None
     assert meter.total.cost_usd > 0
+
+
+def test_call_without_an_id_gets_the_next_one_of_the_conversation(serve: Serve) -> None:
+    delta = {"tool_calls": [{"index": 0, "function": {"name": "add", "arguments": "{}"}}]}
+    bare = json.dumps({"choices": [{"index": 0, "delta": delta, "finish_reason": "tool_calls"}]}).encode()
+    history = [
+        HumanMessage("go"),
+        AIMessage("", tool_calls=[{"id": "add:0", "name": "add", "args": {"a": 1, "b": 1}}]),
+        ToolMessage("2", tool_call_id="add:0"),
+    ]
+    answer = kimi(serve([garbage(bare)])).bind_tools([add]).invoke(history)
+    assert [call["id"] for call in answer.tool_calls] == ["add:1"]
