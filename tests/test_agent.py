@@ -231,6 +231,35 @@ async def test_thread_goes_on_from_sqlite_with_every_thought(serve: Serve, tmp_p
     assert thoughts == ["« go »", "so.", "« go »", "so.", "« go »"]
 
 
+async def test_cancelled_thread_takes_the_next_message(serve: Serve) -> None:
+    started = asyncio.Event()
+
+    @tool
+    async def hang(a: int) -> str:
+        """Never ends."""
+        started.set()
+        await asyncio.Event().wait()
+        return "never"
+
+    def script(request: Request) -> Reply:
+        return said("here") if request.last.get("content") == "still there?" else called("hang", a=1).thinking("hm")
+
+    server = serve(script)
+    agent = create_kimi_agent(kimi(server), [hang], checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "1"}}
+    run = asyncio.create_task(agent.ainvoke(ASK, config))
+    async with asyncio.timeout(20):
+        await started.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    state = await agent.ainvoke({"messages": [("user", "still there?")]}, config)
+    assert state["messages"][-1].text == "here"
+    assert set(server.statuses) == {200}
+    assert [message["role"] for message in server.requests[-1].messages] == ["user", "assistant", "tool", "user"]
+    assert "may or may not have run" in server.requests[-1].messages[2]["content"]
+
+
 async def test_messages_mode_shows_thinking_as_it_arrives(serve: Serve) -> None:
     agent = create_kimi_agent(kimi(serve(script_of_two_turns)), [add])
     sync = [part[0] for part in agent.stream(ASK, stream_mode="messages")]

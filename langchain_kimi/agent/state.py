@@ -7,6 +7,8 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMes
 from langgraph.graph.message import add_messages
 from langgraph.managed import RemainingSteps
 
+from langchain_kimi.verbatim import CALLS
+
 
 class KimiState(TypedDict):
     """The agent's state; usable in graphs of your own."""
@@ -32,6 +34,6 @@ def calls_of(message: BaseMessage) -> list[ToolCall | InvalidToolCall]:
     if not isinstance(message, AIMessage):
         return []
     calls: list[ToolCall | InvalidToolCall] = [*message.tool_calls, *message.invalid_tool_calls]
-    made = [call["id"] for call in message.additional_kwargs.get("kimi_calls", ())]
+    made = [call["id"] for call in message.additional_kwargs.get(CALLS, ())]
     order = {call_id: position for position, call_id in reversed(list(enumerate(made)))}
     return sorted(calls, key=lambda call: order.get(call["id"], len(order)))
