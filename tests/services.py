@@ -1,0 +1,62 @@
+"""Real servers for tests: PostgreSQL and Redis where they answer; a test that needs one is skipped where it does not.
+
+`.ci/run` takes a skip with one of the reasons given here for a failure when the server answers on its standard port.
+"""
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+POSTGRES = os.environ.get("KIMI_TEST_POSTGRES", "postgresql://127.0.0.1:5432/test")
+"""The database in which tests make schemas of their own."""
+
+
+@cache
+def no_postgres() -> str | None:
+    """Why tests with PostgreSQL cannot run; None where they can."""
+    try:
+        psycopg.connect(POSTGRES, connect_timeout=5).close()
+    except psycopg.OperationalError as error:
+        return f"no PostgreSQL answers at {POSTGRES}: {str(error).splitlines()[0]}"
+    return None
+
+
+@cache
+def no_redis(port: int = 6379) -> str | None:
+    """Why tests with Redis cannot run; None where they can."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(b"PING\r\n")
+            connection.recv(64)
+    except OSError as error:
+        return f"no Redis answers at 127.0.0.1:{port}: {error}"
+    return None
+
+
+@contextmanager
+def fresh_schema() -> Iterator[str]:
+    """The conninfo of a new, empty schema, which is dropped in the end."""
+    schema = f"kimi_{secrets.token_hex(6)}"
+    with psycopg.connect(POSTGRES, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}")
+    try:
+        yield f"{POSTGRES}{'&' if '?' in POSTGRES else '?'}options={quote(f'-csearch_path={schema}')}"
+    finally:
+        with psycopg.connect(POSTGRES, autocommit=True) as connection:
+            connection.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """The conninfo of an empty schema; skips where no PostgreSQL answers."""
+    if reason := no_postgres():
+        pytest.skip(reason)
+    with fresh_schema() as conninfo:
+        yield conninfo
