@@ -71,6 +71,10 @@ class Model:
     """Sampling fields with the only value taken while the model thinks; empty where they are free."""
     pinned_instant: Mapping[str, float] = field(default_factory=dict)
     inputs: tuple[str, ...] = ("text",)
+    dynamic_tools: bool = False
+    """Whether system messages may bring tools along."""
+    batch: bool = False
+    """Whether Kimi's own platform answers it in batches."""
     usd: Price | None = None
     cny: Price | None = None
     retired: date | None = None
@@ -100,13 +104,14 @@ def _k3(model: str, usd: Price, cny: Price | None = None) -> Model:
         json_schema=True,
         pinned_thinking=_PINNED,
         inputs=("text", "image", "video"),
+        dynamic_tools=True,
         usd=usd,
         cny=cny,
         seen=("chat", "k3", "pricing", "verifier", "measured"),
     )
 
 
-def _k27(model: str, usd: Price, cny: Price) -> Model:
+def _k27(model: str, usd: Price, cny: Price, batch: bool = False) -> Model:
     return Model(
         id=model,
         context=262_144,
@@ -116,6 +121,7 @@ def _k27(model: str, usd: Price, cny: Price) -> Model:
         json_schema=True,
         pinned_thinking=_PINNED,
         inputs=("text", "image", "video"),
+        batch=batch,
         usd=usd,
         cny=cny,
         seen=("chat", "pricing", "measured"),
@@ -155,7 +161,7 @@ MODELS: tuple[Model, ...] = (
     _k3("kimi-k3.1-pro", Price(0.20, 2.0, 10.0, 2.0, 4.0)),
     _k3("kimi-k3.1-pro-highspeed", Price(0.20, 4.0, 20.0, 4.0, 8.0)),
     _k3("kimi-k3", Price(0.30, 3.0, 15.0, 3.0, 6.0), Price(2.0, 20.0, 100.0, 20.0, 40.0)),
-    _k27("kimi-k2.7-code", Price(0.19, 0.95, 4.0), Price(1.30, 6.50, 27.0)),
+    _k27("kimi-k2.7-code", Price(0.19, 0.95, 4.0), Price(1.30, 6.50, 27.0), batch=True),
     _k27("kimi-k2.7-code-highspeed", Price(0.38, 1.90, 8.0), Price(2.60, 13.0, 54.0)),
     Model(
         id="kimi-k2.6",
@@ -169,6 +175,7 @@ MODELS: tuple[Model, ...] = (
         pinned_thinking=_PINNED,
         pinned_instant=_PINNED_INSTANT,
         inputs=("text", "image", "video"),
+        batch=True,
         usd=Price(0.16, 0.95, 4.0),
         cny=Price(1.10, 6.50, 27.0),
         seen=("chat", "pricing", "verifier", "measured"),
@@ -200,6 +207,24 @@ MODELS: tuple[Model, ...] = (
 )
 
 _BY_ID = {row.id: row for row in MODELS}
+
+OFFICIAL_TOOLS = (
+    *("base64", "code_runner", "convert", "date", "excel", "fetch", "memory", "mew", "quickjs", "random-choice"),
+    *("rethink", "web-search"),
+)
+"""Moonshot's own Formula tools, each at `moonshot/<name>:latest` (official list, September 2026)."""
+
+SEARCH_FEE_USD = 0.005
+"""The fee of one web search, by `$web_search` or by Formula, beside its tokens (official pricing page; the help centre
+says 0.004). No other official tool has one."""
+
+
+def fee_of(tool: str) -> float | None:
+    """The fee in US dollars of one run of a Formula tool by its uri, or of `$web_search`; None where none is known."""
+    if tool == "$web_search" or tool.partition(":")[0] == "moonshot/web-search":
+        return SEARCH_FEE_USD
+    vendor, _, name = tool.partition(":")[0].partition("/")
+    return 0.0 if vendor == "moonshot" and name.replace("code-runner", "code_runner") in OFFICIAL_TOOLS else None
 
 
 def find(model: str) -> Model | None:

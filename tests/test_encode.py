@@ -150,11 +150,11 @@ def test_messages_of_other_makers_take_kimis_form(message: BaseMessage, wire: di
         FunctionMessage(name="f", content="x"),
         HumanMessage([{"type": "audio", "base64": "aGk=", "mime_type": "audio/wav"}]),
         HumanMessage([{"type": "file", "file": {"file_id": "1"}}]),
-        HumanMessage([{"type": "image", "file_id": "1"}]),
+        HumanMessage([{"type": "image"}]),
     ],
 )
 def test_message_without_a_form_on_the_wire_raises_and_says_what_to_do(message: BaseMessage) -> None:
-    with pytest.raises(IllegalRequestError, match=r"Use System|Give images"):
+    with pytest.raises(IllegalRequestError, match=r"Use System|transcribe it|upload it|Give images"):
         encode_message(message, thinks=True)
 
 

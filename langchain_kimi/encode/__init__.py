@@ -2,18 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage
+import orjson
+from langchain_core.messages import BaseMessage
 
-from langchain_kimi.catalogue import SAMPLING, find
-from langchain_kimi.encode.hosts import DialectName, dialect_of, translate
+from langchain_kimi.catalogue import SAMPLING, Model, find
+from langchain_kimi.encode.hosts import DIALECTS, Dialect, DialectName, dialect_of, reasoning_key, translate_fields
 from langchain_kimi.encode.messages import encode_message
 from langchain_kimi.encode.names import wire_name
-from langchain_kimi.encode.settings import Note, encode_sampling, encode_thinking, encode_tokens, resolve_tool_choice
+from langchain_kimi.encode.recent import Form
+from langchain_kimi.encode.search import with_search
+from langchain_kimi.encode.settings import (
+    Note,
+    Thinking,
+    encode_sampling,
+    encode_thinking,
+    encode_tokens,
+    resolve_tool_choice,
+)
+from langchain_kimi.encode.toolbox import tools_message
 from langchain_kimi.encode.tools import Declared, Tools, declare
+from langchain_kimi.encode.transcript import Begun, Transcript, renamed
 from langchain_kimi.errors import IllegalRequestError, ToolChoiceError
-from langchain_kimi.history import Repair, repair
+from langchain_kimi.history import Repair
+from langchain_kimi.rules import Violation
 from langchain_kimi.schema import Change, normalise
 
 __all__ = [
@@ -27,7 +41,7 @@ __all__ = [
     "encode_message",
     "encode_request",
     "encode_thinking",
-    "translate",
+    "tools_message",
 ]
 
 _OURS = frozenset(
@@ -39,51 +53,105 @@ _OURS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Encoded:
     """A request as it goes on the wire, and what was changed on the way."""
 
-    body: dict[str, Any]
+    fields: dict[str, Any]
+    """All of it but the messages, in Kimi's form."""
+    transcript: Transcript
+    dialect: Dialect
     schemas: Mapping[str, Mapping[str, Any]]
     """The schema of each tool's arguments by the user's name."""
     names: Mapping[str, str]
     """The user's name of each tool whose name on the wire is another."""
     notes: tuple[Note, ...]
     """Changes to what the user chose."""
-    messages: Sequence[BaseMessage]
-    """The messages that the body encodes: the given ones, repaired."""
-    repairs: tuple[Repair, ...]
-    """Changes to the transcript."""
+
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        """The whole request in Kimi's form."""
+        return self.fields | {"messages": self.transcript.encoded()}
+
+    @property
+    def json(self) -> bytes:
+        """The request as the host takes it."""
+        head = orjson.dumps(translate_fields(self.fields, self.dialect))[:-1]
+        return self.transcript.json(head + b',"messages":[', b"]}")
+
+    @property
+    def messages(self) -> Sequence[BaseMessage]:
+        """The messages that the request encodes: the given ones, repaired."""
+        return self.transcript.messages
+
+    @property
+    def repairs(self) -> tuple[Repair, ...]:
+        """Changes to the transcript."""
+        return self.transcript.repairs
+
+    @property
+    def violations(self) -> list[Violation]:
+        """Why Kimi would refuse the request: what `rules.check` finds in it."""
+        return self.transcript.violations
 
     @property
     def calls_made(self) -> int:
         """How many tool calls the messages hold."""
-        said = (message for message in self.messages if isinstance(message, AIMessage))
-        return sum(len(message.tool_calls) + len(message.invalid_tool_calls) for message in said)
+        return self.transcript.calls
 
 
-def encode_request(chosen: Mapping[str, Any], messages: Sequence[BaseMessage], *, stream: bool) -> Encoded:
+def encode_request(
+    chosen: Mapping[str, Any], messages: Sequence[BaseMessage], *, stream: bool, dialect: Dialect = DIALECTS["kimi"]
+) -> Encoded:
     """The request for `messages` under the settings `chosen` (ChatKimi's names; None and unset are the same).
 
     Raises IllegalRequestError for a setting that the model cannot take. `messages` come last in the body, so that the
     next request of a conversation begins with this one, byte for byte.
     """
     given = {key: value for key, value in chosen.items() if value is not None}
-    model: str = given["model"]
-    row = find(model)
-    thinking = encode_thinking(
-        row, model, given.get("thinking"), given.get("reasoning_effort"), given.get("keep_thinking")
-    )
+    row = find(given["model"])
     notes: list[Note] = []
+    given = dict(with_search(given, row, notes))
+    thinking = encode_thinking(
+        row, given["model"], given.get("thinking"), given.get("reasoning_effort"), given.get("keep_thinking")
+    )
+    form = Form(
+        thinks=bool(thinking.thinks),
+        pads=given.get("missing_reasoning") != "raise",
+        inputs=tuple(row.inputs) if row else None,
+        k2_ids=bool(given.get("k2_ids")),
+        reasoning=reasoning_key(messages, dialect),
+    )
+    begun = Begun.of(form, messages)
     tools = _usable_tools(given, notes)
+    callable_tools = [*tools, *begun.brought]
+    fields = _encode_fields(given, row, thinking, tools, [tool.name for tool in callable_tools], notes, stream=stream)
+    transcript = begun.encode(fields)
+    schemas = {tool.name: tool.schema for tool in callable_tools if tool.schema}
+    names = renamed(tool.name for tool in callable_tools) | transcript.called
+    return Encoded(fields, transcript, dialect, schemas, names, tuple(notes))
+
+
+def _encode_fields(
+    given: Mapping[str, Any],
+    row: Model | None,
+    thinking: Thinking,
+    tools: Sequence[Declared],
+    callable_names: Sequence[str],
+    notes: list[Note],
+    *,
+    stream: bool,
+) -> dict[str, Any]:
+    """The request without its messages."""
     choice = resolve_tool_choice(
         given.get("tool_choice"),
-        [tool.name for tool in tools],
+        callable_names,
         row=row,
         thinks=thinking.thinks,
         raises=given.get("illegal_tool_choice") == "raise",
         notes=notes,
     )
+    model: str = given["model"]
     if row is None:
         notes.append(Note("model", f"{model} is not in the catalogue: only the rules of the protocol are checked."))
     if "parallel_tool_calls" in given:
@@ -104,11 +172,8 @@ def encode_request(chosen: Mapping[str, Any], messages: Sequence[BaseMessage], *
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     body |= {key: value for key, value in given.items() if key not in _OURS}
     body |= given.get("extra_body", {})
-    repaired = repair(messages, k2_ids=bool(given.get("k2_ids")))
-    pads = given.get("missing_reasoning") != "raise"
-    body["messages"] = [encode_message(one, thinks=bool(thinking.thinks), pads=pads) for one in repaired.messages]
-    schemas = {tool.name: tool.schema for tool in tools if tool.schema}
-    return Encoded(body, schemas, _renamed(tools, repaired.messages), tuple(notes), repaired.messages, repaired.repairs)
+    body.pop("messages", None)
+    return body
 
 
 def _usable_tools(given: Mapping[str, Any], notes: list[Note]) -> list[Declared]:
@@ -145,12 +210,3 @@ def _encode_response_format(wanted: Mapping[str, Any]) -> dict[str, Any]:
         raise IllegalRequestError("\n".join([f"Kimi would refuse the schema {named.get('name')!r}:", *lines]))
     name = {"name": wire_name(named["name"])} if isinstance(named.get("name"), str) else {}
     return {**wanted, "json_schema": {**named, **name, "schema": outcome.schema}}
-
-
-def _renamed(tools: Sequence[Declared], messages: Sequence[BaseMessage]) -> dict[str, str]:
-    """Names on the wire that are not the user's, with the user's: of the tools, and of calls to tools of the past."""
-    names = [tool.name for tool in tools]
-    for message in messages:
-        if isinstance(message, AIMessage):
-            names += [call["name"] or "" for call in (*message.tool_calls, *message.invalid_tool_calls)]
-    return {wire_name(name): name for name in names if wire_name(name) != name}

@@ -45,24 +45,19 @@ def dialect_of(url: str, chosen: DialectName | None) -> Dialect:
     return DIALECTS[next(known, "kimi")]
 
 
-def translate(body: dict[str, Any], messages: Sequence[BaseMessage], dialect: Dialect) -> dict[str, Any]:
-    """A request in Kimi's form as the host takes it; `messages` are those that the request encodes."""
-    key = dialect.reasoning or _key_seen(messages)
-    if dialect.switch == "kimi" and key == REASONING:
-        return body
-    translated = {name: value for name, value in body.items() if name != "messages"}
-    if dialect.switch != "kimi":
-        translated = _switched(translated, dialect.switch)
-    pairs = zip(body["messages"], messages, strict=True)
-    return translated | {"messages": [_renamed(encoded, message, key) for encoded, message in pairs]}
-
-
-def _key_seen(messages: Sequence[BaseMessage]) -> str:
-    """The key under which this conversation's last answer carried its reasoning."""
+def reasoning_key(messages: Sequence[BaseMessage], dialect: Dialect) -> str:
+    """The key for reasoning in history: the dialect's, else that of this conversation's last answer, else Kimi's."""
+    if dialect.reasoning:
+        return dialect.reasoning
     for message in reversed(messages):
         if isinstance(message, AIMessage) and REASONING in message.additional_kwargs:
             return str(message.additional_kwargs.get(REASONING_KEY, REASONING))
     return REASONING
+
+
+def translate_fields(fields: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
+    """All of a request in Kimi's form but its messages, as the host takes it."""
+    return fields if dialect.switch == "kimi" else _switched(dict(fields), dialect.switch)
 
 
 def _switched(body: dict[str, Any], switch: str) -> dict[str, Any]:
@@ -81,11 +76,11 @@ def _switched(body: dict[str, Any], switch: str) -> dict[str, Any]:
     return body | {"chat_template_kwargs": body.get("chat_template_kwargs", {}) | template}
 
 
-def _renamed(encoded: dict[str, Any], message: BaseMessage, key: str) -> dict[str, Any]:
-    if REASONING not in encoded:
+def translate_message(encoded: dict[str, Any], message: BaseMessage, key: str) -> dict[str, Any]:
+    """A message in Kimi's form with its reasoning under the host's key, or as the details that the host sent."""
+    if key == REASONING or REASONING not in encoded:
         return encoded
-    details = message.additional_kwargs.get(REASONING_DETAILS)
-    if key != REASONING and details:
+    if details := message.additional_kwargs.get(REASONING_DETAILS):
         return {name: value for name, value in encoded.items() if name != REASONING} | {"reasoning_details": details}
     key = "reasoning" if key == "reasoning_details" else key
     return {key if name == REASONING else name: value for name, value in encoded.items()}

@@ -1,29 +1,41 @@
 """LangChain messages as Kimi's. Each message is encoded by itself, so an unchanged message keeps its bytes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_kimi.encode.names import wire_name
+from langchain_kimi.encode.toolbox import brought, encode_toolbox
 from langchain_kimi.errors import IllegalRequestError
+from langchain_kimi.history.media import NoForm, part_of
 from langchain_kimi.verbatim import PROVIDER, REASONING, calls_of
 
 UNKNOWN_REASONING = " "
 """What stands for reasoning that is not known: the least that Kimi accepts (`""` is refused like nothing)."""
 
 
-def encode_message(message: BaseMessage, *, thinks: bool, pads: bool = True) -> dict[str, Any]:
+def encode_message(
+    message: BaseMessage, *, thinks: bool, pads: bool = True, inputs: Sequence[str] | None = None
+) -> dict[str, Any]:
     """One message on the wire. `name` is left out: Kimi's template would put it in the place of the role.
 
     `thinks`: an assistant message with tool calls must carry reasoning; where none is known, a space stands for it, or,
-    without `pads`, nothing. Raises IllegalRequestError for a message or block that Kimi has no form for.
+    without `pads`, nothing. `inputs` is what the model reads, None where that is not known: a picture in a tool's
+    result, which nobody chose, is told of where the model cannot see it. Raises IllegalRequestError for a message or
+    block that Kimi has no form for.
     """
     if isinstance(message, AIMessage):
         return _encode_assistant(message, thinks and pads)
     if isinstance(message, ToolMessage):
-        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": _text_or_parts(message.content)}
+        return {
+            "role": "tool",
+            "tool_call_id": message.tool_call_id,
+            "content": _text_or_parts(message.content, inputs),
+        }
     if isinstance(message, SystemMessage):
+        if tools := brought(message):
+            return encode_toolbox(message, tools)
         return {"role": "system", "content": _text_or_parts(message.content)}
     if isinstance(message, HumanMessage):
         return {"role": "user", "content": _content(message.content)}
@@ -36,7 +48,7 @@ def encode_message(message: BaseMessage, *, thinks: bool, pads: bool = True) -> 
 
 def _encode_assistant(message: AIMessage, pads: bool) -> dict[str, Any]:
     encoded: dict[str, Any] = {"role": "assistant", "content": _said(message)}
-    reasoning = _reasoning(message)
+    reasoning = reasoning_of(message)
     if reasoning is not None:
         encoded[REASONING] = reasoning
     if calls := calls_of(message):
@@ -53,7 +65,7 @@ def _encode_assistant(message: AIMessage, pads: bool) -> dict[str, Any]:
     return encoded
 
 
-def _reasoning(message: AIMessage) -> str | None:
+def reasoning_of(message: AIMessage) -> str | None:
     """Kimi's own reasoning: from `additional_kwargs`, else from reasoning blocks; another provider's is not Kimi's."""
     if message.response_metadata.get("model_provider", PROVIDER) != PROVIDER:
         return None
@@ -71,9 +83,13 @@ def _said(message: AIMessage) -> str:
     return "".join(block.get("text", "") for block in _blocks(message.content) if block.get("type") == "text")
 
 
-def _text_or_parts(content: str | list[str | dict[str, Any]]) -> str | list[dict[str, Any]]:
+def _text_or_parts(
+    content: str | list[str | dict[str, Any]], inputs: Sequence[str] | None = None
+) -> str | list[dict[str, Any]]:
     """Content as text where it is nothing but text, as parts otherwise."""
     encoded = _content(content)
+    if isinstance(encoded, list) and inputs is not None:
+        encoded = [_visible(part, inputs) for part in encoded]
     if isinstance(encoded, list) and all(part["type"] == "text" for part in encoded):
         return "\n".join(part["text"] for part in encoded)
     return encoded
@@ -83,6 +99,11 @@ def _content(content: str | list[str | dict[str, Any]]) -> str | list[dict[str, 
     return content if isinstance(content, str) else [_part(block) for block in _blocks(content)]
 
 
+def _visible(part: dict[str, Any], inputs: Sequence[str]) -> dict[str, Any]:
+    kind = part["type"].removesuffix("_url")
+    return part if kind in ("text", *inputs) else {"type": "text", "text": f"({kind}: this model cannot see it)"}
+
+
 def _blocks(content: str | list[str | dict[str, Any]]) -> Iterable[dict[str, Any]]:
     blocks = [content] if isinstance(content, str) else content
     return ({"type": "text", "text": block} if isinstance(block, str) else block for block in blocks)
@@ -90,25 +111,7 @@ def _blocks(content: str | list[str | dict[str, Any]]) -> Iterable[dict[str, Any
 
 def _part(block: Mapping[str, Any]) -> dict[str, Any]:
     """A content block as a part of Kimi's: text, image or video."""
-    kind = block.get("type")
-    if kind == "text":
-        return {"type": "text", "text": block.get("text", "")}
-    if kind in ("image_url", "video_url"):
-        return {"type": kind, kind: block[kind]}
-    if kind in ("image", "video") and (url := _data_url(block)):
-        return {"type": f"{kind}_url", f"{kind}_url": {"url": url}}
-    raise IllegalRequestError(
-        f"Kimi takes text, image and video parts, not {kind!r} ({', '.join(sorted(block)) or 'empty'}). "
-        "Give images and videos as base64 with their mime type, or as an ms:// reference."
-    )
-
-
-def _data_url(block: Mapping[str, Any]) -> str | None:
-    """The URL of an image or video block in LangChain's two standard shapes or in Anthropic's."""
-    source = block.get("source")
-    if isinstance(source, Mapping):
-        block = {"base64": source.get("data"), "mime_type": source.get("media_type"), "url": source.get("url")}
-    data = block.get("base64") or block.get("data")
-    if data:
-        return f"data:{block.get('mime_type')};base64,{data}"
-    return block.get("url")
+    try:
+        return part_of(block)
+    except NoForm as error:
+        raise IllegalRequestError(str(error)) from error

@@ -53,10 +53,12 @@ class Declared:
 def encode_tool(tool: Tool, *, strict: bool | None = None) -> dict[str, Any]:
     """A function, pydantic class, TypedDict, BaseTool or OpenAI-format dict in OpenAI's format, with the user's name.
 
-    Kimi's own `builtin_function` tools pass as they are. A tool without parameters gets an empty object schema.
+    Kimi's own `builtin_function` tools pass as they are, also where a tool has one as its
+    `kimi_declaration`. A tool without parameters gets an empty object schema.
     """
-    if isinstance(tool, Mapping) and tool.get("type") == "builtin_function":
-        return dict(tool)
+    own = getattr(tool, "kimi_declaration", tool)
+    if isinstance(own, Mapping) and own.get("type") == "builtin_function":
+        return dict(own)
     declared: dict[str, Any] = convert_to_openai_tool(tool, strict=strict)
     if declared.get("type") == "function":
         whole = recursive_schema(tool.tool_call_schema if isinstance(tool, BaseTool) else tool)

@@ -5,6 +5,6 @@ each message says.
 """
 
 from langchain_kimi.history.content import NO_OUTPUT
-from langchain_kimi.history.transcript import MISSING_RESULT, Repair, Repaired, repair
+from langchain_kimi.history.transcript import MISSING_RESULT, START, Repair, Repaired, Settled, repair
 
-__all__ = ["MISSING_RESULT", "NO_OUTPUT", "Repair", "Repaired", "repair"]
+__all__ = ["MISSING_RESULT", "NO_OUTPUT", "START", "Repair", "Repaired", "Settled", "repair"]

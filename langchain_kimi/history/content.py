@@ -14,9 +14,13 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
+from langchain_kimi.history.media import sendable
 from langchain_kimi.verbatim import PROVIDER, REASONING, Call, is_call_block, parse_calls
 
 NO_OUTPUT = "(no output)"
+_DATA = ("base64", "data")
+_LONGEST_DATA = 1_000
+"""Characters of base64 that are told to the model as text where it cannot see what they encode."""
 
 _Block: TypeAlias = str | dict[str, Any]
 Result: TypeAlias = ToolMessage | FunctionMessage
@@ -94,10 +98,18 @@ def _has_reasoning(message: AIMessage) -> bool:
 def clean_input(index: int, message: BaseMessage, note: Note) -> BaseMessage | None:
     """A user or system message without blank parts; None where nothing is left."""
     kept = _without_blanks(index, message.content, note)
+    if not kept and brings_tools(message):
+        return message if not message.content else message.model_copy(update={"content": ""})
     if not kept:
         note(index, "empty_message", f"an empty {message.type} message was dropped.")
         return None
     return message if kept is message.content else message.model_copy(update={"content": kept})
+
+
+def brings_tools(message: BaseMessage) -> bool:
+    """Whether a system message declares tools, which stands in the place of content."""
+    tools = message.additional_kwargs.get("tools") if isinstance(message, SystemMessage) else None
+    return bool(tools) and isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)
 
 
 def clean_result(index: int, message: Result, note: Note) -> Result:
@@ -108,27 +120,29 @@ def clean_result(index: int, message: Result, note: Note) -> Result:
         kept = NO_OUTPUT
     elif isinstance(kept, list) and not all(map(_is_sendable, kept)):
         note(index, "result_part", "parts of a result that are neither text nor inline media became their JSON text.")
-        kept = [block if _is_sendable(block) else {"type": "text", "text": _json(block)} for block in kept]
+        kept = [block if _is_sendable(block) else _told(block) for block in kept]
     return message if kept is message.content else message.model_copy(update={"content": kept})
 
 
 def _is_sendable(block: _Block) -> bool:
-    """Whether a part of a result is text, or an image or video inline or uploaded: Kimi refuses other addresses."""
-    match block:
-        case str() | {"type": "text", "text": str()}:
-            return True
-        case {"type": "image" | "video", "source": {"data": str()}}:
-            return True
-        case {"type": "image" | "video", "base64": str()} | {"type": "image" | "video", "data": str()}:
-            return True
-        case (
-            {"type": "image_url", "image_url": {"url": str(url)} | str(url)}
-            | {"type": "video_url", "video_url": {"url": str(url)} | str(url)}
-            | {"type": "image" | "video", "source": {"url": str(url)}}
-            | {"type": "image" | "video", "url": str(url)}
-        ):
-            return url.startswith(("data:", "ms://"))
-    return False
+    """Whether a part of a result is text, or an image or video that Kimi reads: it refuses other addresses."""
+    return isinstance(block, str) or sendable(block)
+
+
+def _told(block: _Block) -> dict[str, Any]:
+    """A part without a form on the wire as text: JSON, in which long base64 data is told by its length."""
+    if isinstance(block, dict):
+        # LangChain gives blocks that it converts a new id each time, which would move the cached prefix.
+        made_up = str(block.get("id", "")).startswith("lc_")
+        block = {key: _shortened(key, value) for key, value in block.items() if not (made_up and key == "id")}
+    return {"type": "text", "text": _json(block)}
+
+
+def _shortened(key: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _shortened(name, inner) for name, inner in value.items()}
+    encoded = isinstance(value, str) and (key in _DATA or value.startswith("data:"))
+    return f"({len(value)} characters left out)" if encoded and len(value) > _LONGEST_DATA else value
 
 
 def _without_blanks(index: int, content: str | list[_Block], note: Note) -> str | list[_Block]:

@@ -7,7 +7,7 @@ was decided for it, so a longer transcript begins as the shorter one did and Kim
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeGuard
 
 from langchain_core.messages import (
@@ -55,34 +55,85 @@ class Repair:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """The beginning of a transcript for which nothing behind it can change what was decided.
+
+    It holds none of the given messages, so that they can be forgotten.
+    """
+
+    given: int = 0
+    """How many of the given messages it is."""
+    origins: Sequence[int | BaseMessage] = ()
+    """What became of them: the index of each message that stayed as it was, or the message in its place."""
+    repairs: tuple[Repair, ...] = ()
+    used: Mapping[str, int] = field(default_factory=dict)
+    """Every call id, with the number of its last copy."""
+    answered: Sequence[str] = ()
+    """The ids of the last group's calls."""
+
+    def messages(self, given: Sequence[BaseMessage]) -> list[BaseMessage]:
+        """The settled messages of a transcript that begins like this."""
+        return [given[origin] if isinstance(origin, int) else origin for origin in self.origins]
+
+
+START = Settled()
+
+
+@dataclass(frozen=True, slots=True)
 class Repaired:
     """A transcript that Kimi accepts, and what was changed to make it so."""
 
     messages: list[BaseMessage]
     repairs: tuple[Repair, ...]
+    settled: Settled = field(default=START, compare=False, repr=False)
+    """From where a longer transcript may go on; its messages are the first of `messages`."""
 
 
-def repair(messages: Sequence[BaseMessage], *, k2_ids: bool = False) -> Repaired:
+def repair(messages: Sequence[BaseMessage], *, k2_ids: bool = False, after: Settled = START) -> Repaired:
     """The transcript as Kimi accepts it. Nothing given is mutated; a valid transcript keeps its very messages.
 
     With `k2_ids`, call ids that are not of Kimi's own form (`functions.add:0`, `add:0`) become so: a self-hosted K2
-    model reads the name of the tool from the id and nowhere else.
+    model reads the name of the tool from the id and nowhere else. `after`, made with the same `k2_ids` of a transcript
+    that began with the same messages, spares looking at these again; the outcome is the same without it.
     """
-    if not k2_ids and _needs_nothing(messages):
-        return Repaired(list(messages), ())
-    ledger = _Ledger(k2_ids)
-    for index, message in enumerate(messages):
-        ledger.add(index, message)
+    settled = _settle(messages, k2_ids, after)
+    ledger = _Ledger(k2_ids, settled)
+    for index in range(settled.given, len(messages)):
+        ledger.add(index, messages[index])
     ledger.close()
-    return Repaired(ledger.messages, tuple(sorted(ledger.repairs, key=lambda made: made.index)))
+    return Repaired([*settled.messages(messages), *ledger.messages], settled.repairs + ledger.in_order(), settled)
 
 
-def _needs_nothing(messages: Sequence[BaseMessage]) -> bool:
+def _settle(messages: Sequence[BaseMessage], k2_ids: bool, after: Settled) -> Settled:
+    """How far the transcript is settled, at most to its last answer or result.
+
+    A group is settled when all its calls are answered: a later result answers none of them, and whatever else follows
+    stays behind them. What follows the last answer is left open, since callers often append a reminder for one request.
+    """
+    spoken = (index for index in reversed(range(len(messages))) if isinstance(messages[index], (AIMessage, *_RESULTS)))
+    end = next(spoken, -1) + 1
+    if end <= after.given:
+        return after
+    new = messages[after.given : end]
+    seen: set[str | None] = {None, "", *after.used}
+    if not k2_ids and _needs_nothing(new, seen):
+        made = (_ids(message.tool_calls) for message in reversed(new) if isinstance(message, AIMessage))
+        answered = next(filter(None, made), after.answered)
+        used = {key: after.used.get(key, 1) for key in seen if key}
+        return Settled(end, [*after.origins, *range(after.given, end)], after.repairs, used, answered)
+    ledger = _Ledger(k2_ids, after)
+    for index in range(after.given, end):
+        ledger.add(index, messages[index])
+    return ledger.settled(messages, end)
+
+
+def _needs_nothing(messages: Sequence[BaseMessage], seen: set[str | None] | None = None) -> bool:
     """Whether all is plain text, calls with new ids, and their results in order, as in nearly every turn of an agent.
 
-    False says nothing: it leaves the judgement to the ledger, which takes several times as long.
+    False says nothing: it leaves the judgement to the ledger, which takes several times as long. Call ids are added to
+    those `seen` before.
     """
-    seen: set[str | None] = {None, ""}
+    seen = {None, ""} if seen is None else seen
     waiting: list[str | None] = []
     message: Any
     for message in messages:
@@ -122,12 +173,13 @@ def _new_ids(message: AIMessage, seen: set[str | None]) -> list[str | None]:
 class _Ledger:
     """The transcript as it is rebuilt: the messages that are settled, and the group that is still open."""
 
-    def __init__(self, k2_ids: bool) -> None:
+    def __init__(self, k2_ids: bool, after: Settled = START) -> None:
         self._k2_ids = k2_ids
+        self._after = after
         self.messages: list[BaseMessage] = []
         self.repairs: list[Repair] = []
-        self._used: dict[str, int] = {}
-        """Every call id so far, with the number of its last copy."""
+        self._used = dict(after.used)
+        self._answered = after.answered
         self._opener: tuple[int, AIMessage] | None = None
         self._rest: list[tuple[int, BaseMessage]] = []
         self._results = 0
@@ -155,8 +207,24 @@ class _Ledger:
         elif (heard := clean_input(index, message, self.note)) is not None:
             self._rest.append((index, heard))
 
-    def close(self) -> None:
-        """Settle the open group: its calls, their results, and what else was said."""
+    def in_order(self) -> tuple[Repair, ...]:
+        """The repairs by the place of their messages."""
+        return tuple(sorted(self.repairs, key=lambda made: made.index))
+
+    def settled(self, given: Sequence[BaseMessage], end: int) -> Settled:
+        """Close the open group; what is settled of the given messages before `end`, all of which were added."""
+        before = self._state(given, self._opener[0] if self._opener else end)
+        return self._state(given, end) if self.close() else before
+
+    def _state(self, given: Sequence[BaseMessage], end: int) -> Settled:
+        places = {id(given[index]): index for index in range(self._after.given, end)}
+        origins = [*self._after.origins, *(places.get(id(message), message) for message in self.messages)]
+        repairs = tuple(made for made in self.in_order() if made.index < end)
+        return Settled(end, origins, self._after.repairs + repairs, dict(self._used), self._answered)
+
+    def close(self) -> bool:
+        """Take in the open group: its calls, their results, and what else was said. False where a result is missing."""
+        whole = True
         calls: list[_AnyCall] = []
         ids: list[str] = []
         if self._opener is not None:
@@ -166,12 +234,14 @@ class _Ledger:
             calls = [made[place] for place in order]
             ids = [self._own_id(index, call) for call in calls]
             self.messages.append(message if _ids(calls) == ids else _rekeyed(message, order, ids))
+            self._answered = _ids(calls)
         first = self._rest[: len(ids)]
         if self._results == len(ids) and [getattr(result, "tool_call_id", None) for _, result in first] == ids:
             self.messages += [message for _, message in self._rest]
         else:
-            self._pair(calls, ids)
+            whole = self._pair(calls, ids)
         self._opener, self._rest, self._results = None, [], 0
+        return whole
 
     def _own_id(self, index: int, call: _AnyCall) -> str:
         """The call's id where nothing before it has the same, else a new one that hangs on nothing behind it."""
@@ -197,8 +267,11 @@ class _Ledger:
         self.note(index, "k2_id", f"the call id {call['id']!r} became {own!r}, from which K2 reads the tool's name.")
         return own
 
-    def _pair(self, calls: Sequence[_AnyCall], ids: Sequence[str]) -> None:
-        """Put one result for each call first, in the order of the calls, and everything else behind them."""
+    def _pair(self, calls: Sequence[_AnyCall], ids: Sequence[str]) -> bool:
+        """Put one result for each call first, in the order of the calls, and everything else behind them.
+
+        False where a result had to be made up.
+        """
         answers: dict[int, tuple[int, BaseMessage]] = {}
         others: list[tuple[int, BaseMessage]] = []
         for at, message in self._rest:
@@ -207,7 +280,7 @@ class _Ledger:
             elif (slot := _slot(message, calls, answers)) is not None:
                 answers[slot] = (at, self._as_answer(at, message, ids[slot]))
             else:
-                self._note_unmatched(at, message, calls)
+                self._note_unmatched(at, message)
         last = max((at for at, _ in answers.values()), default=-1)
         for at, _ in others:
             if at < last:
@@ -218,6 +291,7 @@ class _Ledger:
         for slot, (call, own) in enumerate(zip(calls, ids, strict=True)):
             self.messages.append(answers[slot][1] if slot in answers else self._missing(call, own))
         self.messages += [message for _, message in others]
+        return len(answers) == len(ids)
 
     def _missing(self, call: _AnyCall, own: str) -> ToolMessage:
         """An answer for a call that has none."""
@@ -232,10 +306,10 @@ class _Ledger:
             return ToolMessage(message.content, tool_call_id=own, name=message.name, id=message.id)
         return message if message.tool_call_id == own else message.model_copy(update={"tool_call_id": own})
 
-    def _note_unmatched(self, at: int, message: Result, calls: Sequence[_AnyCall]) -> None:
+    def _note_unmatched(self, at: int, message: Result) -> None:
         if isinstance(message, FunctionMessage):
             self.note(at, "function_message", f"a FunctionMessage of {message.name!r} answers no open call; dropped.")
-        elif message.tool_call_id in _ids(calls):
+        elif message.tool_call_id in self._answered:
             self.note(at, "doubled_result", f"a second result for the call {message.tool_call_id!r} was dropped.")
         else:
             self.note(at, "stray_result", f"a result for {message.tool_call_id!r}, which is no open call, was dropped.")

@@ -10,12 +10,13 @@ Kimi Code endpoint leaves it out. Where both were recorded, the Open Platform's 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from langchain_kimi.rules.judged import Judged, judged, longer, reduced
 from langchain_kimi.rules.messages import MESSAGES
 from langchain_kimi.rules.request import Request, Rule, Violation, row_of, thinking_of
 from langchain_kimi.rules.settings import SETTINGS
 from langchain_kimi.rules.tools import TOOLS
 
-__all__ = ["RULES", "Rule", "Violation", "check", "thinks"]
+__all__ = ["RULES", "Judged", "Rule", "Violation", "check", "check_new", "judged", "thinks"]
 
 RULES: tuple[Rule, ...] = SETTINGS + TOOLS + MESSAGES
 
@@ -25,12 +26,22 @@ def check(request: Mapping[str, Any], *, rules: Sequence[Rule] = RULES) -> list[
 
     An unknown model is held to the protocol only: shapes, names, schemas, ids and pairing. Never raises on odd JSON.
     """
-    judged = Request(request)
+    asked = Request(request)
     return [
         Violation(rule.name, path, message, rule.way_out, rule.status, rule.type)
         for rule in rules
-        for path, message in rule.find(judged)
+        for path, message in rule.find(asked)
     ]
+
+
+def check_new(known: Judged, request: Mapping[str, Any], count: int) -> Judged | None:
+    """Judge a request that holds, of its messages, only those behind `known`.
+
+    Where nothing is wrong: `known` with the first `count` of them. None where something may be, which `check` of the
+    whole request tells, or where an exchange would be cut.
+    """
+    short = reduced(known, request)
+    return None if short is None or check(short) else longer(known, request, count)
 
 
 def thinks(request: Mapping[str, Any]) -> bool | None:

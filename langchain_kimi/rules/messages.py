@@ -191,7 +191,8 @@ MESSAGES: tuple[Rule, ...] = (
     Rule(
         "media_url",
         media_url,
-        "Inline the file as a data: URL, or upload it and send ms://<file id>.",
+        "Inline the file as a data: URL (`langchain_kimi.media_block` reads or fetches it), or upload it and send "
+        "ms://<file id>.",
         "OpenHands/software-agent-sdk pull request 3219 (images, kimi-k2.6); videos by the same form",
     ),
     Rule(

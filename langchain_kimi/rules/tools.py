@@ -79,6 +79,14 @@ def parameters_flavour(request: Request) -> Found:
             )
 
 
+def search_while_thinking(request: Request) -> Found:
+    """Kimi's builtin search in a request on which a K2 model thinks; for the K3 family no refusal is recorded."""
+    if request.row and request.thinks and not request.row.efforts:
+        for path, kind, function in request.functions:
+            if kind == "builtin_function" and function.get("name") == "$web_search":
+                yield path, "Invalid request: $web_search is incompatible with thinking enabled"
+
+
 def toolbox_role(request: Request) -> Found:
     """Tools in a message that is not a system message."""
     for at, message in request.transcript.toolboxes:
@@ -91,6 +99,13 @@ def toolbox_content(request: Request) -> Found:
     for at, message in request.transcript.toolboxes:
         if message.get("role") == "system" and message.get("content"):
             yield f"messages[{at}].content", "Invalid request: tools cannot be used with content"
+
+
+def toolbox_model(request: Request) -> Found:
+    """Tools in a message to a model that reads them nowhere but in the request."""
+    if request.row and not request.row.dynamic_tools:
+        for at, _ in request.transcript.toolboxes:
+            yield f"messages[{at}].tools", "tokenization failed"
 
 
 _VERIFIER = "MoonshotAI/Kimi-Vendor-Verifier, dynamic tools of the K3 family"
@@ -128,6 +143,20 @@ TOOLS: tuple[Rule, ...] = (
         "MoonshotAI/walle; MoonshotAI/kimi-cli issues 1903, 2475 and 2531; MoonshotAI/kimi-code issue 1610; "
         "earendil-works/pi issue 4138; router-for-me/CLIProxyAPI issue 5316",
     ),
+    Rule(
+        "search_while_thinking",
+        search_while_thinking,
+        "Search with formula_tools('moonshot/web-search:latest', model=model), which models may use while they think, "
+        "or turn thinking off where the model can (kimi-k2.6 with thinking=False).",
+        "official web search guide for kimi-k2.6 and kimi-k2.5, noted by an unsloth client too; other K2 models that "
+        "think by the same; the text is ours",
+    ),
     Rule("toolbox_role", toolbox_role, "Bring tools in a system message.", f"{_VERIFIER}; the text is ours"),
+    Rule(
+        "toolbox_model",
+        toolbox_model,
+        "Bind the tools to the request, or choose a model of the K3 family, which takes tools in messages.",
+        _VERIFIER,
+    ),
     Rule("toolbox_content", toolbox_content, "Leave `content` out of the message that brings tools.", _VERIFIER),
 )

@@ -21,7 +21,7 @@ from langchain_kimi.encode import encode_message
 from langchain_kimi.history import MISSING_RESULT, NO_OUTPUT, repair
 from langchain_kimi.verbatim import Call, parse_calls
 
-IMAGE: dict[str, Any] = {"type": "image", "base64": "aGk=", "mime_type": "image/png"}
+IMAGE: dict[str, Any] = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
 
 
 def calls(*ids: str | None, content: Any = "", **more: Any) -> AIMessage:
@@ -203,7 +203,7 @@ CONTENT: dict[str, tuple[list[BaseMessage], list[str], list[str]]] = {
         [calls("a"), result("a", [IMAGE, {"type": "image_url", "image_url": {"url": "ms://f"}}])],
         [
             "a[a]:",
-            't(a)=[{"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}, '
+            't(a)=[{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}, '
             '{"type": "image_url", "image_url": {"url": "ms://f"}}]',
         ],
         [],
@@ -301,7 +301,9 @@ VALID: dict[str, list[BaseMessage]] = {
         calls("a"),
         result("a", ["x", {"type": "text", "text": "y"}, IMAGE]),
         calls("b"),
-        result("b", [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}]),
+        result(
+            "b", [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}]
+        ),
     ],
 }
 

@@ -23,6 +23,7 @@ BAD_NAME = (
     "Invalid request: function name is invalid, must start with a letter and can contain letters, numbers, "
     "underscores, and dashes"
 )
+SEARCH = {"type": "builtin_function", "function": {"name": "$web_search"}}
 NEEDS_OBJECT = 'Invalid request: tools.function.parameters.type is required and must be "object"'
 UNANSWERED = (
     "an assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. "
@@ -322,6 +323,16 @@ CASES = [
         NOT_MFJS
         + "<At path 'root': when using anyOf, type should be defined in anyOf items instead of the parent schema>",
     ),
+    *(
+        Case(
+            "search_while_thinking",
+            model,
+            {"tools": [tool(), SEARCH]},
+            "tools[1].function",
+            PREFIX + "$web_search is incompatible with thinking enabled",
+        )
+        for model in ("kimi-k2.6", "kimi-k2.7-code")
+    ),
     Case(
         "toolbox_role",
         K3,
@@ -335,6 +346,13 @@ CASES = [
         {"messages": [user(), {"role": "system", "content": "New tools.", "tools": [tool("swim")]}]},
         "messages[1].content",
         PREFIX + "tools cannot be used with content",
+    ),
+    Case(
+        "toolbox_model",
+        "kimi-k2.6",
+        {"messages": [user(), {"role": "system", "tools": [tool("swim")]}]},
+        "messages[1].tools",
+        "tokenization failed",
     ),
     # Messages.
     Case("messages_empty", UNKNOWN, {"messages": []}, "messages", PREFIX + "messages must not be empty"),
@@ -493,7 +511,8 @@ NEIGHBOURS = [
     (K3, named(name="lake", schema={})),
     (K3, {"tools": [tool("x" * 128), tool("_private"), tool("a-b_9"), {"type": "plugin"}]}),
     (K3, {"tools": [tool(f"measure_{i}") for i in range(128)]}),
-    (K3, {"tools": [{"type": "builtin_function", "function": {"name": "$web_search"}}, tool("web_search")]}),
+    (K3, {"tools": [SEARCH, tool("web_search")]}),
+    (K26, {"tools": [SEARCH, tool()], "thinking": {"type": "disabled"}}),
     (K3, {"messages": [user(), called("a", reasoning=" "), result("a")]}),
     (K26, {"thinking": {"type": "disabled"}, "messages": [user(), called("a", reasoning=None), result("a")]}),
     (UNKNOWN, {"messages": [user(), called("a", reasoning=None), result("a")]}),

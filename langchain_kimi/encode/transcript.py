@@ -1,0 +1,136 @@
+"""The messages of a request: repaired, encoded, judged and dumped, all four only behind the beginning that is known."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage
+
+from langchain_kimi import rules
+from langchain_kimi.encode.names import wire_name
+from langchain_kimi.encode.partial import as_beginning, split_beginning
+from langchain_kimi.encode.recent import RECENT, Beginning, Form, Print, fingerprints
+from langchain_kimi.encode.toolbox import all_brought
+from langchain_kimi.encode.tools import Declared
+from langchain_kimi.history import Repair, Repaired, repair
+from langchain_kimi.rules import Judged, Violation
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The messages of one request."""
+
+    form: Form
+    messages: Sequence[BaseMessage]
+    """The given ones, repaired; a last one to go on with stays in its place."""
+    goes_on: bool
+    """Whether the last one is to be gone on with."""
+    pieces: Sequence[bytes]
+    """The JSON of each, as the host takes it; none where there are violations."""
+    repairs: tuple[Repair, ...]
+    violations: list[Violation]
+    called: dict[str, str]
+    """The user's names of called tools whose names on the wire are others."""
+    calls: int
+
+    def encoded(self) -> list[dict[str, Any]]:
+        """The messages in Kimi's form."""
+        return _encode(self.form, self.messages, goes_on=self.goes_on)
+
+    def json(self, head: bytes, tail: bytes) -> bytes:
+        """The JSON of all between two others, in one copy."""
+        if not self.pieces:
+            return head + tail
+        pieces = [*self.pieces]
+        pieces[0] = head + pieces[0]
+        pieces[-1] += tail
+        return b",".join(pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A transcript of which some beginning may be known."""
+
+    form: Form
+    given: Sequence[BaseMessage]
+    last: AIMessage | None
+    """A last message to go on with, which is not in `given`."""
+    prints: Sequence[Print]
+    known: Beginning
+
+    @classmethod
+    def of(cls, form: Form, messages: Sequence[BaseMessage]) -> "Begun":
+        """The given messages and what is known of them. Raises IllegalRequestError for calls to go on with."""
+        given, last = split_beginning(messages)
+        prints = fingerprints(given)
+        return cls(form, given, last, prints, RECENT.find(form, prints))
+
+    @property
+    def brought(self) -> list[Declared]:
+        """Every tool that the messages bring along."""
+        return [*self.known.brought, *all_brought(self.given[self.known.settled.given :])]
+
+    def encode(self, fields: Mapping[str, Any]) -> Transcript:
+        """The transcript of a request with these other fields; what is settled and legal of it is known from now on."""
+        form, known = self.form, self.known
+        repaired = repair(self.given, k2_ids=form.k2_ids, after=known.settled)
+        messages = [*repaired.messages, self.last] if self.last else repaired.messages
+        first, settled = len(known.settled.origins), len(repaired.settled.origins)
+        new = messages[first:]
+        encoded = _encode(form, new, goes_on=self.last is not None)
+        violations, judged = self._judge({**fields, "messages": encoded}, messages, settled)
+        pieces = [] if violations else [form.dump(*pair) for pair in zip(encoded, new, strict=True)]
+        if judged and first < settled and repaired.settled.given <= len(self.prints):
+            self._keep(repaired, [*known.pieces, *pieces[: settled - first]], judged)
+        names = _names(new)
+        return Transcript(
+            form,
+            messages,
+            self.last is not None,
+            [*known.pieces, *pieces],
+            repaired.repairs,
+            violations,
+            {**known.called, **renamed(names)},
+            known.calls + len(names),
+        )
+
+    def _judge(
+        self, request: dict[str, Any], messages: Sequence[BaseMessage], settled: int
+    ) -> tuple[list[Violation], Judged | None]:
+        """What the rules find in the whole; nothing and what is to be remembered of its settled part otherwise."""
+        first = len(self.known.settled.origins)
+        if self.known.judged and (judged := rules.check_new(self.known.judged, request, settled - first)):
+            return [], judged
+        whole = {**request, "messages": [*_encode(self.form, messages[:first]), *request["messages"]]}
+        violations = rules.check(whole)
+        return violations, None if violations else rules.judged(whole, settled)
+
+    def _keep(self, repaired: Repaired, pieces: Sequence[bytes], judged: Judged) -> None:
+        known, settled = self.known, repaired.settled
+        names = _names(repaired.messages[len(known.settled.origins) : len(settled.origins)])
+        beginning = Beginning(
+            prints=self.prints[: settled.given],
+            settled=settled,
+            pieces=pieces,
+            judged=judged,
+            brought=[*known.brought, *all_brought(self.given[known.settled.given : settled.given])],
+            called={**known.called, **renamed(names)},
+            calls=known.calls + len(names),
+        )
+        RECENT.keep(self.form, beginning, instead_of=known)
+
+
+def renamed(names: Iterable[str]) -> dict[str, str]:
+    """Names on the wire that are not the user's, with the user's."""
+    return {wire_name(name): name for name in names if wire_name(name) != name}
+
+
+def _names(messages: Iterable[BaseMessage]) -> list[str]:
+    """The name of each call in the messages."""
+    said = (message for message in messages if isinstance(message, AIMessage))
+    return [call["name"] or "" for one in said for call in (*one.tool_calls, *one.invalid_tool_calls)]
+
+
+def _encode(form: Form, messages: Sequence[BaseMessage], *, goes_on: bool = False) -> list[dict[str, Any]]:
+    encoded = [form.encode(message) for message in messages]
+    return [*encoded[:-1], as_beginning(encoded[-1])] if goes_on else encoded
