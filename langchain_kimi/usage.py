@@ -15,6 +15,9 @@ from langchain_kimi.catalogue import find
 
 MILLION = 1_000_000
 
+FEE = "kimi_fee"
+"""The custom event by which a tool that Kimi runs tells what it costs: `{"tool": uri, "usd": fee or None}`."""
+
 _Key = TypeVar("_Key")
 
 
@@ -80,7 +83,9 @@ class Spent:
     reasoning_tokens: int = 0
     requests: int = 0
     cost_usd: float | None = 0.0
-    """At list price; None as soon as the usage or the price of one answer is unknown."""
+    """At list price, fees included; None as soon as the usage or the price of one answer is unknown."""
+    fees_usd: float | None = 0.0
+    """The part of the cost that is fees for tools which Kimi runs, such as web searches; None where one is unknown."""
 
     @classmethod
     def on(cls, usage: UsageMetadata | None, model: str) -> Self:
@@ -98,13 +103,17 @@ class Spent:
             cost_usd=cost_of(usage, model),
         )
 
+    @classmethod
+    def fee(cls, usd: float | None) -> Self:
+        """What one run of a tool costs beside tokens."""
+        return cls(cost_usd=usd, fees_usd=usd)
+
     @property
     def cache_hit_rate(self) -> float | None:
         """The share of the input that came from the cache; None without input."""
         return self.cached_tokens / self.input_tokens if self.input_tokens else None
 
     def __add__(self, other: "Spent") -> "Spent":
-        costs = (self.cost_usd, other.cost_usd)
         return Spent(
             self.input_tokens + other.input_tokens,
             self.cached_tokens + other.cached_tokens,
@@ -112,8 +121,13 @@ class Spent:
             self.output_tokens + other.output_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
             self.requests + other.requests,
-            None if costs[0] is None or costs[1] is None else costs[0] + costs[1],
+            _sum(self.cost_usd, other.cost_usd),
+            _sum(self.fees_usd, other.fees_usd),
         )
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
 
 
 class Run(NamedTuple):
@@ -127,9 +141,10 @@ class Run(NamedTuple):
 class UsageMeter(BaseCallbackHandler):
     """A callback handler that sums what every model below it used: `config={"callbacks": [meter]}`.
 
-    It counts answers of agents, sub-agents, retries and internal calls, sync and async, and one meter may be shared by
-    many threads. An answer that broke off after its first piece counts as one of unknown cost; a refused request and an
-    answer out of LangChain's cache do not count. Each outermost run adds entries to `by_run` for the meter's lifetime.
+    It counts answers of agents, sub-agents, retries and internal calls, and the fees of tools that Kimi runs, sync and
+    async, and one meter may be shared by many threads. An answer that broke off after its first piece counts as one of
+    unknown cost; a refused request and an answer out of LangChain's cache do not count. Each outermost run adds entries
+    to `by_run` for the meter's lifetime.
     """
 
     run_inline = True
@@ -150,7 +165,7 @@ class UsageMeter(BaseCallbackHandler):
 
     @property
     def by_model(self) -> dict[str, Spent]:
-        """The sums per model id, as the answers name it."""
+        """The sums per model id, as the answers name it; fees stand under the tool's name."""
         return self._sums(lambda run, model: model)
 
     @property
@@ -200,6 +215,16 @@ class UsageMeter(BaseCallbackHandler):
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
         """A run failed."""
         self._end(run_id)
+
+    def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **told: Any) -> None:
+        """A tool that Kimi runs told its fee."""
+        if name == FEE:
+            metadata = told.get("metadata") or {}
+            with self._lock:
+                root = self._roots.get(run_id, run_id)
+                run = Run(root, metadata.get("lc_agent_name"), metadata.get("langgraph_node"))
+                tool = str(data["tool"])
+                self._by_run[run, tool] = self._by_run.get((run, tool), Spent()) + Spent.fee(data["usd"])
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **told: Any) -> None:
         """A tool ended."""

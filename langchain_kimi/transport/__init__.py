@@ -8,20 +8,30 @@ from langchain_kimi.transport.clock import CLOCK, Clock
 from langchain_kimi.transport.connections import Connections, shared_connections
 from langchain_kimi.transport.deadlines import Deadlines
 from langchain_kimi.transport.events import DONE, Events
+from langchain_kimi.transport.form import Form, OnProgress
 from langchain_kimi.transport.limits import RateLimits
 from langchain_kimi.transport.retries import Retries, Wait
+from langchain_kimi.transport.steps import Ask, Pause, Steps, arun, run, transport_of
 from langchain_kimi.transport.transport import Transport
 
 __all__ = [
     "CLOCK",
     "DONE",
+    "Ask",
     "Clock",
     "Connections",
     "Deadlines",
     "Events",
+    "Form",
+    "OnProgress",
+    "Pause",
     "RateLimits",
     "Retries",
+    "Steps",
     "Transport",
     "Wait",
+    "arun",
+    "run",
     "shared_connections",
+    "transport_of",
 ]

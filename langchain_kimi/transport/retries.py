@@ -23,11 +23,13 @@ class Retries:
 
     A host that is full is waited for until `patience` is used up, however often that is: long where its engine is
     overloaded, as long as it says where a rate limit was reached. Other passing failures are repeated `most` times,
-    soon. With `most` 0 nothing is repeated.
+    soon. With `most` 0 nothing is repeated. A request that must not take effect twice (`once`) is repeated only where
+    the host had no room for it, since any other failure may have come after the effect.
     """
 
-    def __init__(self, most: int, patience: float = PATIENCE) -> None:
+    def __init__(self, most: int, patience: float = PATIENCE, *, once: bool = False) -> None:
         self._most = most
+        self._once = once
         self._patience = patience
         self._full = 0
         self._broken = 0
@@ -44,6 +46,8 @@ class Retries:
         if isinstance(error, RateLimitError) or error.type == "server_unavailable":
             self._full += 1
             seconds = _until_there_is_room(error, self._full)
+        elif self._once:
+            return None
         else:
             self._broken += 1
             seconds = _until_it_works(error, self._broken)

@@ -15,6 +15,7 @@ from langchain_kimi.transport.clock import CLOCK, Clock
 from langchain_kimi.transport.connections import Connections
 from langchain_kimi.transport.deadlines import Deadlines
 from langchain_kimi.transport.events import DONE, Events
+from langchain_kimi.transport.form import Form
 from langchain_kimi.transport.limits import RateLimits, Turn
 from langchain_kimi.transport.retries import Retries, Wait
 
@@ -31,6 +32,10 @@ class About(TypedDict, total=False):
     """The model asked for, for messages."""
     tokens: int
     """What the call counts against `limits`."""
+    raw: bool
+    """Whether the answer is to be handed out as its bytes, whatever they are."""
+    once: bool
+    """Whether the request must not take effect twice."""
     on_wait: OnWait | None
     heard: dict[str, str]
     """Filled with the headers of the answer."""
@@ -60,8 +65,16 @@ class Transport:
         return httpx2.URL(self.base_url).netloc.decode()
 
     def post(self, path: str, body: bytes, **about: Unpack[About]) -> Any:
+        """The whole answer to a POST, parsed. Raises a KimiError."""
+        return self.request("POST", path, body, **about)
+
+    async def apost(self, path: str, body: bytes, **about: Unpack[About]) -> Any:
+        """`post` for asynchronous use."""
+        return await self.arequest("POST", path, body, **about)
+
+    def request(self, method: str, path: str, body: bytes | Form = b"", **about: Unpack[About]) -> Any:
         """The whole answer to a request, parsed. Raises a KimiError."""
-        call = _Call(self, path, body, about)
+        call = _Call(self, path, body, about, method)
         while True:
             try:
                 with call.turn(), call.failures(), closing(self._send(call)) as answer:
@@ -70,9 +83,9 @@ class Transport:
                 seconds = call.wait(error)
             self.clock.sleep(seconds)
 
-    async def apost(self, path: str, body: bytes, **about: Unpack[About]) -> Any:
-        """`post` for asynchronous use."""
-        call = _Call(self, path, body, about)
+    async def arequest(self, method: str, path: str, body: bytes | Form = b"", **about: Unpack[About]) -> Any:
+        """`request` for asynchronous use."""
+        call = _Call(self, path, body, about, method)
         while True:
             try:
                 async with call.turn():
@@ -153,13 +166,14 @@ class Transport:
 class _Call:
     """What one call decides on its way through all its attempts; it does no I/O."""
 
-    def __init__(self, transport: Transport, path: str, body: bytes, about: About) -> None:
+    def __init__(self, transport: Transport, path: str, body: bytes | Form, about: About, method: str = "POST") -> None:
         self._transport = transport
+        self._method = method
         self._host = transport.host
         self._path = path
         self._body = body
         self._about = about
-        self._retries = Retries(transport.max_retries)
+        self._retries = Retries(transport.max_retries, once=about.get("once", False))
         self._deadlines = Deadlines.of(transport.timeout)
         self._started = transport.clock.now()
         self._ends: float | None = None
@@ -182,12 +196,21 @@ class _Call:
         reads = {"read": self._at_most(limits.first_byte)}
         self._timeouts = {"connect": self._at_most(limits.connect), "write": limits.write, "pool": limits.pool, **reads}
         return client.build_request(
-            "POST",
+            self._method,
             self._transport.base_url + self._path,
-            content=self._body,
-            headers={"content-type": "application/json", **self._transport.headers},
+            headers={**self._kind(), **self._transport.headers},
             extensions={"timeout": self._timeouts},
+            **self._content(),
         )
+
+    def _content(self) -> dict[str, Any]:
+        """The body as httpx takes it."""
+        if isinstance(self._body, Form):
+            return self._body.content()
+        return {"content": self._body} if self._body else {}
+
+    def _kind(self) -> dict[str, str]:
+        return {"content-type": "application/json"} if isinstance(self._body, bytes) and self._body else {}
 
     def begun(self, answer: Any) -> None:
         """The answer has begun: from here on silence counts."""
@@ -210,6 +233,8 @@ class _Call:
 
     def parsed(self, answer: Any, body: bytes, *, refused: bool = False) -> Any:
         """The parsed body of an answer; a refusal is raised."""
+        if self._about.get("raw") and not refused:
+            return body
         try:
             parsed = orjson.loads(body)
         except orjson.JSONDecodeError:

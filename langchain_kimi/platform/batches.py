@@ -1,0 +1,239 @@
+"""Batches: many chat requests answered within hours, at a lower price."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import orjson
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage, HumanMessage
+
+from langchain_kimi import endpoints
+from langchain_kimi.catalogue import MODELS, find
+from langchain_kimi.decode import Answer, check_cut
+from langchain_kimi.encode import Encoded
+from langchain_kimi.endpoints import Batch
+from langchain_kimi.errors import APITimeoutError, BadRequestError, IllegalRequestError, KimiError
+from langchain_kimi.platform.files import upload
+from langchain_kimi.platform.inputs import messages_of
+from langchain_kimi.transport import OnProgress, Pause, Steps, Transport, arun, run
+
+Outcome: TypeAlias = AIMessage | KimiError
+"""What came of one request, as LangChain's `batch(return_exceptions=True)` gives it."""
+
+Outcomes: TypeAlias = list[Outcome]
+ManyBatches: TypeAlias = list[Batch]
+
+OnPoll = Callable[[Batch], object]
+
+
+class Batches:
+    """The account's batches. Every method has a twin for asynchronous use, whose name begins with `a`.
+
+    A batch lives at Kimi: whoever knows its id can wait for it and read its results, also in another process.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(
+        self,
+        model: Any,
+        inputs: Iterable[LanguageModelInput],
+        *,
+        window: str = "24h",
+        metadata: Mapping[str, str] | None = None,
+        progress: OnProgress | None = None,
+    ) -> Batch:
+        """Have every input answered within `window` (`12h` to `7d`), each by the request that `model.invoke` sends.
+
+        `model` is a ChatKimi, bound to tools or settings or not. `progress` is told of the bytes uploaded. Raises
+        IllegalRequestError, before anything is sent, for a model that Kimi does not answer in batches (kimi-k2.6 and
+        kimi-k2.7-code it does), for no inputs, and for a request that Kimi would refuse.
+        """
+        return run(_create(model, inputs, window, metadata, progress), self._transport)
+
+    async def acreate(
+        self,
+        model: Any,
+        inputs: Iterable[LanguageModelInput],
+        *,
+        window: str = "24h",
+        metadata: Mapping[str, str] | None = None,
+        progress: OnProgress | None = None,
+    ) -> Batch:
+        """`create` for asynchronous use."""
+        return await arun(_create(model, inputs, window, metadata, progress), self._transport)
+
+    def wait(
+        self, batch: Batch | str, *, every: float = 30.0, timeout: float | None = None, progress: OnPoll | None = None
+    ) -> Batch:
+        """The batch when it has ended, in whichever way. `progress` is told of it at every poll, each `every` seconds.
+
+        Raises APITimeoutError after `timeout` seconds; the batch goes on all the same.
+        """
+        return run(_wait(_id(batch), every, timeout, progress), self._transport)
+
+    async def await_(
+        self, batch: Batch | str, *, every: float = 30.0, timeout: float | None = None, progress: OnPoll | None = None
+    ) -> Batch:
+        """`wait` for asynchronous use."""
+        return await arun(_wait(_id(batch), every, timeout, progress), self._transport)
+
+    def results(self, batch: Batch | str, *, model: Any = None) -> Outcomes:
+        """What came of each request, in the order of the inputs: an AIMessage, or the KimiError in its place.
+
+        Give `model` as to `create` where it has tools, so that their names and arguments are read as `invoke` reads
+        them. `usage_metadata` is as ever, but batches cost less than `cost_of` says. Raises IllegalRequestError while
+        the batch has not ended, and BadRequestError where it failed as a whole.
+        """
+        return run(_results(_id(batch), model, self._transport.host), self._transport)
+
+    async def aresults(self, batch: Batch | str, *, model: Any = None) -> Outcomes:
+        """`results` for asynchronous use."""
+        return await arun(_results(_id(batch), model, self._transport.host), self._transport)
+
+    def get(self, batch: Batch | str) -> Batch:
+        """How far a batch is."""
+        return run(endpoints.get_batch(_id(batch)), self._transport)
+
+    async def aget(self, batch: Batch | str) -> Batch:
+        """`get` for asynchronous use."""
+        return await arun(endpoints.get_batch(_id(batch)), self._transport)
+
+    def cancel(self, batch: Batch | str) -> Batch:
+        """Stop a batch; the results that it has by then can be read when it has ended."""
+        return run(endpoints.cancel_batch(_id(batch)), self._transport)
+
+    async def acancel(self, batch: Batch | str) -> Batch:
+        """`cancel` for asynchronous use."""
+        return await arun(endpoints.cancel_batch(_id(batch)), self._transport)
+
+    def list(self) -> ManyBatches:
+        """All batches, newest first."""
+        return run(_list(), self._transport)
+
+    async def alist(self) -> ManyBatches:
+        """`list` for asynchronous use."""
+        return await arun(_list(), self._transport)
+
+
+def _id(batch: Batch | str) -> str:
+    return batch.id if isinstance(batch, Batch) else batch
+
+
+# Policies.
+
+
+def _create(
+    model: Any,
+    inputs: Iterable[LanguageModelInput],
+    window: str,
+    metadata: Mapping[str, str] | None,
+    progress: OnProgress | None,
+) -> Steps[Batch]:
+    bodies = [_encoded(model, each).body for each in inputs]
+    if not bodies:
+        raise IllegalRequestError("A batch needs at least one input.")
+    _check_model(bodies[0]["model"])
+    file = yield from upload(endpoints.batch_lines(bodies), "batch", "batch.jsonl", progress)
+    try:
+        return (yield from endpoints.create_batch(file.id, window=window, metadata=metadata))
+    except KimiError:
+        yield from endpoints.delete_file(file.id)
+        raise
+
+
+def _wait(batch_id: str, every: float, timeout: float | None, progress: OnPoll | None) -> Steps[Batch]:
+    if not every > 0:
+        raise IllegalRequestError(f"every={every!r}: seconds above 0.")
+    waited = 0.0
+    while True:
+        batch = yield from endpoints.get_batch(batch_id)
+        if progress:
+            progress(batch)
+        if batch.ended:
+            return batch
+        if timeout is not None and waited + every > timeout:
+            text = f"The batch {batch_id} is still {batch.status} after {waited:g} s."
+            raise APITimeoutError(f"{text} It goes on: wait again, or cancel it.")
+        yield Pause(every)
+        waited += every
+
+
+def _list() -> Steps[list[Batch]]:
+    batches: list[Batch] = []
+    more = True
+    while more:
+        page, more = yield from endpoints.list_batches(batches[-1].id if batches else None)
+        batches += page
+        more = more and bool(page)
+    return batches
+
+
+def _results(batch_id: str, model: Any, host: str) -> Steps[list[Outcome]]:
+    batch = yield from endpoints.get_batch(batch_id)
+    if not batch.ended:
+        raise IllegalRequestError(f"The batch {batch_id} is still {batch.status}; wait({batch_id!r}) first.")
+    if batch.status == "failed":
+        raise BadRequestError(f"The batch {batch_id} failed: {'; '.join(batch.problems) or 'nothing is said of why'}.")
+    lines: list[Mapping[str, Any]] = []
+    for file_id in (batch.output_file, batch.error_file):
+        if file_id:
+            lines += _lines((yield from endpoints.get_content(file_id)))
+    read = _Reader(model, host)
+    outcomes = {line["custom_id"]: read.outcome(line) for line in lines}
+    names = [endpoints.custom_id(place) for place in range(batch.total)]
+    if not names or outcomes.keys() - set(names):  # made by somebody else, or ended before its requests were counted
+        names = [line["custom_id"] for line in _lines((yield from endpoints.get_content(batch.input_file)))]
+    return [outcomes.get(name) or _unanswered(name, batch) for name in names]
+
+
+# What a policy knows.
+
+
+def _encoded(model: Any, given: LanguageModelInput) -> Encoded:
+    """The request that the model would send, not streamed. Raises IllegalRequestError where Kimi would refuse it."""
+    settings: dict[str, Any] = {}
+    while not hasattr(type(model), "_encode") and hasattr(model, "bound"):
+        settings = {**getattr(model, "kwargs", {}), **settings}
+        model = model.bound
+    if not hasattr(type(model), "_encode"):
+        raise TypeError(f"A batch needs a ChatKimi, bound to tools or settings or not; not a {type(model).__name__}.")
+    encoded: Encoded = model._encode(messages_of(given), None, settings, stream=False)
+    return encoded
+
+
+def _check_model(model: str) -> None:
+    row = find(model)
+    if row and not row.batch:
+        able = " and ".join(other.id for other in MODELS if other.batch)
+        raise IllegalRequestError(f"Kimi answers no batches with {model}; it does with {able}. Nothing was sent.")
+
+
+def _lines(content: bytes) -> Sequence[Mapping[str, Any]]:
+    return [orjson.loads(line) for line in content.split(b"\n") if line.strip()]
+
+
+def _unanswered(name: str, batch: Batch) -> KimiError:
+    return KimiError(f"{name} has no answer: the batch {batch.id} is {batch.status}.", type=batch.status)
+
+
+class _Reader:
+    """Reads the lines of a batch's results."""
+
+    def __init__(self, model: Any, host: str) -> None:
+        self._host = host
+        self._encoded = _encoded(model, [HumanMessage("?")]) if model is not None else None
+
+    def outcome(self, line: Mapping[str, Any]) -> Outcome:
+        """The answer of one request, or its error."""
+        said = endpoints.outcome_of(line, host=self._host)
+        if isinstance(said, KimiError):
+            return said
+        names, schemas = (self._encoded.names, self._encoded.schemas) if self._encoded else ({}, {})
+        try:
+            message = Answer(host=self._host, names=names, schemas=schemas).whole(said)
+            check_cut(message)
+        except KimiError as error:
+            return error
+        return message

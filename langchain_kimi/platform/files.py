@@ -1,0 +1,165 @@
+"""Files in the account: uploaded for their text, for the model's eyes, or as the requests of a batch."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, TypeAlias
+
+from langchain_core.documents import Document
+
+from langchain_kimi import endpoints
+from langchain_kimi.endpoints import PURPOSES, KimiFile, Purpose
+from langchain_kimi.errors import BadRequestError, IllegalRequestError, KimiError
+from langchain_kimi.transport import Form, OnProgress, Steps, Transport, arun, run
+
+LARGEST = 100 * 1024 * 1024
+"""Bytes of the largest file that Kimi takes."""
+
+Source = str | os.PathLike[str] | bytes | BinaryIO
+"""A path, the bytes themselves, or an open binary file, which is read from its beginning."""
+
+KimiFiles: TypeAlias = list[KimiFile]
+
+
+class Files:
+    """The account's files. Every method has a twin for asynchronous use, whose name begins with `a`.
+
+    All raise a KimiError for what the host refuses. Kimi keeps 1,000 files and 10 GB of an account.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def upload(
+        self,
+        source: Source,
+        *,
+        purpose: Purpose = "file-extract",
+        name: str | None = None,
+        progress: OnProgress | None = None,
+    ) -> KimiFile:
+        """Upload a file of at most 100 MB: for its text (`file-extract`), as an `image` or `video` that messages refer
+        to by `.reference` or show as `.block`, or as the requests of a `batch`.
+
+        `progress` is told of bytes sent and bytes in all. Raises FileNotFoundError (or another OSError) for a file that
+        cannot be read, and IllegalRequestError, before anything is sent, for one that is empty or too large.
+        """
+        return run(upload(source, purpose, name, progress), self._transport)
+
+    async def aupload(
+        self,
+        source: Source,
+        *,
+        purpose: Purpose = "file-extract",
+        name: str | None = None,
+        progress: OnProgress | None = None,
+    ) -> KimiFile:
+        """`upload` for asynchronous use; the file is read on the event loop, 64 kB at a time."""
+        return await arun(upload(source, purpose, name, progress), self._transport)
+
+    def list(self) -> KimiFiles:
+        """All files."""
+        return run(endpoints.list_files(), self._transport)
+
+    async def alist(self) -> KimiFiles:
+        """`list` for asynchronous use."""
+        return await arun(endpoints.list_files(), self._transport)
+
+    def get(self, file_id: str) -> KimiFile:
+        """What is known of a file."""
+        return run(endpoints.get_file(file_id), self._transport)
+
+    async def aget(self, file_id: str) -> KimiFile:
+        """`get` for asynchronous use."""
+        return await arun(endpoints.get_file(file_id), self._transport)
+
+    def content(self, file_id: str) -> bytes:
+        """A file's content; of one that was uploaded for its text, the text in UTF-8."""
+        return run(endpoints.get_content(file_id), self._transport)
+
+    async def acontent(self, file_id: str) -> bytes:
+        """`content` for asynchronous use."""
+        return await arun(endpoints.get_content(file_id), self._transport)
+
+    def delete(self, file_id: str) -> None:
+        """Delete a file."""
+        run(endpoints.delete_file(file_id), self._transport)
+
+    async def adelete(self, file_id: str) -> None:
+        """`delete` for asynchronous use."""
+        await arun(endpoints.delete_file(file_id), self._transport)
+
+    def load(
+        self, source: Source, *, name: str | None = None, delete: bool = False, progress: OnProgress | None = None
+    ) -> Document:
+        """A file's text as a Document, extracted by Kimi: PDF, Office, web pages, code, plain text and more.
+
+        `metadata` holds `source`, `file_id`, `size` in bytes and `created` in seconds since 1970. `delete` removes the
+        upload afterwards, also where nothing could be extracted.
+        """
+        return run(_load(source, name, delete, progress), self._transport)
+
+    async def aload(
+        self, source: Source, *, name: str | None = None, delete: bool = False, progress: OnProgress | None = None
+    ) -> Document:
+        """`load` for asynchronous use. Where it is cancelled the upload stays."""
+        return await arun(_load(source, name, delete, progress), self._transport)
+
+
+def upload(source: Source, purpose: str, name: str | None, progress: OnProgress | None) -> Steps[KimiFile]:
+    """The policy of uploading a file."""
+    if purpose not in PURPOSES:
+        raise IllegalRequestError(f"purpose={purpose!r}: Kimi takes {', '.join(PURPOSES)}.")
+    with _opened(source, name) as file:
+        _check_size(file)
+        form = Form(file.file, file.name, file.size, {"purpose": purpose}, progress)
+        return (yield from endpoints.upload_file(form))
+
+
+def _load(source: Source, name: str | None, delete: bool, progress: OnProgress | None) -> Steps[Document]:
+    file = yield from upload(source, "file-extract", name, progress)
+    try:
+        if file.status == "error":
+            raise BadRequestError(f"Kimi could not read {file.name}: {file.problem or 'it does not say why'}.")
+        content = yield from endpoints.get_content(file.id)
+    except KimiError:
+        if delete:
+            yield from endpoints.delete_file(file.id)
+        raise
+    if delete:
+        yield from endpoints.delete_file(file.id)
+    origin = os.fspath(source) if isinstance(source, str | os.PathLike) else file.name
+    metadata = {"source": origin, "file_id": file.id, "size": file.size, "created": file.created}
+    return Document(endpoints.extracted_text(content), metadata=metadata)
+
+
+class _File(NamedTuple):
+    file: BinaryIO
+    name: str
+    size: int
+
+
+@contextmanager
+def _opened(source: Source, name: str | None) -> Iterator[_File]:
+    if isinstance(source, bytes):
+        yield _File(BytesIO(source), name or "file", len(source))
+    elif isinstance(source, str | os.PathLike):
+        path = Path(source)
+        with path.open("rb") as file:
+            yield _File(file, name or path.name, path.stat().st_size)
+    else:
+        size = source.seek(0, os.SEEK_END)
+        given = getattr(source, "name", None)
+        yield _File(source, name or (Path(given).name if isinstance(given, str) else "file"), size)
+
+
+def _check_size(file: _File) -> None:
+    if not file.size:
+        raise IllegalRequestError(f"{file.name} is empty; Kimi takes no empty file. Nothing was sent.")
+    if file.size > LARGEST:
+        raise IllegalRequestError(
+            f"{file.name} has {file.size:,} bytes; Kimi takes files of at most {LARGEST:,} (100 MB). Split it or make "
+            "it smaller. Nothing was sent."
+        )

@@ -1,0 +1,62 @@
+"""One file from the web, by GET: without Kimi's key, and no larger than is wanted."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+
+from langchain_kimi.errors import APIConnectionError, APITimeoutError, IllegalRequestError, KimiError
+from langchain_kimi.transport.connections import Connections
+
+SECONDS = 60.0
+"""To connect, and between two pieces."""
+
+
+def fetch(url: str, connections: Connections, *, largest: int) -> tuple[bytes, str | None]:
+    """The file's bytes, and the content type that the host names. Raises a KimiError, also beyond `largest` bytes."""
+    with _failures(url), connections.client().stream("GET", url, follow_redirects=True, timeout=SECONDS) as answer:
+        file = _File(url, answer, largest)
+        for piece in answer.iter_bytes():
+            file.take(piece)
+        return bytes(file.data), file.content_type
+
+
+async def afetch(url: str, connections: Connections, *, largest: int) -> tuple[bytes, str | None]:
+    """`fetch` for asynchronous use."""
+    client = await connections.async_client()
+    with _failures(url):
+        async with client.stream("GET", url, follow_redirects=True, timeout=SECONDS) as answer:
+            file = _File(url, answer, largest)
+            async for piece in answer.aiter_bytes():
+                file.take(piece)
+            return bytes(file.data), file.content_type
+
+
+class _File:
+    """A file while it arrives."""
+
+    def __init__(self, url: str, answer: Any, largest: int) -> None:
+        if answer.status_code != 200:
+            raise KimiError(
+                f"{url} answered {answer.status_code}, so there is no file to send.", status=answer.status_code
+            )
+        self.data = bytearray()
+        self.content_type: str | None = answer.headers.get("content-type")
+        self._url = url
+        self._largest = largest
+
+    def take(self, piece: bytes) -> None:
+        self.data += piece
+        if len(self.data) > self._largest:
+            raise IllegalRequestError(f"The file at {self._url} has more than {self._largest:,} bytes.")
+
+
+@contextmanager
+def _failures(url: str) -> Iterator[None]:
+    try:
+        yield
+    except httpx2.TimeoutException as error:
+        raise APITimeoutError(f"{url} did not answer within {SECONDS:g} seconds.") from error
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise APIConnectionError(f"{url} could not be fetched: {error or type(error).__name__}.") from error
