@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic.v1 import ValidationError as ValidationErrorV1
 
-from langchain_kimi.encode.tools import encode_tool, recursive_schema
+from langchain_kimi.encode.tools import Tools, encode_tool, recursive_schema
 from langchain_kimi.errors import StructuredOutputError
 from langchain_kimi.verbatim import calls_of, settle
 
@@ -48,9 +48,13 @@ def structured_output(
     rung: Rung,
     include_raw: bool,
     strict: bool | None,
+    keep_tools: Sequence[Any] = (),
     bound: Mapping[str, Any],
 ) -> Runnable[LanguageModelInput, Any]:
-    """A runnable from a model's input to an object of `schema`, or to raw, parsed and parsing_error."""
+    """A runnable from a model's input to an object of `schema`, or to raw, parsed and parsing_error.
+
+    `keep_tools` stay in the request, where they hold the prefix that Kimi's cache knows; none of them is called.
+    """
     if method not in (None, "json_schema", "function_calling", "json_mode"):
         raise ValueError(f"method={method!r} is none of 'json_schema', 'function_calling', 'json_mode'.")
     if method is None:
@@ -58,7 +62,9 @@ def structured_output(
     if method == "json_schema" and rung.json_schema is False:
         method = "function_calling"
     reading = Reading(schema, _json_schema(schema, method))
+    kept = {"tools": Tools.of(keep_tools), "tool_choice": "none"} if keep_tools else {}
     asking = {
+        **(kept if method != "function_calling" else {}),
         **_asking(schema, method, reading, rung, strict),
         "ls_structured_output_format": {"kwargs": {"method": method}, "schema": reading.json_schema},
         **bound,

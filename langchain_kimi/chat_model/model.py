@@ -6,7 +6,6 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-import orjson
 from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
     CallbackManagerForLLMRun,
@@ -19,9 +18,14 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils import from_env, secret_from_env
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr, SkipValidation, model_validator
+from typing_extensions import TypedDict
 
-from langchain_kimi import rules
+from langchain_kimi import tokens
 from langchain_kimi.catalogue import SAMPLING, find
+from langchain_kimi.chat_model.continuation import Continuation, beginning_in, beginning_of
+from langchain_kimi.chat_model.convert import settings_of
+from langchain_kimi.chat_model.formats import response_format
+from langchain_kimi.chat_model.media import check_size
 from langchain_kimi.chat_model.profile import profile_of
 from langchain_kimi.chat_model.waits import teller
 from langchain_kimi.decode import Answer, check_cut, generation_of
@@ -33,27 +37,33 @@ from langchain_kimi.encode import (
     dialect_of,
     encode_request,
     encode_thinking,
-    translate,
 )
-from langchain_kimi.errors import AuthenticationError, IllegalRequestError, NotFoundError, warn
+from langchain_kimi.endpoints import HOSTS, NO_KEY, USER_AGENT
+from langchain_kimi.errors import AnswerCutShort, AuthenticationError, IllegalRequestError, NotFoundError, warn
 from langchain_kimi.structured import Method, Rung, structured_output
 from langchain_kimi.transport import CLOCK, Clock, Connections, RateLimits, Transport, shared_connections
 from langchain_kimi.verbatim import PROVIDER, settle
 
 logger = logging.getLogger("langchain_kimi")
 
-HOSTS = {"intl": "https://api.moonshot.ai/v1", "cn": "https://api.moonshot.cn/v1"}
 CHAT = "/chat/completions"
 _BYTES_A_TOKEN = 4
-USER_AGENT = "langchain-kimi-agent"
 
 _MOST_TOLD = 10_000
 """After so many different warnings and repairs a long-lived model begins to repeat itself."""
 
 _SETTINGS = (
     *("model", "thinking", "reasoning_effort", "keep_thinking", "max_tokens", "stop", *SAMPLING),
-    *("prompt_cache_key", "extra_body", "illegal_tool_choice", "strict_tools", "missing_reasoning"),
+    *("prompt_cache_key", "prompt_cache_options", "safety_identifier", "extra_body"),
+    *("illegal_tool_choice", "strict_tools", "missing_reasoning"),
 )
+
+
+class CacheOptions(TypedDict, total=False):
+    """How Kimi's prefix cache is to treat a request."""
+
+    mode: Literal["implicit"]
+    ttl: Literal["5m", "1h"]
 
 
 class ChatKimi(BaseChatModel):
@@ -112,6 +122,11 @@ class ChatKimi(BaseChatModel):
     """Further fields of the request, sent as they are."""
     prompt_cache_key: str | None = None
     """A stable id of the conversation, which helps Kimi's prefix cache."""
+    prompt_cache_options: CacheOptions | None = None
+    """How long Kimi's prefix cache keeps what it wrote: `{"mode": "implicit", "ttl": "5m"}` (Kimi's default) or
+    `"1h"`. The K3 family bills writes, an hour at twice the price."""
+    safety_identifier: str | None = None
+    """A stable, hashed id of your end user, by which Kimi tells who broke its rules."""
     streaming: bool | None = None
     """None: answers always stream on the wire, so that a long thought meets no gateway's limit; `invoke` collects them.
     True: `invoke` reports each token to callbacks too. False: every answer is asked for in one piece."""
@@ -139,10 +154,7 @@ class ChatKimi(BaseChatModel):
             raise IllegalRequestError(f"base_url={self._url!r} must begin with https:// or http://.")
         encode_thinking(find(self.model), self.model, self.thinking, self.reasoning_effort, self.keep_thinking)
         if not self._key and self._url in HOSTS.values():
-            raise AuthenticationError(
-                "No key for Kimi. Set MOONSHOT_API_KEY or give api_key=…; keys of platform.kimi.ai work with "
-                'region="intl", keys of platform.kimi.com with region="cn".'
-            )
+            raise AuthenticationError(NO_KEY)
         if self.http_client is not None or self.http_async_client is not None:
             self._connections = Connections(self.http_client, self.http_async_client)
         return self
@@ -288,6 +300,7 @@ class ChatKimi(BaseChatModel):
         method: Method | None = None,
         include_raw: bool = False,
         strict: bool | None = None,
+        keep_tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | BaseTool] = (),
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
         """A runnable that returns an object of `schema` (pydantic class, TypedDict or JSON Schema dict).
@@ -296,11 +309,68 @@ class ChatKimi(BaseChatModel):
         `"function_calling"` (default elsewhere) or `"json_mode"`. With function calling, the call is forced where the
         model takes that, with thinking switched off for this request if the model can and you did not ask for thinking;
         otherwise the answer is checked and the model asked again. `include_raw` returns a dict of `raw`, `parsed` and
-        `parsing_error`. Raises StructuredOutputError with the raw text where no valid object came back.
+        `parsing_error`. `keep_tools`, the tools of the conversation so far, stay in a request for a JSON Schema,
+        uncalled, so that its prefix stays in Kimi's cache. Raises StructuredOutputError with the raw text where no
+        valid object came back.
         """
         return structured_output(
-            self, schema, method=method, rung=self._rung(), include_raw=include_raw, strict=strict, bound=kwargs
+            self,
+            schema,
+            method=method,
+            rung=self._rung(),
+            include_raw=include_raw,
+            strict=strict,
+            keep_tools=keep_tools,
+            bound=kwargs,
         )
+
+    def continue_from(
+        self, beginning: str, *, reasoning: str | None = None, join: bool = True
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """A runnable whose answer goes on from `beginning` (Kimi's partial mode), and holds it where `join` is set.
+
+        `reasoning` is the thinking that led to it; what a model does that thinks and is given none is not known, so
+        switch thinking off where the model can. Not together with `response_format` json_object. Bind tools and other
+        settings to what this returns. A last AIMessage with `additional_kwargs={"partial": True}` in the input of any
+        call does the same, not joined.
+        """
+        return Continuation(self, beginning_of(beginning, reasoning), join=join)
+
+    def continue_cut_answer(
+        self, cut: AIMessage | AnswerCutShort, *, join: bool = True
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """A runnable that goes on with an answer that ended at its output cap; its input is what was asked before.
+
+        `cut` is the message, or the AnswerCutShort that was raised: its text and reasoning go back as the beginning.
+        Raises IllegalRequestError for an answer that was not cut, or was cut in its tool calls.
+        """
+        return Continuation(self, beginning_in(cut), join=join)
+
+    @classmethod
+    def from_chat_openai(cls, model: Any, **changes: Any) -> Self:
+        """The model that a configured `ChatOpenAI` means, under the same host, key and settings; `changes` win.
+
+        Nothing of langchain-openai is imported. Settings that have no place here are named in one `KimiWarning`.
+        """
+        return cls(**{**settings_of(model), **changes})
+
+    def get_num_tokens(self, text: str) -> int:
+        """An estimate of the text's tokens, made here: nothing is sent, loaded or downloaded."""
+        return tokens.count_text(text)
+
+    def get_num_tokens_from_messages(
+        self,
+        messages: Sequence[BaseMessage],
+        tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | BaseTool] | None = None,
+    ) -> int:
+        """An estimate of the tokens of messages, their reasoning and the declarations of `tools`, made here: nothing is
+        sent, loaded or downloaded, so that `trim_messages(token_counter=model)` may call it often.
+        """
+        return tokens.count(messages, [tool.wire for tool in Tools.of(tools or ()).declared])
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Not to be had: Kimi's tokeniser is not at hand. Raises NotImplementedError."""
+        raise NotImplementedError("Kimi's tokeniser is not at hand; get_num_tokens(text) estimates the number.")
 
     def check_tools(
         self, tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | BaseTool], *, strict: bool | None = None
@@ -331,8 +401,8 @@ class ChatKimi(BaseChatModel):
     ) -> "_Asked":
         """The request, checked by every rule of Kimi's, and what reads its answer. Raises IllegalRequestError."""
         encoded = self._encode(messages, stop, kwargs, stream=stream)
-        body = translate(encoded.body, encoded.messages, dialect_of(self._url, self.dialect))
-        sent, transport = orjson.dumps(body), self._transport()
+        fields, sent, transport = encoded.fields, encoded.json, self._transport()
+        check_size(fields["model"], sent)
         heard: dict[str, str] = {}
         answer = Answer(
             host=transport.host,
@@ -345,12 +415,12 @@ class ChatKimi(BaseChatModel):
         call = {
             "path": CHAT,
             "body": sent,
-            "model": body["model"],
-            "tokens": len(sent) // _BYTES_A_TOKEN + body["max_completion_tokens"],
+            "model": fields["model"],
+            "tokens": len(sent) // _BYTES_A_TOKEN + fields["max_completion_tokens"],
             "on_wait": teller(run_manager),
             "heard": heard,
         }
-        return _Asked(transport, call, answer, streamed=bool(body.get("stream")))
+        return _Asked(transport, call, answer, streamed=bool(fields.get("stream")))
 
     def _encode(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
@@ -364,9 +434,9 @@ class ChatKimi(BaseChatModel):
                 "sent."
             )
         chosen["k2_ids"] = row is not None and row.id.startswith("kimi-k2") and self._url not in HOSTS.values()
-        encoded = encode_request(chosen, messages, stream=stream)
-        if violations := rules.check(encoded.body):
-            raise IllegalRequestError.of(violations)
+        encoded = encode_request(chosen, messages, stream=stream, dialect=dialect_of(self._url, self.dialect))
+        if encoded.violations:
+            raise IllegalRequestError.of(encoded.violations)
         for note in encoded.notes:
             if self._first_time(model, note.topic):
                 warn(note.text)
@@ -393,6 +463,8 @@ class ChatKimi(BaseChatModel):
             chosen["max_tokens"] = None
         extra_body = {**(self.extra_body or {}), **(kwargs.get("extra_body") or {})}
         chosen |= {key: value for key, value in kwargs.items() if key != "stream"}
+        if chosen.get("response_format") is not None:
+            chosen["response_format"] = response_format(chosen["response_format"])
         return chosen | {"extra_body": extra_body, "stop": stop or kwargs.get("stop") or self._stop()}
 
     def _stop(self) -> list[str] | None:

@@ -16,6 +16,8 @@ def profile_of(row: Model) -> ModelProfile:
         image_inputs="image" in row.inputs,
         video_inputs="video" in row.inputs,
         image_url_inputs=False,
+        image_tool_message="image" in row.inputs,
+        pdf_tool_message=False,
         pdf_inputs=False,
         audio_inputs=False,
         reasoning_output=row.thinking != "never",

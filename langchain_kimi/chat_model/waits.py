@@ -1,5 +1,6 @@
-"""Waits before another try, told to LangChain's callbacks."""
+"""Waits before another try, told to LangChain's callbacks and, inside a graph, on LangGraph's `custom` stream."""
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -17,6 +18,7 @@ def teller(run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
 
     def tell(wait: Wait) -> None:
         data = {"seconds": wait.seconds, "attempt": wait.attempt, "error": str(wait.error)}
+        _stream({"event": WAIT, **data})
         if run_manager:
             about = {"run_id": run_manager.run_id, "tags": run_manager.tags, "metadata": run_manager.metadata}
             handle_event(run_manager.handlers, "on_custom_event", "ignore_custom_event", WAIT, data, **about)
@@ -25,3 +27,11 @@ def teller(run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
             dispatch_custom_event(WAIT, data)
 
     return tell
+
+
+def _stream(part: dict[str, object]) -> None:
+    if "langgraph.config" in sys.modules:  # a chat app never loads LangGraph
+        from langgraph.config import get_stream_writer
+
+        with suppress(RuntimeError, KeyError):  # no graph runs here
+            get_stream_writer()(part)

@@ -1,0 +1,113 @@
+"""Pictures and videos from a path, the web or memory, as LangChain's content blocks."""
+
+import asyncio
+import base64
+import mimetypes
+import os
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from langchain_kimi.catalogue import find
+from langchain_kimi.errors import IllegalRequestError
+from langchain_kimi.history.media import LARGEST_BODY, NoForm, known_type, type_of
+from langchain_kimi.transport import shared_connections
+from langchain_kimi.transport.fetch import afetch, fetch
+
+LARGEST_FILE = (LARGEST_BODY - 1024 * 1024) // 4 * 3
+"""Bytes of the largest file that fits into a request, in base64 and with some text."""
+
+Source = str | os.PathLike[str] | bytes
+
+
+def media_block(source: Source, *, mime_type: str | None = None) -> dict[str, Any]:
+    """An image or a video as a content block for a HumanMessage or a tool's result: LangChain's, in base64.
+
+    `source` is a path, a `file:`, `http:`, `https:`, `data:` or `ms:` URL, or the bytes themselves; a web address is
+    fetched from here, now, without Kimi's key (do not pass on addresses that you do not trust). The type is taken from
+    the data, else from `mime_type`, the name or what the host says; an `ms://` id is an image unless `mime_type` says
+    video. Raises IllegalRequestError for what Kimi does not read or is too large, OSError for a file that cannot be
+    read, and a KimiError where the fetch fails.
+    """
+    if (url := _web(source)) is not None:
+        data, told = fetch(url, shared_connections(), largest=LARGEST_FILE)
+        return _inline(data, url, mime_type or told)
+    if isinstance(source, str) and source.startswith(("data:", "ms:")):
+        return _referred(source, mime_type)
+    return _inline(source if isinstance(source, bytes) else _read(source), _named(source), mime_type)
+
+
+async def amedia_block(source: Source, *, mime_type: str | None = None) -> dict[str, Any]:
+    """`media_block` for asynchronous use: a fetch does not block the event loop, nor does a file."""
+    if (url := _web(source)) is not None:
+        data, told = await afetch(url, shared_connections(), largest=LARGEST_FILE)
+        return _inline(data, url, mime_type or told)
+    return await asyncio.to_thread(media_block, source, mime_type=mime_type)
+
+
+def check_size(model: str, body: bytes) -> None:
+    """Raise IllegalRequestError for a request that is larger than Kimi takes; other models' hosts judge themselves."""
+    if len(body) > LARGEST_BODY and find(model):
+        raise IllegalRequestError(
+            f"The request has {len(body):,} bytes; Kimi takes {LARGEST_BODY:,} ('Request exceeds the maximum size'). "
+            "Send smaller pictures and videos, or upload them and send ms://<file id>."
+        )
+
+
+def _web(source: Source) -> str | None:
+    return source if isinstance(source, str) and source.lower().startswith(("http://", "https://")) else None
+
+
+def _named(source: Source) -> str:
+    return "the data" if isinstance(source, bytes) else os.fspath(source)
+
+
+def _read(source: str | os.PathLike[str]) -> bytes:
+    given = os.fspath(source)
+    path = Path(url2pathname(urlsplit(given).path) if given.startswith("file:") else given)
+    size = path.stat().st_size
+    if size > LARGEST_FILE:
+        raise _too_large(given, size)
+    return path.read_bytes()
+
+
+def _inline(data: bytes, name: str, told: str | None) -> dict[str, Any]:
+    if not data:
+        raise IllegalRequestError(f"{name} is empty.")
+    if len(data) > LARGEST_FILE:
+        raise _too_large(name, len(data))
+    seen = type_of(data)
+    found = seen or _type(told, name)
+    if seen is None and found.startswith("image/"):
+        raise IllegalRequestError(f"{name} should be {found}, but begins like no image that Kimi reads.")
+    encoded = base64.b64encode(data).decode()
+    return {"type": _medium(found), "base64": encoded, "mime_type": found}
+
+
+def _referred(url: str, mime_type: str | None) -> dict[str, Any]:
+    """The block for what has its data in its URL, or was uploaded."""
+    told = mime_type or (url[5:].partition(";")[0].partition(",")[0] if url.startswith("data:") else "image/png")
+    return {"type": _medium(_type(told, url[:40])), "url": url}
+
+
+def _type(told: str | None, name: str) -> str:
+    """The type that was told or that the name shows. Raises IllegalRequestError for one that Kimi does not read."""
+    plain = (told or "").partition(";")[0].strip()
+    if plain in ("", "application/octet-stream", "binary/octet-stream"):
+        plain = mimetypes.guess_type(urlsplit(name).path)[0] or ""
+    try:
+        return known_type(plain or "application/octet-stream")
+    except NoForm as error:
+        raise IllegalRequestError(f"{name} ({plain or 'of unknown type'}): {error}") from error
+
+
+def _medium(mime_type: str) -> Literal["image", "video"]:
+    return "video" if mime_type.startswith("video/") else "image"
+
+
+def _too_large(name: str, size: int) -> IllegalRequestError:
+    return IllegalRequestError(
+        f"{name} has {size:,} bytes; {LARGEST_FILE:,} fit into one of Kimi's requests. Make it smaller, or upload it "
+        "(purpose `image` or `video`) and send the block {'type': 'image', 'url': 'ms://<file id>'}."
+    )
