@@ -5,135 +5,150 @@ bytes of the JSON of tools and messages are one. With the rest of the package it
 only; what it puts on the wire is written anew, so that it can judge.
 """
 
-import hashlib
-import re
-import secrets
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from langchain_kimi.catalogue import MODELS, Model, find
 from langchain_kimi.rules import check
+from langchain_kimi.testing.answer import Answer, CutOff, Stalled, answer_ids, cut_at, cut_pieces, cut_up, whole
+from langchain_kimi.testing.completion import Completion
 from langchain_kimi.testing.dialects import Dialect, read_request
-from langchain_kimi.testing.script import (
-    Completion,
-    Refused,
-    Reply,
-    Request,
-    Script,
-    encode,
-    refused,
-    tokens,
-    too_many,
-)
+from langchain_kimi.testing.endpoints import Endpoints, World
+from langchain_kimi.testing.files import LARGEST
+from langchain_kimi.testing.formulas import Formula, Result
+from langchain_kimi.testing.play import Play
+from langchain_kimi.testing.prompt import PrefixCache, builtin_answers, output_cap, prompt_of, searched_tokens
+from langchain_kimi.testing.received import HttpRequest, masked
+from langchain_kimi.testing.request import Request
+from langchain_kimi.testing.script import Refused, Reply, Script, refused, too_many
+from langchain_kimi.testing.wire import tokens
 
-_BLOCK = 256
-"""Tokens in one block of the prefix cache."""
 _DONE = b"data: [DONE]\n\n"
-_REMEMBERED = 32
-"""Prompts in the prefix cache."""
-_SECRET = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"})
-_MEDIA = re.compile(rb"data:[\w.+-]+/[\w.+-]+;base64,[A-Za-z0-9+/=]*")
 
 
-class CutOff(Exception):
-    """Raised by the body of an answer where the connection is to be closed without an end."""
+class Settings(TypedDict, total=False):
+    """What a double is told besides its script."""
 
-
-class Stalled(Exception):
-    """Raised by the body of an answer where nothing more is to be sent, until the client closes the connection."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An HTTP answer; each piece of the body is sent at once. Without a `content-length` it is a stream.
-
-    Whoever takes it calls `close`, also where the body was not read to its end.
-    """
-
-    status: int
-    headers: dict[str, str]
-    body: Iterator[bytes]
-    close: Callable[[], object] = lambda: None
+    api_key: str | None
+    """The only key taken; any key where it is None."""
+    models: Iterable[str]
+    """Models served besides the live ones."""
+    concurrency: int | None
+    """How many answers may be under way; a request beyond is refused as Kimi does it."""
+    dialect: Dialect
+    """Plays a host that serves Kimi models under other field names."""
+    formulas: Mapping[str, Result | Formula]
+    """Results of official formulas' runs, or formulas of one's own, by uri."""
+    balance: float
+    files: Mapping[str, str]
+    """Files that were uploaded before, by id, with their purposes: `{"file-1": "image"}`."""
+    extracts: Mapping[str, str]
+    """The text of uploads that are no plain text, by file name."""
 
 
 class KimiDouble:
     """Kimi's API as a function from an HTTP request to an `Answer`; safe to call from many threads.
 
-    `script` is an iterable of replies (read to its end here) or a function, called by several threads at once.
-    `api_key` is the only key taken, any key where it is None. `models` are served besides the live ones. `concurrency`
-    is how many answers may be under way; a request beyond is refused as Kimi does it. `dialect` plays a host that
-    serves Kimi models under other field names.
+    `script` is an iterable of replies (read to its end here), a function, called by several threads at once, or the
+    path of a conversation in YAML. `Settings` documents the others.
     """
 
-    def __init__(
-        self,
-        script: Script = (),
-        *,
-        api_key: str | None = None,
-        models: Iterable[str] = (),
-        concurrency: int | None = None,
-        dialect: Dialect = "kimi",
-    ) -> None:
-        self._dialect = dialect
-        self._function = script if callable(script) else None
-        self._replies = deque(() if callable(script) else script)
-        for reply in self._replies:
-            if not isinstance(reply, Reply):
-                raise TypeError(f"a script is made of replies such as said('…') or called('…'), not of {reply!r}")
-        self._api_key = api_key
+    def __init__(self, script: Script = (), **settings: Unpack[Settings]) -> None:
+        if unknown := settings.keys() - Settings.__annotations__.keys():
+            raise TypeError(
+                f"{', '.join(sorted(unknown))} is no setting; those are {', '.join(Settings.__annotations__)}"
+            )
+        self._play = Play(script)
+        self._dialect = settings.get("dialect", "kimi")
+        self._api_key = settings.get("api_key")
         self._models: dict[str, Model | None] = {row.id: row for row in MODELS if row.retired is None}
-        self._models |= {name: find(name) for name in models}
-        self._concurrency = concurrency
+        self._models |= {name: find(name) for name in settings.get("models", ())}
+        self._concurrency = settings.get("concurrency")
         self._under_way: set[int] = set()
-        self._cache = _PrefixCache()
+        self._cache = PrefixCache()
         self._lock = threading.Lock()
+        self._endpoints = Endpoints(
+            World(
+                models=self._listed(),
+                formulas=settings.get("formulas", {}),
+                balance=settings.get("balance", 50.0),
+                files=settings.get("files", {}),
+                extracts=settings.get("extracts", {}),
+            ),
+            self._batched,
+            self._play.failed,
+        )
         self.requests: list[Request] = []
         """Every chat request that was received, also those refused, in order of arrival."""
         self.statuses: list[int | None] = []
         """The HTTP status of the answer to each of `requests`; None while there is none yet."""
-        self.script_errors: list[str] = []
-        """What went wrong with the script itself: no reply left, or the function raised."""
+
+    @property
+    def calls(self) -> list[HttpRequest]:
+        """Every request to another endpoint than chat, also those refused, in order of arrival."""
+        return self._endpoints.calls
+
+    @property
+    def script_errors(self) -> list[str]:
+        """What went wrong with the script itself: no reply left, another request expected, or the function raised."""
+        return self._play.errors
 
     @property
     def script_left(self) -> int:
         """How many replies of the script were not used; 0 for a function."""
-        return len(self._replies)
+        return self._play.left
+
+    @property
+    def waits(self) -> bool:
+        """Whether `answer` asks functions of the script, which may wait for something."""
+        return self._play.waits or self._endpoints.waits
+
+    def verify(self) -> None:
+        """Raises ScriptError, an AssertionError, unless the script was played to its end and fitted what was asked."""
+        last = self.requests[-1].asked if self.requests else "nothing"
+        self._play.verify(f"asked last was {last}")
+
+    def refuse(self, route: str, *refusals: Refused) -> None:
+        """Refuses the next requests to an endpoint beside chat, one each.
+
+        `refuse("GET /users/me/balance", overloaded(times=3))`; the path may hold `*`. Chat is refused by the script.
+        """
+        self._endpoints.refuse(route, tuple(single for refusal in refusals for single in refusal.repeated()))
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """The answer to one HTTP request; iterating its body may raise `CutOff` or `Stalled`."""
         sent = {name.lower(): value for name, value in headers.items()}
-        route = path.partition("?")[0].removeprefix("/v1")
-        if (method, route) == ("POST", "/chat/completions"):
+        if (method, path.partition("?")[0].removeprefix("/v1")) == ("POST", "/chat/completions"):
             return self._chat(method, path, sent, body)
-        if refusal := self._locked_out(sent):
-            return whole(refusal.status, refusal.body)
-        if (method, route) == ("GET", "/models"):
-            return whole(200, encode({"object": "list", "data": self._listed()}))
-        return whole(404, refused(404, "resource_not_found_error", "The requested resource was not found").body)
+        return self._endpoints.answer(HttpRequest.read(method, path, sent, body), self._locked_out(sent))
+
+    def _batched(self, body: bytes) -> Answer:
+        """The answer to a line of a batch."""
+        sent = {"authorization": f"Bearer {self._api_key or 'batch'}", "content-type": "application/json"}
+        return self._chat("POST", "/v1/chat/completions", sent, body)
 
     def _chat(self, method: str, path: str, sent: dict[str, str], body: bytes) -> Answer:
-        shown = {name: _mask(value) if name in _SECRET else value for name, value in sent.items()}
         with self._lock:
-            request = Request(method, path, shown, body, len(self.requests) + 1)
+            request = Request(method, path, masked(sent), body, len(self.requests) + 1)
             self.requests.append(request)
             self.statuses.append(None)
             prompt = _prompt(request)
             refusal = self._locked_out(sent) or self._crowded_out(request) or self._refusal(request, prompt)
-            reply = refusal or self._next(request)
-        reply = reply or self._asked(request)
+            reply = refusal or self._play.next(request)
+        reply = reply or self._play.asked(request)
         answer = self._written(request, prompt, reply)
         release = partial(self._under_way.discard, request.number)
         if "content-length" in answer.headers and reply.cut is None:
             release()
-        pieces = answer.body if reply.piece is None else _cut_up(answer.body, reply.piece)
+        pieces = answer.body if reply.length is None else cut_at(answer.body, reply.length)
+        pieces = pieces if reply.piece is None else cut_up(pieces, reply.piece)
         # A long conversation's requests are kept as bytes only: parsed, they are several times as large.
         vars(request).pop("json", None)
         self.statuses[request.number - 1] = answer.status
-        return replace(answer, body=pieces, close=release)
+        return replace(answer, body=pieces, close=release, waits=reply.waits)
 
     def _crowded_out(self, request: Request) -> Refused | None:
         if self._concurrency is None:
@@ -152,6 +167,8 @@ class KimiDouble:
         return None
 
     def _refusal(self, request: Request, prompt: bytes) -> Refused | None:
+        if len(request.body) > LARGEST:
+            return refused(413, "invalid_request_error", "Request exceeds the maximum size")
         try:
             parsed = request.json
         except (ValueError, RecursionError) as error:
@@ -160,7 +177,7 @@ class KimiDouble:
             text = f"Not found the model {request.model} or Permission denied"
             return refused(404, "resource_not_found_error", text)
         row = self._models[request.model]
-        requested = tokens(len(prompt)) + _output_cap(parsed)
+        requested = tokens(len(prompt)) + output_cap(parsed)
         if row and requested > row.context:
             text = f"Your request exceeded model token limit: {row.context} (requested: {requested})"
             return _invalid(f"Invalid request: {text}")
@@ -168,42 +185,29 @@ class KimiDouble:
             violations = check(read_request(parsed, self._dialect))
         except ValueError as error:
             return _invalid(f"Invalid request: {error}")
-        return refused(violations[0].status, violations[0].type, violations[0].message) if violations else None
-
-    def _next(self, request: Request) -> Reply | None:
-        """The next reply of a listed script; None where a function is to be asked."""
-        if self._function is not None:
-            return None
-        if self._replies:
-            return self._replies.popleft()
-        asked = [str(message.get("content")) for message in request.messages if message.get("role") == "user"]
-        text = f"{asked[-1][:200]!r}" if asked else "no user message"
-        return self._script_failed(f"the script has no reply left for request {request.number}: {text}")
-
-    def _asked(self, request: Request) -> Reply:
-        assert self._function is not None
-        try:
-            reply = self._function(request)
-            if isinstance(reply, Reply):
-                return reply
-            return self._script_failed(f"the script gave {reply!r} for request {request.number}, which is no Reply")
-        except BaseException as error:  # pytest.fail() is no Exception
-            return self._script_raised(request, error)
+        if violations:
+            return refused(violations[0].status, violations[0].type, violations[0].message)
+        problem = (self._endpoints.files.problem(parsed) if row else None) or _echo_problem(parsed)
+        return _invalid(problem) if problem else None
 
     def _written(self, request: Request, prompt: bytes, reply: Reply) -> Answer:
+        try:
+            reply = reply.fitted(request)
+        except Exception as error:
+            reply = self._play.raised(request, error)
         if isinstance(reply, Refused):
-            kind = "application/json" if reply.page is None else "text/html"
-            return whole(reply.status, reply.body, {"content-type": kind, **reply.headers}, reply)
+            return whole(reply.status, reply.body, reply.answer_headers, reply)
         with self._lock:
             cached = self._cache.hit(request.model, prompt)
-        completion = Completion(request, reply, tokens(len(prompt)), cached, self._dialect)
+        read = tokens(len(prompt)) + searched_tokens(request.json)
+        completion = Completion(request, reply, read, cached, self._dialect)
         if request.stream:
-            headers = {"content-type": "text/event-stream", "cache-control": "no-cache", **_ids()}
-            return Answer(200, headers, self._streamed(request, _pieces(completion.events(), reply)))
+            headers = {"content-type": "text/event-stream", "cache-control": "no-cache", **answer_ids()}
+            return Answer(200, headers, self._streamed(request, cut_pieces(completion.events(), reply)))
         try:
             return whole(200, completion.whole(), fault=reply)
         except BaseException as error:  # from the script's own pieces
-            failure = self._script_raised(request, error)
+            failure = self._play.raised(request, error)
             return whole(failure.status, failure.body)
 
     def _streamed(self, request: Request, pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -215,115 +219,34 @@ class KimiDouble:
         except (CutOff, Stalled, GeneratorExit):
             raise
         except BaseException as error:  # from the script's own pieces
-            self._script_raised(request, error)
+            self._play.raised(request, error)
             raise CutOff from error
-
-    def _script_raised(self, request: Request, error: BaseException) -> Refused:
-        return self._script_failed(f"the script raised at request {request.number}: {type(error).__name__}: {error}")
-
-    def _script_failed(self, message: str) -> Refused:
-        self.script_errors.append(message)
-        return refused(500, "script_error", message)
 
     def _listed(self) -> list[dict[str, Any]]:
         listed: list[dict[str, Any]] = []
         for name, row in self._models.items():
             entry = {"id": name, "object": "model", "created": 1_790_000_000, "owned_by": "moonshot"}
-            listed.append(entry | ({"context_length": row.context} if row else {}))
+            if row:
+                reads = {f"supports_{kind}_in": kind in row.inputs for kind in ("image", "video")}
+                entry |= {"context_length": row.context, "supports_reasoning": row.thinking != "never", **reads}
+            listed.append(entry)
         return listed
-
-
-class _PrefixCache:
-    """Kimi's automatic cache: the longest common prefix with an earlier prompt of the same model, in whole blocks."""
-
-    def __init__(self) -> None:
-        self._prompts: deque[tuple[str, bytes]] = deque(maxlen=_REMEMBERED)
-
-    def hit(self, model: str, prompt: bytes) -> int:
-        """The cached tokens of a prompt, which is remembered."""
-        common = max((_common(prompt, earlier) for name, earlier in self._prompts if name == model), default=0)
-        self._prompts.append((model, prompt))
-        return common // 4 // _BLOCK * _BLOCK
-
-
-def _pieces(batches: Iterator[list[bytes]], reply: Reply) -> Iterator[bytes]:
-    """Each batch of events as one piece, up to the cut."""
-    left = reply.cut
-    for batch in batches:
-        if left is None:
-            yield b"".join(batch)
-            continue
-        if left > 0:
-            yield b"".join(batch[:left])
-        left -= len(batch)
-        if left <= 0:
-            break
-    if isinstance(reply.ending, bytes):
-        yield b"data: %b\n\n" % reply.ending
-    elif left is not None:
-        raise _failure(reply)
-
-
-def whole(status: int, body: bytes, headers: Mapping[str, str] | None = None, fault: Reply | None = None) -> Answer:
-    """An answer in one piece, or broken by the reply's fault."""
-    if fault and isinstance(fault.ending, bytes):
-        body = fault.ending
-    pieces = iter([body])
-    if fault and fault.cut is not None and not isinstance(fault.ending, bytes):
-        pieces = _half(body, fault)
-    fixed = {"content-type": "application/json", "content-length": str(len(body)), **_ids()}
-    return Answer(status, fixed | dict(headers or {}), pieces)
-
-
-def _half(body: bytes, fault: Reply) -> Iterator[bytes]:
-    yield body[: len(body) // 2]
-    raise _failure(fault)
-
-
-def _failure(fault: Reply) -> Exception:
-    return Stalled() if fault.ending == "stall" else CutOff()
-
-
-def _cut_up(body: Iterator[bytes], size: int) -> Iterator[bytes]:
-    for piece in body:
-        for start in range(0, len(piece), size):
-            yield piece[start : start + size]
-
-
-def _ids() -> dict[str, str]:
-    request_id = secrets.token_hex(16)
-    return {"x-request-id": request_id, "msh-request-id": request_id}
 
 
 def _invalid(message: str) -> Refused:
     return refused(400, "invalid_request_error", message)
 
 
-def _mask(value: str) -> str:
-    return "Bearer ***" if value.lower().startswith("bearer ") else "***"
-
-
-def _output_cap(parsed: Mapping[str, Any]) -> int:
-    cap = parsed.get("max_completion_tokens") or parsed.get("max_tokens")
-    return cap if type(cap) is int else 0
+def _echo_problem(parsed: Mapping[str, Any]) -> str | None:
+    """Why the answer to a builtin function is not what it must be: the arguments, unchanged. The text is ours."""
+    for name, arguments, content in builtin_answers(parsed):
+        if content != arguments:
+            return f"Invalid request: the result of builtin function {name} must be its arguments, unchanged"
+    return None
 
 
 def _prompt(request: Request) -> bytes:
-    """What the model reads, as the bytes that tokens are counted by; a picture is one of 1,024 tokens."""
     try:
-        text = encode([request.json.get("tools") or [], request.json.get("messages")])
+        return prompt_of(request.json)
     except (ValueError, RecursionError):
         return b""
-    return _MEDIA.sub(lambda media: hashlib.sha256(media.group()).hexdigest().encode() * 64, text)
-
-
-def _common(one: bytes, other: bytes) -> int:
-    """The length of the common prefix, found by bisection."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

@@ -1,4 +1,4 @@
-"""What a scripted model hears and says: `Request` as received, `Reply` as a test writes it, `Completion` as it is sent.
+"""What a scripted model says: `Reply` as a test writes it.
 
 A script is an iterable of replies, used up in order of arrival, or a function from `Request` to `Reply`:
 
@@ -7,102 +7,19 @@ A script is an iterable of replies, used up in order of arrival, or a function f
 Replies are values: every method returns a new one, so one reply may stand in a script many times.
 """
 
-import json
-import re
-import secrets
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from langchain_kimi.rules import thinks
-from langchain_kimi.testing.dialects import Dialect, read_request, write_part
+from langchain_kimi.testing.request import Request as Request
+from langchain_kimi.testing.wire import compact, encode
 
-_WORD = re.compile(r"\s*\S{1,8}|\s+")
-_FRAGMENT = re.compile(r"(?s).{1,12}")
 _ACCOUNT = "Your account org-4f1d0c2be5a94a6d<ak-e1hq0zkd7c>"
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-
-
-def compact(value: Any) -> str:
-    """JSON as Kimi writes it: no spaces, non-ASCII characters as they are."""
-    return _JSON.encode(value)
-
-
-def encode(value: object) -> bytes:
-    """The bytes of `compact`."""
-    return compact(value).encode("utf-8", "surrogatepass")
-
-
-def tokens(size: int) -> int:
-    """The tokens estimated for so many bytes."""
-    return -(-size // 4)
-
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """One chat request as it was received.
-
-    `headers` have lower-case names and masked secrets, `body` is raw, `number` counts from 1 in order of arrival.
-    """
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)
-    number: int
-
-    @cached_property
-    def json(self) -> dict[str, Any]:
-        """The parsed body; `ValueError` where it is not a JSON object."""
-        parsed = json.loads(self.body, parse_constant=_not_json)
-        if not isinstance(parsed, dict):
-            raise ValueError("the body is not a JSON object")
-        return parsed
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        """The messages of the conversation."""
-        return _objects(self.json.get("messages"))
-
-    @property
-    def tools(self) -> list[dict[str, Any]]:
-        """The declared functions, each with its name, description and parameters."""
-        return _objects([tool.get("function") for tool in _objects(self.json.get("tools"))])
-
-    @property
-    def model(self) -> str:
-        """The model asked for."""
-        return str(self.json.get("model") or "")
-
-    @property
-    def stream(self) -> bool:
-        """Whether the answer is to be streamed."""
-        return self.json.get("stream") is True
-
-    @property
-    def last(self) -> dict[str, Any]:
-        """The last message; empty where there is none."""
-        return self.messages[-1] if self.messages else {}
-
-    def tool_results(self) -> list[dict[str, Any]]:
-        """The tool messages after the last assistant message."""
-        messages = self.messages
-        asked = max((n for n, message in enumerate(messages) if message.get("role") == "assistant"), default=-1)
-        return [message for message in messages[asked + 1 :] if message.get("role") == "tool"]
 
 
 def _error(type: str, message: str) -> bytes:
     return encode({"error": {"message": message, "type": type}})
-
-
-def _objects(value: object) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _not_json(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
 
 
 @dataclass(frozen=True)
@@ -132,8 +49,18 @@ class Reply:
     """Given by the faults below: the number of events after which the answer goes no further."""
     ending: bytes | Literal["close", "stall"] = "close"
     """What is at the cut: the connection is closed, or kept open in silence, or the answer ends with these bytes."""
+    pause: float | None = None
+    """Given by `stall`: the seconds after which it goes on behind the cut."""
     piece: int | None = None
     """Given by `slowly`: the most bytes of the body sent at once."""
+    length: int | None = None
+    """Given by `cut_after`: the bytes of the body after which the connection closes."""
+    times: int = 1
+    """How often a list says it, one after the other."""
+    fit: "Callable[[Reply, Request], Reply] | None" = None
+    """Completes the reply once the request is known; a ValueError says why it cannot."""
+    expected: Mapping[str, str] = field(default_factory=dict)
+    """Given by `expecting`."""
 
     def saying(self, text: Text) -> "Reply":
         """The reply with this text."""
@@ -155,6 +82,42 @@ class Reply:
         """The reply with another `finish_reason`, such as `length`."""
         return replace(self, finish_reason=reason)
 
+    def expecting(self, **expected: str) -> "Reply":
+        """The reply to one request only: another is an error of the script.
+
+        Each text must be part of what the request has: `user`, the last user message; `tool`, the tool results after
+        the last assistant message; `system`, the system messages; or a field such as `model`.
+        """
+        return replace(self, expected={**self.expected, **expected})
+
+    def unexpected(self, request: Request) -> str | None:
+        """What of the request is not as expected."""
+        for name, wanted in self.expected.items():
+            found = request.text_of(name)
+            if wanted not in found:
+                return f"its {name} is {found[:300]!r}, wanted was {wanted!r}"
+        return None
+
+    def fitted(self, request: Request) -> "Reply":
+        """The reply as this request gets it. Raises ValueError where it does not fit."""
+        return replace(self.fit(self, request), fit=None) if self.fit else self
+
+    def repeated(self) -> list[Self]:
+        """The reply as often as a list says it."""
+        return [replace(self, times=1)] * self.times
+
+    @property
+    def waits(self) -> bool:
+        """Whether its pieces are waited for: they come from iterables, or after a pause."""
+        return self.pause is not None or not (isinstance(self.text, str) and isinstance(self.reasoning, str | None))
+
+    @property
+    def shown(self) -> str:
+        """The reply in a few words, for messages."""
+        if self.calls:
+            return ", ".join(f"{call.name}({call.arguments[:60]})" for call in self.calls)
+        return repr(self.text[:80]) if isinstance(self.text, str) else "a text in pieces"
+
 
 @dataclass(frozen=True)
 class Refused(Reply):
@@ -172,6 +135,16 @@ class Refused(Reply):
         if self.page is not None:
             return self.page.encode()
         return _error(self.type, self.message)
+
+    @property
+    def answer_headers(self) -> dict[str, str]:
+        """The headers on the wire, without those that every answer has."""
+        return {"content-type": "application/json" if self.page is None else "text/html", **self.headers}
+
+    @property
+    def shown(self) -> str:
+        """The refusal in a few words, for messages."""
+        return f"{self.status} {self.type or 'page'}"
 
 
 def said(text: Text, *, thinking: Text | None = None) -> Reply:
@@ -206,9 +179,10 @@ def refused(
     return Refused(status=status, type=type, message=message, headers=dict(headers or {}), page=page)
 
 
-def overloaded() -> Refused:
-    """The engine is full: 429 and, as recorded, no `retry-after`."""
-    return refused(429, "engine_overloaded_error", "The engine is currently overloaded, please try again later")
+def overloaded(times: int = 1) -> Refused:
+    """The engine is full: 429 and, as recorded, no `retry-after`; in a list, so many times."""
+    message = "The engine is currently overloaded, please try again later"
+    return replace(refused(429, "engine_overloaded_error", message), times=times)
 
 
 def rate_limited(seconds: float) -> Refused:
@@ -235,17 +209,22 @@ def too_many(concurrency: int) -> Refused:
     )
 
 
-def cut_after(reply: Reply, *, events: int) -> Reply:
-    """The reply, broken off: the connection closes after so many events, or after half of a whole answer's body."""
-    return replace(reply, cut=events, ending="close")
+def cut_after(reply: Reply, *, events: int | None = None, bytes: int | None = None) -> Reply:
+    """The reply, broken off: the connection closes after so many events, or after half of a whole answer's body.
+
+    With `bytes` it closes after so many bytes of the body, wherever that is.
+    """
+    if (events is None) == (bytes is None):
+        raise TypeError("give either events= or bytes=")
+    return replace(reply, cut=events, length=bytes, ending="close")
 
 
-def stall(reply: Reply, *, after_events: int) -> Reply:
+def stall(reply: Reply, *, after_events: int, seconds: float | None = None) -> Reply:
     """The reply, falling silent: the connection stays open, and nothing comes until the client closes it.
 
-    That is after so many events, or after half of a whole answer's body.
+    That is after so many events, or after half of a whole answer's body. With `seconds` it goes on after them.
     """
-    return replace(reply, cut=after_events, ending="stall")
+    return replace(reply, cut=after_events, ending="stall", pause=seconds)
 
 
 def garbage(data: bytes, *, within: Reply | None = None, after_events: int = 0) -> Reply:
@@ -266,122 +245,5 @@ def slowly(reply: Reply, *, bytes: int = 1) -> Reply:
     return replace(reply, piece=bytes)
 
 
-Script = Iterable[Reply] | Callable[[Request], Reply]
-"""Replies in order of arrival, or a function that is asked for each."""
-
-
-class Completion:
-    """One reply, written as Kimi's answer to a request."""
-
-    def __init__(
-        self, request: Request, reply: Reply, prompt_tokens: int, cached_tokens: int, dialect: Dialect = "kimi"
-    ) -> None:
-        self._reply = reply
-        self._dialect = dialect
-        self._reasoning = None if thinks(read_request(request.json, dialect)) is False else reply.reasoning
-        self._calls = _numbered(reply, request)
-        self._prompt_tokens = prompt_tokens
-        self._cached_tokens = cached_tokens
-        self._bytes = {"reasoning_content": 0, "content": 0}
-        self._finish = reply.finish_reason or ("tool_calls" if reply.calls else "stop")
-        options = request.json.get("stream_options")
-        self._usage_at_end = isinstance(options, dict) and options.get("include_usage") is True
-        self._head = {
-            "id": f"chatcmpl-{secrets.token_hex(12)}",
-            "object": "chat.completion.chunk" if request.stream else "chat.completion",
-            "created": int(time.time()),
-            "model": request.model,
-        }
-
-    def whole(self) -> bytes:
-        """The body of a whole answer."""
-        message: dict[str, Any] = {"role": "assistant", "content": self._joined("content", self._reply.text)}
-        if self._reasoning is not None:
-            message["reasoning_content"] = self._joined("reasoning_content", self._reasoning)
-        if self._calls:
-            message["tool_calls"] = self._calls
-        message = write_part(message, self._dialect)
-        choice = {"index": 0, "message": message, "finish_reason": self._finish}
-        return encode({**self._head, "choices": [choice], "usage": self._usage()})
-
-    def events(self) -> Iterator[list[bytes]]:
-        """The server-sent events, `[DONE]` included; each list holds those that need no waiting."""
-        before, after = encode({**self._head, "choices": ["<delta>"]}).split(b'"<delta>"')
-        before = b'data: %b{"index":0,"delta":' % before
-        after = b',"finish_reason":null}%b\n\n' % after
-
-        def chunk(delta: object) -> bytes:
-            return before + encode(delta) + after
-
-        yield [chunk({"role": "assistant", "content": ""})]
-        if self._reasoning is not None:
-            for pieces in self._cut("reasoning_content", self._reasoning):
-                yield [chunk(write_part({"reasoning_content": piece}, self._dialect)) for piece in pieces]
-        if self._reply.text:
-            for pieces in self._cut("content", self._reply.text):
-                yield [chunk({"content": piece}) for piece in pieces]
-        for call in self._calls:
-            yield [chunk({"tool_calls": [delta]}) for delta in _call_deltas(call)]
-        yield self._end()
-
-    def _end(self) -> list[bytes]:
-        usage = self._usage()
-        choice = {"index": 0, "delta": {}, "finish_reason": self._finish, "usage": usage}
-        last: list[dict[str, Any]] = [{**self._head, "choices": [choice]}]
-        if self._usage_at_end:
-            last.append({**self._head, "choices": [], "usage": usage})
-        return [*(b"data: %b\n\n" % encode(event) for event in last), b"data: [DONE]\n\n"]
-
-    def _joined(self, key: str, text: Text) -> str:
-        return "".join(piece for pieces in self._cut(key, text) for piece in pieces)
-
-    def _cut(self, key: str, text: Text) -> Iterator[list[str]]:
-        """The pieces of a text in lists of those that are ready; their bytes are counted."""
-        for pieces in [_WORD.findall(text) or [text]] if isinstance(text, str) else ([piece] for piece in text):
-            self._bytes[key] += sum(_size(piece) for piece in pieces)
-            yield pieces
-
-    def _usage(self) -> dict[str, Any]:
-        reasoning = tokens(self._bytes["reasoning_content"])
-        arguments = sum(_size(call["function"]["arguments"]) for call in self._calls)
-        completion = reasoning + tokens(self._bytes["content"] + arguments)
-        return {
-            "prompt_tokens": self._prompt_tokens,
-            "completion_tokens": completion,
-            "total_tokens": self._prompt_tokens + completion,
-            "cached_tokens": self._cached_tokens,
-            "completion_tokens_details": {"reasoning_tokens": reasoning},
-            "prompt_tokens_details": {"cached_tokens": self._cached_tokens},
-        }
-
-
-def _numbered(reply: Reply, request: Request) -> list[dict[str, Any]]:
-    """The calls on the wire; ids are Kimi's `name:idx`, where idx goes on over the conversation."""
-    earlier = [call for message in request.messages for call in _objects(message.get("tool_calls"))]
-    taken = {call.get("id") for call in earlier}
-    calls: list[dict[str, Any]] = []
-    number = len(earlier)
-    for index, call in enumerate(reply.calls):
-        # A conversation that was shortened holds fewer calls than their numbers say.
-        while f"{call.name}:{number}" in taken:
-            number += 1
-        calls.append(
-            {
-                "index": index,
-                "id": f"{call.name}:{number}" if call.id is None else call.id,
-                "type": "builtin_function" if call.name.startswith("$") else "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-        )
-        number += 1
-    return calls
-
-
-def _call_deltas(call: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield {**call, "function": {"name": call["function"]["name"], "arguments": ""}}
-    for fragment in _FRAGMENT.findall(call["function"]["arguments"]):
-        yield {"index": call["index"], "function": {"arguments": fragment}}
-
-
-def _size(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
+Script = Iterable[Reply] | Callable[[Request], Reply] | os.PathLike[str]
+"""Replies in order of arrival, a function that is asked for each, or the path of a conversation in YAML."""

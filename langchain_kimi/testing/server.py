@@ -4,15 +4,14 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
-from typing import Any
+from typing import Any, Unpack
 
-from langchain_kimi.testing.dialects import Dialect
-from langchain_kimi.testing.double import Answer, CutOff, KimiDouble, Stalled, whole
-from langchain_kimi.testing.script import Script, refused
+from langchain_kimi.testing.answer import Answer, CutOff, Stalled, refusal
+from langchain_kimi.testing.double import KimiDouble, Settings
+from langchain_kimi.testing.script import Script
 
 _LAST_WAIT = 1.0
 """Seconds that `close` waits for threads, all together."""
@@ -21,21 +20,17 @@ _LAST_WAIT = 1.0
 class KimiServer(KimiDouble):
     """The double on 127.0.0.1, in threads of its own: `with KimiServer([said("Hello")]) as server:`, then `server.url`.
 
-    `port` 0 takes a free one. Answers that are under way when it closes break off. A thread in which a script's own
-    code still waits by then is left to end by itself, when that code goes on.
+    Where the block ends without an exception, `verify` is called, unless `strict` is False: a reply that is left over,
+    or a request that the script had no reply for, fails the test. `port` 0 takes a free one. Answers that are under way
+    when it closes break off. A thread in which a script's own code still waits by then is left to end by itself, when
+    that code goes on.
     """
 
     def __init__(
-        self,
-        script: Script = (),
-        *,
-        api_key: str | None = None,
-        models: Iterable[str] = (),
-        concurrency: int | None = None,
-        dialect: Dialect = "kimi",
-        port: int = 0,
+        self, script: Script = (), *, port: int = 0, strict: bool = True, **settings: Unpack[Settings]
     ) -> None:
-        super().__init__(script, api_key=api_key, models=models, concurrency=concurrency, dialect=dialect)
+        super().__init__(script, **settings)
+        self._strict = strict
         self._port = port
         self._listener: _Listener | None = None
         self._thread: threading.Thread | None = None
@@ -68,8 +63,10 @@ class KimiServer(KimiDouble):
     def __enter__(self) -> "KimiServer":
         return self.start()
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
         self.close()
+        if self._strict and failure is None:
+            self.verify()
 
     def __repr__(self) -> str:
         return f"<KimiServer {self.url if self._port else 'not started'}, {len(self.requests)} requests>"
@@ -137,7 +134,7 @@ class _Connection(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if "transfer-encoding" in self.headers:
             self.close_connection = True
-            self._send(whole(411, refused(411, "invalid_request_error", "Length Required").body))
+            self._send(refusal(411, "invalid_request_error", "Length Required"))
             return
         length = int(self.headers.get("content-length") or 0)
         body = self.rfile.read(length)

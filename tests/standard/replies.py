@@ -25,7 +25,8 @@ def reply(request: Request, *, calls_on_auto: bool = True) -> Reply:
         return said("Here you are.", thinking="Words will do.")
     named = choice["function"]["name"] if isinstance(choice, dict) else request.tools[0]["name"]
     function = next(tool for tool in request.tools if tool["name"] == named)
-    return called(named, **sample(function["parameters"], asked)).thinking("A tool is the way.")
+    given = sample(function["parameters"], asked) if "parameters" in function else {"query": asked}  # Kimi's own search
+    return called(named, **given).thinking("" if named.startswith("$") else "A tool is the way.")
 
 
 def last_user_text(request: Request) -> str:
