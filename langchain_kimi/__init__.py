@@ -4,36 +4,73 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from langchain_kimi.agent import KimiState, Limits, create_kimi_agent
-    from langchain_kimi.chat_model import ChatKimi
+    from langchain_kimi.agent import (
+        Context,
+        KimiState,
+        Limits,
+        LoopGuard,
+        create_kimi_agent,
+        kimi_messages,
+        recall_tool,
+    )
+    from langchain_kimi.chat_model import ChatKimi, amedia_block, media_block, register_with_langchain, tools_message
     from langchain_kimi.errors import KimiError, KimiWarning
+    from langchain_kimi.platform import KimiPlatform
+    from langchain_kimi.reasoning_log import ReasoningLog
+    from langchain_kimi.tools import aformula_tools, formula_tools, web_search
     from langchain_kimi.transport import Deadlines, RateLimits
     from langchain_kimi.usage import UsageMeter, cost_of
 
 _ROOMS = {
     "ChatKimi": "chat_model",
+    "Context": "agent",
     "Deadlines": "transport",
     "KimiError": "errors",
+    "KimiPlatform": "platform",
     "KimiState": "agent",
     "KimiWarning": "errors",
     "Limits": "agent",
+    "LoopGuard": "agent",
     "RateLimits": "transport",
+    "ReasoningLog": "reasoning_log",
     "UsageMeter": "usage",
+    "aformula_tools": "tools",
+    "amedia_block": "chat_model",
     "cost_of": "usage",
     "create_kimi_agent": "agent",
+    "formula_tools": "tools",
+    "kimi_messages": "agent",
+    "media_block": "chat_model",
+    "recall_tool": "agent",
+    "register_with_langchain": "chat_model",
+    "tools_message": "chat_model",
+    "web_search": "tools",
 }
 
 __all__ = [
     "ChatKimi",
+    "Context",
     "Deadlines",
     "KimiError",
+    "KimiPlatform",
     "KimiState",
     "KimiWarning",
     "Limits",
+    "LoopGuard",
     "RateLimits",
+    "ReasoningLog",
     "UsageMeter",
+    "aformula_tools",
+    "amedia_block",
     "cost_of",
     "create_kimi_agent",
+    "formula_tools",
+    "kimi_messages",
+    "media_block",
+    "recall_tool",
+    "register_with_langchain",
+    "tools_message",
+    "web_search",
 ]
 
 

@@ -1,7 +1,20 @@
 """The agent: a LangGraph state machine around a chat model. It works with any chat model and does not know the wire."""
 
+from langchain_kimi.agent.archive import recall_tool
+from langchain_kimi.agent.context import Context
+from langchain_kimi.agent.create import create_kimi_agent
+from langchain_kimi.agent.guard import LoopGuard
 from langchain_kimi.agent.limits import Limits
-from langchain_kimi.agent.loop import create_kimi_agent
-from langchain_kimi.agent.state import KimiState
+from langchain_kimi.agent.recovery import KimiAgent
+from langchain_kimi.agent.state import KimiState, kimi_messages
 
-__all__ = ["KimiState", "Limits", "create_kimi_agent"]
+__all__ = [
+    "Context",
+    "KimiAgent",
+    "KimiState",
+    "Limits",
+    "LoopGuard",
+    "create_kimi_agent",
+    "kimi_messages",
+    "recall_tool",
+]

@@ -1,182 +1,306 @@
 """The state machine: model → tools → model … until the model stops.
 
-model ──no calls──────────────→ END
-  │ └──a limit is reached─────→ wrap_up → END
-  ├──one Send per call────────→ tools ──────→ model
-  └──one Send per unusable call→ unusable ──→ model
+begin → model ──no calls───────────────→ END (or respond → END)
+          │ ├──a limit is reached──────→ wrap_up → END (or respond → END)
+          │ └──a person must decide────→ review ─→ as below, or back to model
+          ├──one Send per call─────────→ tools ──────→ model
+          └──one Send per unusable call→ unusable ──→ model
 """
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Collection, Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, SystemMessage, ToolMessage
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from langchain_core.tools import BaseTool
-from langgraph.graph import END, START, StateGraph
-from langgraph.graph.state import CompiledStateGraph
-from langgraph.prebuilt import ToolNode
-from langgraph.store.base import BaseStore
-from langgraph.types import Checkpointer, RetryPolicy, Send
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import Runnable
+from langgraph.config import get_config, get_stream_writer
+from langgraph.graph import END
+from langgraph.runtime import get_runtime
+from langgraph.types import Send
 
+from langchain_kimi.agent.approval import Approval, edited
+from langchain_kimi.agent.archive import thread_of
+from langchain_kimi.agent.calls import SECONDS, Job
+from langchain_kimi.agent.context import Compacted, Compactor, is_overflow
+from langchain_kimi.agent.effects import Ask, Effect
+from langchain_kimi.agent.guard import MARK, LoopGuard
 from langchain_kimi.agent.limits import Limits
-from langchain_kimi.agent.state import KimiState, calls_of, turns_of
-from langchain_kimi.errors import AnswerCutShort, BrokenStreamError
+from langchain_kimi.agent.speaker import SHOWN, Said, Speaker
+from langchain_kimi.agent.spending import spent_by, spent_on
+from langchain_kimi.agent.state import (
+    AgentState,
+    AnyCall,
+    SpentSoFar,
+    add_spent,
+    calls_of,
+    pending_calls,
+    refused,
+    spent_since,
+)
+from langchain_kimi.usage import UsageMeter
 
-NOT_RUN = "Not run: {why} is reached. Answer now with what you have; no further tool can be called."
-_LAST_STEP = 1
-"""What LangGraph's `remaining_steps` shows in the last superstep that a graph may end in."""
-_ONE_ROUND = _LAST_STEP + 2
-"""What it must show after the model for the tools and the model that reads their results."""
+_NOT_RUN = "Not run: {why}. Answer now with what you have; no further tool can be called."
+_NOT_JSON = "The arguments are no JSON object{}. Call the tool again with one."
+_CUT = (
+    "The answer reached its length cap within these arguments, so they were not run. Call the tool again with less in "
+    "one call."
+)
+_NO_SUCH_TOOL = "{name} is not a tool you have. Your tools are: {known}."
+_BLOCKED = (
+    "Not run: this call was made {count} times with the same result. It is blocked; do something else, or answer with "
+    "what you have."
+)
+_ANSWER_AS_OBJECT = "Give your last answer again, as the object that is asked for and nothing else."
+_REASONS = {
+    "recursion_limit": "LangGraph's recursion limit is reached",
+    "loop": "the same calls were made over and over",
+    "errors": "every call of the last turns failed",
+}
 
-
-def create_kimi_agent(
-    model: BaseChatModel,
-    tools: Sequence[BaseTool | Callable[..., Any]] = (),
-    *,
-    system_prompt: str | SystemMessage | None = None,
-    limits: Limits | None = None,
-    checkpointer: Checkpointer = None,
-    store: BaseStore | None = None,
-    name: str = "kimi_agent",
-) -> CompiledStateGraph[KimiState, Any, Any, Any]:
-    """A compiled graph that runs `model` with `tools` until the model stops.
-
-    All tool calls of a turn run in parallel, sync tools in threads. A tool that raises, a tool that does not exist and
-    arguments that are no JSON object become an error result for that call alone, and the model goes on. At a limit of
-    `limits`, or shortly before LangGraph's `recursion_limit`, the pending calls are answered as not run and the model
-    gives one last answer without tools; `state["stop_reason"]` says why the turn ended.
-    """
-    loop = _Loop(model, tools, system_prompt, limits or Limits())
-    graph = StateGraph(KimiState)
-    # Once a token was handed out, the model does not ask again by itself; nothing of the broken answer is in the state.
-    again = RetryPolicy(max_attempts=2, retry_on=BrokenStreamError)
-    graph.add_node("model", RunnableLambda(loop.ask, afunc=loop.aask, name="model"), retry_policy=again)
-    graph.add_node("tools", ToolNode(tools, handle_tool_errors=_told))
-    graph.add_node("unusable", RunnableLambda(loop.answer_unusable, name="unusable"))
-    graph.add_node("wrap_up", RunnableLambda(loop.wrap_up, afunc=loop.awrap_up, name="wrap_up"), retry_policy=again)
-    graph.add_edge(START, "model")
-    graph.add_conditional_edges("model", loop.route, ["tools", "unusable", "wrap_up", END])
-    graph.add_edge("tools", "model")
-    graph.add_edge("unusable", "model")
-    graph.add_edge("wrap_up", END)
-    compiled = graph.compile(checkpointer=checkpointer, store=store, name=name)
-    return compiled.with_config({"metadata": {"lc_agent_name": name}})
+Steps = Generator[Effect, Any, dict[str, Any]]
 
 
-class _Loop:
+class Loop:
+    """What the nodes do, and which way the turn goes on. Nodes that ask the model are policies for `effects.drive`."""
+
     def __init__(
         self,
-        model: BaseChatModel,
-        tools: Sequence[BaseTool | Callable[..., Any]],
-        system_prompt: str | SystemMessage | None,
+        speaker: Speaker,
+        *,
+        tools: Collection[str],
         limits: Limits,
+        guard: LoopGuard | None,
+        approval: Approval,
+        compactor: Compactor | None,
+        sequential: Collection[str],
+        respond: Runnable[Any, Any] | None,
+        hooks: tuple[bool, bool] = (False, False),
     ) -> None:
-        # The tools stay in the last request: taking them out would move the prefix that Kimi's cache holds.
-        self._model: Runnable[LanguageModelInput, AIMessage] = model.bind_tools(tools) if tools else model
-        self._without_calls = model.bind_tools(tools, tool_choice="none") if tools else model
-        self._prompt = [SystemMessage(system_prompt)] if isinstance(system_prompt, str) else [system_prompt]
+        before, after = hooks
+        self._speaker = speaker
+        self._tools = tools
         self._limits = limits
+        self._guard = guard
+        self._approval = approval
+        self._compactor = compactor
+        self._sequential = sequential
+        self._respond = respond
+        self._last_step = 1 + after + (respond is not None)
+        """What `remaining_steps` shows in the last superstep in which the model may end the turn by itself."""
+        self._one_round = self._last_step + 2 + before
+        """What it must show after the model for tools and the model that reads their results."""
 
-    def ask(self, state: KimiState, config: RunnableConfig) -> dict[str, Any]:
-        if state["remaining_steps"] <= _LAST_STEP:
-            return self.wrap_up(state, config)
-        return _answered(_say(self._model, self._request(state["messages"]), config))
+    @property
+    def responds(self) -> bool:
+        """Whether an object is asked for in the end."""
+        return self._respond is not None
 
-    async def aask(self, state: KimiState, config: RunnableConfig) -> dict[str, Any]:
-        if state["remaining_steps"] <= _LAST_STEP:
-            return await self.awrap_up(state, config)
-        return _answered(await _asay(self._model, self._request(state["messages"]), config))
+    @property
+    def reviews(self) -> bool:
+        """Whether any tool needs a person's decision."""
+        return bool(self._approval)
 
-    def wrap_up(self, state: KimiState, config: RunnableConfig) -> dict[str, Any]:
-        reason, not_run = self._close(state)
-        answer = _say(self._without_calls, self._request([*state["messages"], *not_run]), config)
-        return _ended(reason, not_run, answer)
+    # Nodes.
 
-    async def awrap_up(self, state: KimiState, config: RunnableConfig) -> dict[str, Any]:
-        reason, not_run = self._close(state)
-        answer = await _asay(self._without_calls, self._request([*state["messages"], *not_run]), config)
-        return _ended(reason, not_run, answer)
+    def begin(self, state: AgentState) -> dict[str, Any]:
+        """A new user turn: what was spent before is not counted against its limits."""
+        update: dict[str, Any] = {"kimi_turn": state.get("spent") or {}, "stop_reason": None}
+        return update | ({"structured_response": None} if self._respond else {})
 
-    def route(self, state: KimiState) -> str | list[Send]:
+    def model(self, state: AgentState) -> Steps:
+        """The model's next answer, or its last one where a limit was reached meanwhile."""
+        if pending_calls(state["messages"]):
+            return {}  # a sequential tool's turn comes, or the thread was left here: the route goes on with the calls
+        begun = time.perf_counter()
+        reason = self._limits.reached(self._spent(state))
+        if state["remaining_steps"] <= self._last_step:
+            reason = reason or "recursion_limit"
+        if reason:
+            return (yield from self._last_answer(state, reason, begun))
+        said = yield from self._said(state)
+        finish = said.answer.response_metadata.get("finish_reason") or "stop"
+        ended = {} if calls_of(said.answer) else {"stop_reason": finish}
+        return {"messages": [*said.before, said.answer], **ended, **self._account(state, self._paid(said), begun)}
+
+    def wrap_up(self, state: AgentState) -> Steps:
+        """One last answer without tools; calls that are still open are answered as not run."""
+        calls = pending_calls(state["messages"])
+        reason = self._verdict(state, calls) or "recursion_limit"
+        return (yield from self._last_answer(state, reason, time.perf_counter()))
+
+    def respond(self, state: AgentState) -> Steps:
+        """The last answer as a validated object."""
+        assert self._respond is not None
+        begun = time.perf_counter()
+        request = [*self._speaker.prompt(state), *state["messages"], HumanMessage(_ANSWER_AS_OBJECT)]
+        meter = UsageMeter()  # the model may be asked more than once
+        outcome = yield Ask(self._respond, request, heard_by=[meter])
+        if outcome["parsing_error"] is not None:
+            raise outcome["parsing_error"]
+        return {"structured_response": outcome["parsed"], **self._account(state, spent_by(meter), begun)}
+
+    def unusable(self, refusal: Mapping[str, Any]) -> dict[str, Any]:
+        """An error result for a call that cannot be run."""
+        call, blocked = refusal["call"], refusal.get("blocked")
+        if blocked:
+            _tell("guard", stage="block", name=call["name"], tool_call_id=call["id"])
+        kept = {MARK: blocked} if blocked else {}
+        return {"messages": [refused(call, refusal["why"], **kept)]}
+
+    def review(self, state: AgentState) -> dict[str, Any]:
+        """What people decide of the calls that need it."""
+        gated = self._approval.gated(state, pending_calls(state["messages"]))
+        return self._approval.review(state, gated)
+
+    # Routes.
+
+    def route(self, state: AgentState) -> str | list[Send]:
         """Where the turn goes after the model spoke."""
-        calls = calls_of(state["messages"][-1])
+        calls = pending_calls(state["messages"])
         if not calls:
-            return END
-        if self._limit(state):
+            return END if self._respond is None else "respond"
+        if self._verdict(state, calls):
             return "wrap_up"
-        return [Send("unusable" if "error" in call else "tools", [call]) for call in calls]
+        if self._approval.gated(state, calls):
+            return "review"
+        return self._dispatched(state, calls)
 
-    def answer_unusable(self, calls: Any) -> dict[str, Any]:
-        """Error results for calls whose arguments could not be read."""
-        told = "The arguments are no JSON object{}. Call the tool again with one."
-        errors = [f": {call['error']}" if call["error"] else "" for call in calls]
-        return {"messages": [_refused(call, told.format(why)) for call, why in zip(calls, errors, strict=True)]}
+    def route_reviewed(self, state: AgentState) -> str | list[Send]:
+        """Where the turn goes after people decided."""
+        calls = pending_calls(state["messages"])
+        return self._dispatched(state, calls) if calls else "model"
 
-    def _request(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-        return [*(prompt for prompt in self._prompt if prompt), *messages]
+    def _dispatched(self, state: AgentState, calls: Sequence[AnyCall]) -> list[Send]:
+        """The calls that may run side by side now: all up to the second one of the sequential tools."""
+        sends: list[Send] = []
+        waits = False
+        for call in calls:
+            if call["name"] in self._sequential:
+                if waits:
+                    break
+                waits = True
+            sends.append(self._sent(state, call))
+        return sends
 
-    def _limit(self, state: KimiState) -> str | None:
-        """The limit that leaves no room for another round."""
-        if turns_of(state["messages"]) >= self._limits.turns:
-            return "turns"
-        return "recursion_limit" if state["remaining_steps"] < _ONE_ROUND else None
+    def _sent(self, state: AgentState, call: AnyCall) -> Send:
+        if why := self._unusable(state, call):
+            return Send("unusable", {"call": call, "why": why})
+        job: dict[str, Any] = {"call": call}
+        if self._guard:
+            repeats = self._guard.repeats(state["messages"], call)
+            if repeats.count >= self._guard.block:
+                why = _BLOCKED.format(count=repeats.count)
+                return Send("unusable", {"call": call, "why": why, "blocked": repeats.fingerprint})
+            if repeats.count + 1 >= self._guard.hint:
+                job["repeats"] = (repeats.count, repeats.fingerprint)
+        if changed := edited(state, call):
+            job |= {"call": changed, "edited": True}
+        return Send("tools", Job(**job))  # type: ignore[typeddict-item]
 
-    def _close(self, state: KimiState) -> tuple[str, list[ToolMessage]]:
-        """The limit that was reached, and the answers to the calls that it leaves undone."""
-        reason = self._limit(state) or "recursion_limit"
-        why = f"the limit of {self._limits.turns} model turns" if reason == "turns" else "LangGraph's recursion limit"
-        calls = calls_of(state["messages"][-1])
-        return reason, [_refused(call, NOT_RUN.format(why=why)) for call in calls]
+    def _unusable(self, state: AgentState, call: Any) -> str | None:
+        """Why a call cannot be run at all."""
+        said = next(message for message in reversed(state["messages"]) if isinstance(message, AIMessage))
+        if "error" in call:
+            if said.response_metadata.get("finish_reason") == "length":
+                return _CUT
+            return _NOT_JSON.format(f": {call['error']}" if call["error"] else "")
+        shown = said.additional_kwargs.get(SHOWN, self._tools)
+        if call["name"] not in shown:
+            return _NO_SUCH_TOOL.format(name=call["name"], known=", ".join(shown) or "none")
+        return None
+
+    # What decides.
+
+    def _verdict(self, state: AgentState, calls: Sequence[AnyCall]) -> str | None:
+        """Why these calls must not be run any more."""
+        if limit := self._limits.reached(self._spent(state), len(calls)):
+            return limit
+        if state["remaining_steps"] < self._one_round:
+            return "recursion_limit"
+        if self._guard is None:
+            return None
+        tries = [self._guard.repeats(state["messages"], call).count + 1 for call in calls]
+        if max(tries) >= self._guard.stop:
+            return "loop"
+        return "errors" if self._guard.only_errors(state["messages"]) else None
+
+    def _last_answer(self, state: AgentState, reason: str, begun: float) -> Steps:
+        why = _REASONS.get(reason) or f"{self._limits.words(reason)} is reached"
+        _tell("limit", reason=reason)
+        not_run = [refused(call, _NOT_RUN.format(why=why)) for call in pending_calls(state["messages"])]
+        said = yield from self._said(state, not_run, silent=True)
+        # A model may call tools although told not to; unanswered, such a call would spoil the thread.
+        stray = [refused(call, "Not run: the turn has ended.") for call in calls_of(said.answer)]
+        messages = [*said.before, said.answer, *stray]
+        return {"messages": messages, "stop_reason": reason, **self._account(state, self._paid(said), begun)}
+
+    def _said(
+        self, state: AgentState, added: Sequence[ToolMessage] = (), *, silent: bool = False
+    ) -> Generator[Effect, Any, Said]:
+        """The model's answer to the thread and what is added to it, the thread made shorter first where it is due."""
+        messages, hooked = state["messages"], state.get("llm_input_messages")
+        if self._compactor is None or hooked:
+            said = yield from self._speaker.say(state, [*(hooked or messages), *added], silent=silent)
+            return replace(said, before=[*added, *said.before])
+        shorter: Compacted | None = None
+        if self._compactor.due(messages, self._speaker.prompt(state)):
+            shorter = yield from self._compacted(state)
+        try:
+            kept = shorter.messages if shorter else messages
+            said = yield from self._speaker.say(state, [*kept, *added], silent=silent)
+        except Exception as error:
+            if shorter or not is_overflow(error):
+                raise
+            shorter = yield from self._compacted(state, error)
+            if not shorter.update:
+                raise
+            said = yield from self._speaker.say(state, [*shorter.messages, *added], silent=silent)
+        rewritten, paid = (shorter.update, shorter.usage) if shorter else ([], [])
+        return replace(said, paid=[*paid, *said.paid], before=[*rewritten, *added, *said.before])
+
+    def _compacted(self, state: AgentState, overflow: Exception | None = None) -> Generator[Effect, Any, Compacted]:
+        assert self._compactor is not None
+        shorter = yield from self._compactor.compacting(
+            state["messages"],
+            thread_id=thread_of(get_config()),
+            store=get_runtime().store,
+            prompt=self._speaker.prompt(state),
+            overflow=overflow,
+        )
+        steps = [step._asdict() for step in shorter.steps]
+        _tell("compaction", before=shorter.before, after=shorter.after, steps=steps, archived=shorter.archived)
+        return shorter
+
+    # Accounts.
+
+    def _spent(self, state: AgentState) -> SpentSoFar:
+        return spent_since(state.get("spent"), state.get("kimi_turn"))
+
+    def _account(self, state: AgentState, paid: SpentSoFar, begun: float) -> dict[str, Any]:
+        """What the model's turn used, and how long it and the tools before it took."""
+        seconds = time.perf_counter() - begun + self._tool_seconds(state["messages"])
+        spent = {"turns": 1, "seconds": round(seconds, 3), **paid}
+        _tell("usage", spent=add_spent(self._spent(state), spent))
+        return {"spent": spent}
+
+    def _paid(self, said: Said) -> SpentSoFar:
+        return spent_on(said.paid, self._speaker.name)
+
+    def _tool_seconds(self, messages: Sequence[AnyMessage]) -> float:
+        """How long the tools took since the model last spoke: sequential ones added up, the others side by side."""
+        side_by_side, in_a_row = 0.0, 0.0
+        for message in reversed(messages):
+            if not isinstance(message, ToolMessage):
+                break
+            seconds = message.additional_kwargs.get(SECONDS, 0.0)
+            if message.name in self._sequential:
+                in_a_row += seconds
+            else:
+                side_by_side = max(side_by_side, seconds)
+        return side_by_side + in_a_row
 
 
-def _say(
-    model: Runnable[LanguageModelInput, AIMessage], request: list[BaseMessage], config: RunnableConfig
-) -> AIMessage:
-    """The model's answer. One that spent its cap on thinking is asked for once more with twice the cap."""
-    try:
-        return model.invoke(request, config)
-    except AnswerCutShort as cut:
-        more = _twice_the_cap(cut)
-    try:
-        return model.invoke(request, config, **more)
-    except AnswerCutShort as cut:
-        return cut.message
-
-
-async def _asay(
-    model: Runnable[LanguageModelInput, AIMessage], request: list[BaseMessage], config: RunnableConfig
-) -> AIMessage:
-    try:
-        return await model.ainvoke(request, config)
-    except AnswerCutShort as cut:
-        more = _twice_the_cap(cut)
-    try:
-        return await model.ainvoke(request, config, **more)
-    except AnswerCutShort as cut:
-        return cut.message
-
-
-def _twice_the_cap(cut: AnswerCutShort) -> dict[str, int]:
-    usage = cut.message.usage_metadata
-    return {"max_tokens": 2 * usage["output_tokens"]} if usage else {}
-
-
-def _answered(answer: AIMessage) -> dict[str, Any]:
-    finish = answer.response_metadata.get("finish_reason") or "stop"
-    return {"messages": [answer], "stop_reason": None if calls_of(answer) else finish}
-
-
-def _ended(reason: str, not_run: list[ToolMessage], answer: AIMessage) -> dict[str, Any]:
-    # A model may call tools although told not to; unanswered, such a call would spoil the thread.
-    stray = [_refused(call, "Not run: the turn has ended.") for call in calls_of(answer)]
-    messages: list[AnyMessage] = [*not_run, answer, *stray]
-    return {"messages": messages, "stop_reason": reason}
-
-
-def _refused(call: Any, why: str) -> ToolMessage:
-    return ToolMessage(why, tool_call_id=call["id"] or "", name=call["name"], status="error")
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _tell(event: str, **about: Any) -> None:
+    """Tell on the `custom` stream."""
+    get_stream_writer()({"event": event, **about})

@@ -1,39 +1,196 @@
 """What an agent remembers: messages and plain values. What is pending or done is read off the messages."""
 
-from collections.abc import Sequence
-from typing import Annotated, NotRequired, TypedDict
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, NotRequired, TypeAlias, TypedDict
 
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, InvalidToolCall, ToolCall
-from langgraph.graph.message import add_messages
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    BaseMessageChunk,
+    HumanMessage,
+    InvalidToolCall,
+    RemoveMessage,
+    ToolCall,
+    ToolMessage,
+    convert_to_messages,
+    message_chunk_to_message,
+)
+from langgraph.channels import DeltaChannel
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.managed import RemainingSteps
 
 from langchain_kimi.verbatim import CALLS
 
+AnyCall: TypeAlias = ToolCall | InvalidToolCall
+SpentSoFar: TypeAlias = dict[str, float]
+
+SNAPSHOT_EVERY = 5_000
+"""Updates between two full copies of the messages in the checkpoints. In between, each checkpoint holds only what is
+new; reading a thread replays what came since the last copy."""
+
+
+def kimi_messages(state: Sequence[Any], writes: Sequence[Any]) -> list[AnyMessage]:
+    """LangGraph's `add_messages` as the reducer of a `DeltaChannel`: each write is a message or a list of them.
+
+    A message with a known id replaces the one that has it, `RemoveMessage` removes one, or with `REMOVE_ALL_MESSAGES`
+    all before it. Raises ValueError where the one to remove is not there.
+
+    Messages that come without an id get one from their place and content, since a DeltaChannel applies the same writes
+    again on every load.
+    """
+    merged: list[AnyMessage] = list(_coerced(state))
+    for write in writes:
+        new = _coerced(write if isinstance(write, list) else [write])
+        merged = _merged(merged, new)
+    return merged
+
+
+def _coerced(messages: Sequence[Any]) -> Sequence[Any]:
+    """The messages as BaseMessages that are no chunks; nearly always the very same list."""
+    if all(
+        issubclass(kind, BaseMessage) and not issubclass(kind, BaseMessageChunk) for kind in set(map(type, messages))
+    ):
+        return messages
+    return [
+        message_chunk_to_message(message) if isinstance(message, BaseMessageChunk) else message
+        for message in convert_to_messages(list(messages))
+    ]
+
+
+def _merged(state: list[AnyMessage], new: Sequence[Any]) -> list[AnyMessage]:
+    for index in reversed(range(len(new))):
+        if isinstance(new[index], RemoveMessage) and new[index].id == REMOVE_ALL_MESSAGES:
+            return _with_ids(list(new[index + 1 :]))
+    known = {message.id: at for at, message in enumerate(state)}
+    removed: set[str | None] = set()
+    for message in new:
+        if not message.id:
+            message.id = _fresh_id(message, len(state), known)
+        at = known.get(message.id)
+        if isinstance(message, RemoveMessage):
+            if at is None:
+                raise ValueError(f"There is no message with the id {message.id!r} to remove.")
+            removed.add(message.id)
+        elif at is None:
+            known[message.id] = len(state)
+            state.append(message)
+        else:
+            removed.discard(message.id)
+            state[at] = message
+    return [message for message in state if message.id not in removed] if removed else state
+
+
+def _with_ids(messages: list[AnyMessage]) -> list[AnyMessage]:
+    known: dict[str | None, int] = {message.id: at for at, message in enumerate(messages)}
+    for at, message in enumerate(messages):
+        if not message.id:
+            message.id = _fresh_id(message, at, known)
+    return messages
+
+
+def _fresh_id(message: BaseMessage, place: int, known: Mapping[str | None, int]) -> str:
+    count = 0
+    while (own := str(uuid.uuid5(uuid.NAMESPACE_OID, f"{place} {count} {message.type} {message.content}"))) in known:
+        count += 1
+    return own
+
+
+def add_spent(before: SpentSoFar | None, more: SpentSoFar | None) -> SpentSoFar:
+    """The sums of two accounts, key by key."""
+    total = dict(before or {})
+    for key, value in (more or {}).items():
+        total[key] = total.get(key, 0) + value
+    return total
+
+
+def spent_since(now: SpentSoFar | None, earlier: SpentSoFar | None) -> SpentSoFar:
+    """What came on top of an earlier account."""
+    earlier = earlier or {}
+    return {key: value - earlier.get(key, 0) for key, value in (now or {}).items()}
+
 
 class KimiState(TypedDict):
-    """The agent's state; usable in graphs of your own."""
+    """The agent's state; usable in graphs of your own, and to be extended by the `state_schema` of an agent."""
 
-    messages: Annotated[list[AnyMessage], add_messages]
+    messages: Annotated[list[AnyMessage], DeltaChannel(kimi_messages, snapshot_frequency=SNAPSHOT_EVERY)]
     remaining_steps: RemainingSteps
+    spent: Annotated[SpentSoFar, add_spent]
+    """What the thread has used so far, sub-agents, retries and summaries included: `turns`, `tool_calls`, `seconds`,
+    `requests`, `input_tokens`, `cached_tokens`, `cache_write_tokens`, `output_tokens`, `reasoning_tokens`, `cost_usd`,
+    and `unpriced`, the number of answers whose cost is not known and not in `cost_usd`."""
     stop_reason: NotRequired[str | None]
     """Why the last user turn ended: the model's finish reason, or the limit that was reached; None while it runs."""
+    structured_response: NotRequired[Any]
+    """The validated object of an agent with a `response_format`."""
 
 
-def turns_of(messages: Sequence[BaseMessage]) -> int:
-    """How many model turns there were since the user last spoke."""
-    turns = 0
-    for message in reversed(messages):
-        if isinstance(message, HumanMessage):
-            break
-        turns += isinstance(message, AIMessage)
-    return turns
+class TurnState(TypedDict):
+    """What the agent keeps for itself beside KimiState."""
+
+    kimi_turn: NotRequired[SpentSoFar]
+    """The thread's account when the user turn began."""
+    kimi_review: NotRequired[Mapping[str, Any]]
+    """What people decided of a message's calls: the id of the `message`, and `edited` calls by their id."""
+    llm_input_messages: NotRequired[list[AnyMessage]]
+    """What a `pre_model_hook` wants the model to see instead of `messages`."""
 
 
-def calls_of(message: BaseMessage) -> list[ToolCall | InvalidToolCall]:
+class AgentState(KimiState, TurnState):
+    """Everything that an agent keeps."""
+
+
+def calls_of(message: BaseMessage) -> list[AnyCall]:
     """Every tool call of a message, in the order in which the model made them."""
     if not isinstance(message, AIMessage):
         return []
-    calls: list[ToolCall | InvalidToolCall] = [*message.tool_calls, *message.invalid_tool_calls]
+    calls: list[AnyCall] = [*message.tool_calls, *message.invalid_tool_calls]
+    if len(calls) < 2:
+        return calls
     made = [call["id"] for call in message.additional_kwargs.get(CALLS, ())]
     order = {call_id: position for position, call_id in reversed(list(enumerate(made)))}
     return sorted(calls, key=lambda call: order.get(call["id"], len(order)))
+
+
+def pending_calls(messages: Sequence[BaseMessage]) -> list[AnyCall]:
+    """The calls of the last assistant message that have no result yet, in order."""
+    answered: list[str] = []
+    for message in reversed(messages):
+        if isinstance(message, AIMessage):
+            return [call for call in calls_of(message) if not _taken(answered, call["id"])]
+        if isinstance(message, ToolMessage):
+            answered.append(message.tool_call_id)
+        elif isinstance(message, HumanMessage):
+            break
+    return []
+
+
+def _taken(answered: list[str], call_id: str | None) -> bool:
+    """Whether a result has the id; each result answers one call."""
+    if call_id in answered:
+        answered.remove(call_id or "")
+        return True
+    return False
+
+
+def exchanges(messages: Sequence[BaseMessage]) -> Iterator[list[tuple[AnyCall, ToolMessage]]]:
+    """The answered calls of each model turn since the user last spoke, the newest first."""
+    results: dict[str, ToolMessage] = {}
+    for message in reversed(messages):
+        if isinstance(message, ToolMessage):
+            results[message.tool_call_id] = message
+        elif isinstance(message, AIMessage):
+            calls = calls_of(message)
+            answered = [(call, results[call["id"] or ""]) for call in calls if (call["id"] or "") in results]
+            if answered:
+                yield answered
+            results = {}
+        elif isinstance(message, HumanMessage):
+            return
+
+
+def refused(call: Any, why: str, **kept: Any) -> ToolMessage:
+    """An error result for a call that is not run."""
+    name, call_id = call["name"] or "", call["id"] or ""
+    return ToolMessage(why, tool_call_id=call_id, name=name, status="error", additional_kwargs=kept)

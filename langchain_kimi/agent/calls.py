@@ -1,0 +1,173 @@
+"""Runs one tool call: in its own time, with its result told, timed and, where the agent goes in circles, commented."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NotRequired, TypedDict
+
+from langchain_core.messages import ToolCall, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import merge_configs
+from langchain_core.tools import BaseTool, StructuredTool, Tool
+from langgraph.config import get_stream_writer
+from langgraph.prebuilt import ToolNode
+from langgraph.types import Command
+
+from langchain_kimi.agent import threads
+from langchain_kimi.agent.guard import fingerprint, hinted
+from langchain_kimi.agent.spending import spent_by
+from langchain_kimi.agent.state import refused
+from langchain_kimi.usage import UsageMeter
+
+SECONDS = "kimi_seconds"
+"""Where a result keeps how long its tool took."""
+
+_EDITED = (
+    "A person changed this call before it ran, on purpose; your own call was not executed. Do not make it again. "
+    "Executed instead: {name} with {args}."
+)
+_TOO_LATE = (
+    "{name} gave no result within {seconds:g} seconds and was given up. It may or may not have taken effect: find out "
+    "before calling it again."
+)
+
+
+class Job(TypedDict):
+    """One call on its way to its tool."""
+
+    call: ToolCall
+    edited: NotRequired[bool]
+    """Whether a person changed the call."""
+    repeats: NotRequired[tuple[int, str]]
+    """How often the call had one and the same result before, and that result's fingerprint."""
+
+
+class ToolCalls:
+    """Runs jobs in LangGraph's ToolNode: synchronous tools in threads of their own, each within its timeout."""
+
+    def __init__(self, tools: Sequence[BaseTool], timeout: float | Mapping[str, float] | None) -> None:
+        self._node = ToolNode(tools, handle_tool_errors=_told)
+        self.by_name = self._node.tools_by_name
+        self._timeout = timeout
+        self._sync = {name for name, tool in self.by_name.items() if _is_sync(tool)}
+        self._check_timeout()
+
+    def _check_timeout(self) -> None:
+        each = self._timeout if isinstance(self._timeout, Mapping) else {"": self._timeout}
+        for name, seconds in each.items():
+            if name and name not in self.by_name:
+                known = ", ".join(self.by_name) or "none"
+                raise ValueError(f"tool_timeout names {name!r}, which is none of the tools: {known}.")
+            if seconds is not None and not seconds > 0:
+                raise ValueError(f"tool_timeout={self._timeout!r}: seconds above 0.")
+
+    def run(self, job: Job, config: RunnableConfig) -> Any:
+        """The updates of one call."""
+        told = _Telling(job, config)
+        call, seconds = job["call"], self._seconds(job)
+        if seconds is None:
+            return told.finished(self._node.invoke([call], told.config))
+        try:
+            output = threads.submit(lambda: self._node.invoke([call], told.config)).result(seconds)
+        except TimeoutError:
+            output = _too_late(call, seconds)
+        return told.finished(output)
+
+    async def arun(self, job: Job, config: RunnableConfig) -> Any:
+        """The updates of one call."""
+        told = _Telling(job, config)
+        call, seconds = job["call"], self._seconds(job)
+        try:
+            async with asyncio.timeout(seconds):
+                if call["name"] in self._sync:
+                    output = await threads.run(lambda: self._node.invoke([call], told.config))
+                else:
+                    output = await self._node.ainvoke([call], told.config)
+        except TimeoutError:
+            output = _too_late(call, seconds or 0)
+        return told.finished(output)
+
+    def _seconds(self, job: Job) -> float | None:
+        if isinstance(self._timeout, Mapping):
+            return self._timeout.get(job["call"]["name"])
+        return self._timeout
+
+
+class _Telling:
+    """What is told of a call on the `custom` stream, and kept with its result."""
+
+    def __init__(self, job: Job, config: RunnableConfig) -> None:
+        self._job = job
+        self._meter = UsageMeter()
+        self._writer: Callable[[Any], None] = get_stream_writer()
+        # What models inside the tool use is the agent's spending too.
+        self.config = merge_configs(config, {"callbacks": [self._meter]})
+        self._about = {"name": job["call"]["name"], "tool_call_id": job["call"]["id"]}
+        self._writer({"event": "tool_started", **self._about, "args": job["call"]["args"]})
+        self._begun = time.perf_counter()
+
+    def finished(self, output: Any) -> dict[str, Any] | list[Any]:
+        """The updates of the graph's state for what the tool gave."""
+        seconds = time.perf_counter() - self._begun
+        updates = [self._noted(update, seconds) for update in (output if isinstance(output, list) else [output])]
+        statuses = [message.status for message in self._results(updates)]
+        status = "error" if "error" in statuses else "success"
+        self._writer({"event": "tool_finished", **self._about, "seconds": seconds, "status": status})
+        spent = {"spent": {"tool_calls": 1, **spent_by(self._meter)}}
+        return updates[0] | spent if isinstance(updates[0], dict) and len(updates) == 1 else [*updates, spent]
+
+    def _results(self, updates: Sequence[Any]) -> list[ToolMessage]:
+        contents = [update.update if isinstance(update, Command) else update for update in updates]
+        messages = [message for content in contents for message in _messages(content)]
+        return [message for message in messages if message.tool_call_id == self._job["call"]["id"]]
+
+    def _noted(self, update: Any, seconds: float) -> Any:
+        """The update with what is to be known of the call's result."""
+        content: Any = update.update if isinstance(update, Command) else update
+        if not _messages(content):
+            return update
+        messages = [self._commented(message, seconds) for message in content["messages"]]
+        noted = {**content, "messages": messages}
+        return replace(update, update=noted) if isinstance(update, Command) else noted
+
+    def _commented(self, message: Any, seconds: float) -> Any:
+        call = self._job["call"]
+        if not isinstance(message, ToolMessage) or message.tool_call_id != call["id"]:
+            return message
+        kept = {**message.additional_kwargs, SECONDS: round(seconds, 3)}
+        message = message.model_copy(update={"additional_kwargs": kept})
+        count, before = self._job.get("repeats", (0, ""))
+        if count and fingerprint(message) == before:
+            self._writer({"event": "guard", "stage": "hint", **self._about, "count": count + 1})
+            message = hinted(message, count + 1)
+        if self._job.get("edited"):
+            args = json.dumps(call["args"], ensure_ascii=False, default=str)
+            notice = _EDITED.format(name=call["name"], args=args)
+            own = message.content
+            content = f"{notice}\n\n{own}" if isinstance(own, str) else [{"type": "text", "text": notice}, *own]
+            message = message.model_copy(update={"content": content})
+        return message
+
+
+def _messages(content: Any) -> list[ToolMessage]:
+    found = content.get("messages") if isinstance(content, Mapping) else None
+    return [one for one in found if isinstance(one, ToolMessage)] if isinstance(found, list) else []
+
+
+def _is_sync(tool: BaseTool) -> bool:
+    """Whether the tool has no coroutine of its own."""
+    return getattr(tool, "coroutine", None) is None and type(tool)._arun in (
+        BaseTool._arun,
+        StructuredTool._arun,
+        Tool._arun,
+    )
+
+
+def _too_late(call: ToolCall, seconds: float) -> dict[str, Any]:
+    return {"messages": [refused(call, _TOO_LATE.format(name=call["name"], seconds=seconds))]}
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,98 @@
+"""Policy written once and driven twice: a generator yields what is to be done and gets what came of it."""
+
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import merge_configs
+
+T = TypeVar("T")
+
+
+class Effect(Protocol):
+    """Something to be done, synchronously or not."""
+
+    def run(self, config: RunnableConfig) -> Any:
+        """Do it now."""
+
+    async def arun(self, config: RunnableConfig) -> Any:
+        """Do it on the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request to a model."""
+
+    model: Runnable[Any, Any]
+    messages: Sequence[BaseMessage]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    heard_by: Sequence[BaseCallbackHandler] = ()
+    """Handlers that hear of this request, besides the run's."""
+
+    def run(self, config: RunnableConfig) -> Any:
+        """The model's answer."""
+        return self.model.invoke(self.messages, self._config(config), **self.settings)
+
+    async def arun(self, config: RunnableConfig) -> Any:
+        """The model's answer."""
+        return await self.model.ainvoke(self.messages, self._config(config), **self.settings)
+
+    def _config(self, config: RunnableConfig) -> RunnableConfig:
+        return merge_configs(config, {"callbacks": list(self.heard_by)}) if self.heard_by else config
+
+
+def drive(steps: Generator[Effect, Any, T], config: RunnableConfig) -> T:
+    """What the policy comes to; failures of an effect are raised inside the policy."""
+    try:
+        effect = next(steps)
+        while True:
+            try:
+                outcome = effect.run(config)
+            except Exception as error:
+                effect = steps.throw(error)
+            else:
+                effect = steps.send(outcome)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+
+
+async def adrive(steps: Generator[Effect, Any, T], config: RunnableConfig) -> T:
+    """What the policy comes to; failures of an effect are raised inside the policy."""
+    try:
+        effect = next(steps)
+        while True:
+            try:
+                outcome = await effect.arun(config)
+            except Exception as error:
+                effect = steps.throw(error)
+            else:
+                effect = steps.send(outcome)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+
+
+class Node(Runnable[Any, Any]):
+    """A function and its asynchronous twin as a node of a graph. LangGraph traces nodes itself."""
+
+    def __init__(
+        self,
+        function: Callable[[Any, RunnableConfig], Any],
+        afunction: Callable[[Any, RunnableConfig], Awaitable[Any]],
+        name: str,
+    ) -> None:
+        self.name = name
+        self._function = function
+        self._afunction = afunction
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """The node's update."""
+        return self._function(input, config or {})
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """The node's update."""
+        return await self._afunction(input, config or {})

@@ -1,0 +1,107 @@
+"""A thread that was left in the middle of a turn, by a crash, a cancelled run or an unanswered interrupt.
+
+Resumed (`invoke(None)`, `Command(resume=…)`), it goes on where it was: LangGraph runs only what has no recorded result.
+A new message instead makes LangGraph throw away what was recorded since the last checkpoint: an answer of the model, or
+the results of tools whose siblings had not finished. So before a new message is taken, that is committed, and only the
+other calls are answered as unknown.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from copy import copy
+from typing import Any, TypeAlias
+
+from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command, Overwrite, StateSnapshot, StateUpdate
+
+from langchain_kimi.agent.state import KimiState, kimi_messages, pending_calls, refused
+
+TOOLS = "tools"
+"""The node that runs tools."""
+
+UNKNOWN = "The run was interrupted and no result was recorded: the tool may or may not have run. Find out first."
+_NOT_STARTED = "Not run: the user went on before this call was approved."
+
+_Graph: TypeAlias = CompiledStateGraph[KimiState, Any, Any, Any]
+
+
+class KimiAgent(_Graph):
+    """The compiled graph of an agent. A new message on a thread that was left in the middle loses no result."""
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **settings: Any) -> Iterator[Any]:
+        """LangGraph's `stream`; `invoke` is made of it."""
+        saver = self._begun_anew(input, config)
+        if saver is not None and config is not None:
+            left = self.get_state(config)
+            if updates := _settlement(left):
+                self._committing(saver).bulk_update_state(left.config, [updates])
+        yield from super().stream(input, config, **settings)
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **settings: Any) -> AsyncIterator[Any]:
+        """LangGraph's `astream`; `ainvoke` is made of it."""
+        saver = self._begun_anew(input, config)
+        if saver is not None and config is not None:
+            left = await self.aget_state(config)
+            if updates := _settlement(left):
+                await self._committing(saver).abulk_update_state(left.config, [updates])
+        async for part in super().astream(input, config, **settings):
+            yield part
+
+    def _begun_anew(self, input: Any, config: RunnableConfig | None) -> BaseCheckpointSaver[Any] | None:
+        """The checkpointer, where this is a new message for a thread of our own: no resumed run, no node of a graph."""
+        given = (config or {}).get("configurable", {})
+        inside = any(key.startswith("__pregel") for key in given)
+        resumes = input is None or (isinstance(input, Command) and input.resume is not None)
+        if resumes or inside or not given.get("thread_id") or given.get("checkpoint_id"):
+            return None
+        return self.checkpointer if isinstance(self.checkpointer, BaseCheckpointSaver) else None
+
+    def _committing(self, saver: BaseCheckpointSaver[Any]) -> _Graph:
+        """This graph with a checkpointer that writes checkpoints only, so that an update is one write: LangGraph puts
+        it to the checkpoint before, too, where a kill in between would leave it as the results of open tasks."""
+        quiet: Any = copy(saver)
+        quiet.put_writes, quiet.aput_writes = _no_writes, _no_awrites
+        return self.copy({"checkpointer": quiet})
+
+
+def _settlement(left: StateSnapshot) -> list[StateUpdate] | None:
+    """What to commit of a thread before it takes a new message: what is recorded, and errors for the other calls."""
+    results = [task.result for task in left.tasks if isinstance(task.result, Mapping)]
+    messages = left.values.get("messages", [])
+    if not (results or (left.next and pending_calls(messages))):
+        return None
+    written = [(key, write) for result in results for key, value in result.items() for write in _writes(value)]
+    late = [write for key, write in written if key == "messages"]
+    brought = [message for write in late for message in (write if isinstance(write, list) else [write])]
+    settled = _settled(messages, brought, _NOT_STARTED if "review" in left.next else UNKNOWN)
+    node = "wrap_up" if settled and isinstance(settled[-1], AIMessage) else TOOLS
+    others = [{key: write} for key, write in written if key != "messages"]
+    return [StateUpdate(update, as_node=node) for update in ({"messages": Overwrite(settled)}, *others)]
+
+
+def _writes(value: Any) -> list[Any]:
+    """What a task wrote to a channel; LangGraph shows several writes as one mapping."""
+    several = isinstance(value, Mapping) and set(value) == {"$writes"}
+    return list(value["$writes"]) if several else [value]
+
+
+def _settled(messages: list[AnyMessage], brought: Sequence[Any], why: str) -> list[AnyMessage]:
+    """The thread's messages, those included that were brought since the last checkpoint, with errors for open calls."""
+    at = max((at for at, message in enumerate(messages) if isinstance(message, AIMessage)), default=-1) + 1
+    order = {call["id"]: place for place, call in enumerate(pending_calls(messages[:at]))}
+    # A user's message ends the turn whose calls are open, but not one that a tool has brought.
+    own = {getattr(message, "id", None) for message in brought if not isinstance(message, ToolMessage)}
+    given = [message for message in messages[at:] if message.id not in own]
+    answers = [*messages[at:], *(refused(call, why) for call in pending_calls([*messages[:at], *given]))]
+    answers.sort(key=lambda message: order.get(getattr(message, "tool_call_id", None), len(order)))
+    return kimi_messages(messages[:at], [answers])
+
+
+def _no_writes(*args: Any, **settings: Any) -> None:
+    """Writes nothing."""
+
+
+async def _no_awrites(*args: Any, **settings: Any) -> None:
+    """Writes nothing."""

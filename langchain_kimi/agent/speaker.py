@@ -1,0 +1,139 @@
+"""Asks the model: with which prompt and tools, and what to do when an answer does not come out whole."""
+
+import inspect
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langgraph.runtime import get_runtime
+
+from langchain_kimi.agent.effects import Ask, Effect
+from langchain_kimi.agent.state import AgentState
+from langchain_kimi.catalogue import find
+from langchain_kimi.errors import AnswerCutShort, BrokenStreamError
+
+Prompt: TypeAlias = "str | SystemMessage | Callable[..., str | SystemMessage | Sequence[BaseMessage]] | None"
+ToolSelection: TypeAlias = "Callable[..., Sequence[BaseTool | str]] | None"
+
+SHOWN = "kimi_tools_shown"
+"""Where an answer keeps the names of the tools that the model was shown, if they were chosen for that request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An answer, every answer that was paid for on the way to it, and what the thread's messages get before it."""
+
+    answer: AIMessage
+    paid: list[AIMessage]
+    before: list[Any]
+
+
+class Speaker:
+    """A model with a prompt and tools, both fixed or chosen for each request."""
+
+    def __init__(
+        self, model: BaseChatModel, tools: Sequence[BaseTool], prompt: Prompt, select_tools: ToolSelection
+    ) -> None:
+        self._model = model
+        self._tools = {tool.name: tool for tool in tools}
+        self._prompt = SystemMessage(prompt) if isinstance(prompt, str) else prompt
+        self._select = select_tools
+        self._bound: dict[tuple[tuple[str, ...], bool], Runnable[LanguageModelInput, AIMessage]] = {}
+        self.bound(tuple(self._tools))
+        self.name = str(getattr(model, "model", None) or getattr(model, "model_name", None) or "unknown")
+        row = find(self.name)
+        self._joins = select_tools is not None and row is not None and row.dynamic_tools
+
+    def bound(self, names: tuple[str, ...], *, silent: bool = False) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model with these tools; `silent`, it may call none. They stay in the request all the same: taking them
+        out would move the prefix that Kimi's cache holds."""
+        if not names:
+            return self._model
+        key = (names, silent)
+        if key not in self._bound:
+            choice = {"tool_choice": "none"} if silent else {}
+            self._bound[key] = self._model.bind_tools([self._tools[name] for name in names], **choice)
+        return self._bound[key]
+
+    def prompt(self, state: AgentState) -> list[BaseMessage]:
+        """What stands before the conversation."""
+        prompt = with_state(self._prompt, state) if callable(self._prompt) else self._prompt
+        if prompt is None:
+            return []
+        if isinstance(prompt, (str, SystemMessage)):
+            return [SystemMessage(prompt) if isinstance(prompt, str) else prompt]
+        return list(prompt)
+
+    def say(
+        self, state: AgentState, messages: Sequence[BaseMessage], *, silent: bool = False
+    ) -> Generator[Effect, Any, Said]:
+        """The model's answer. One that broke off is asked for again, since nothing of it is in the state; one that
+        spent its cap on thinking is asked for once more with twice the cap."""
+        names = self._shown(state)
+        declared, joined = (names, []) if silent or not self._joins else self._joining(messages, names)
+        model, request = self.bound(declared, silent=silent), [*self.prompt(state), *messages, *joined]
+        paid: list[AIMessage] = []
+        more: dict[str, Any] = {}
+        broken = False
+        while True:
+            try:
+                answer = yield Ask(model, request, more)
+                break
+            except AnswerCutShort as cut:
+                answer = cut.message
+                more = {} if more else _twice_the_cap(answer)
+                if not more:
+                    break
+                paid.append(answer)
+            except BrokenStreamError:
+                if broken:
+                    raise
+                broken = True
+                paid.append(AIMessage(""))  # of unknown cost
+        if self._select is not None:
+            answer.additional_kwargs[SHOWN] = list(names)
+        return Said(answer, [*paid, answer], joined)
+
+    def _joining(
+        self, messages: Sequence[BaseMessage], names: tuple[str, ...]
+    ) -> tuple[tuple[str, ...], list[BaseMessage]]:
+        """The tools to declare at the top, which stay those of the first request so that the prefix stays, and the
+        message that brings along those that no request has declared yet."""
+        first: tuple[str, ...] | None = None
+        brought: set[str] = set()
+        for message in messages:
+            if first is None and SHOWN in message.additional_kwargs:
+                first = tuple(message.additional_kwargs[SHOWN])
+            if isinstance(message, SystemMessage):
+                brought |= {tool["function"]["name"] for tool in message.additional_kwargs.get("tools", ())}
+        if first is None:
+            return names, []
+        new = [self._tools[name] for name in names if name not in brought and name not in first]
+        tools = [convert_to_openai_tool(tool) for tool in new]
+        return first, [SystemMessage("", additional_kwargs={"tools": tools})] if tools else []
+
+    def _shown(self, state: AgentState) -> tuple[str, ...]:
+        """The names of the tools for this request, in their given order, so that the same tools are the same bytes."""
+        if self._select is None:
+            return tuple(self._tools)
+        chosen = {tool if isinstance(tool, str) else tool.name for tool in with_state(self._select, state)}
+        if unknown := chosen - self._tools.keys():
+            known = ", ".join(self._tools) or "none"
+            raise ValueError(f"select_tools gave {', '.join(sorted(unknown))}; the agent's tools are: {known}.")
+        return tuple(name for name in self._tools if name in chosen)
+
+
+def with_state(function: Callable[..., Any], state: AgentState) -> Any:
+    """The function's value for the state, and for LangGraph's Runtime where it takes a second argument."""
+    takes = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+    return function(state, get_runtime()) if len(takes) > 1 else function(state)
+
+
+def _twice_the_cap(answer: AIMessage) -> dict[str, int]:
+    usage = answer.usage_metadata
+    return {"max_tokens": 2 * usage["output_tokens"]} if usage else {}

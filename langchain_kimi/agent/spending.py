@@ -1,0 +1,34 @@
+"""The agent's account: what answers used, as plain numbers that add up."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from langchain_core.messages import AIMessage
+
+from langchain_kimi.agent.state import SpentSoFar
+from langchain_kimi.usage import Spent, UsageMeter
+
+
+def spent_on(answers: Iterable[AIMessage], model: str) -> SpentSoFar:
+    """What these answers used; `model` is the name to take where an answer has none."""
+    parts = [
+        Spent.on(answer.usage_metadata, str(answer.response_metadata.get("model_name") or model)) for answer in answers
+    ]
+    return _plain(parts)
+
+
+def spent_by(meter: UsageMeter) -> SpentSoFar:
+    """What a meter counted; nothing where no model was asked."""
+    return _plain(meter.by_model.values())
+
+
+def _plain(parts: Iterable[Spent]) -> SpentSoFar:
+    account: SpentSoFar = {}
+    for part in parts:
+        numbers = asdict(part)
+        cost = numbers.pop("cost_usd")
+        numbers |= {"unpriced": part.requests} if cost is None else {"cost_usd": cost}
+        for key, value in numbers.items():
+            if value:
+                account[key] = account.get(key, 0) + value
+    return account

@@ -1,0 +1,227 @@
+"""Approvals and interrupts: in LangChain's formats, together, and nothing runs twice."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import HumanInTheLoopMiddleware
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command, interrupt
+from pydantic import ValidationError
+
+from langchain_kimi import create_kimi_agent
+from langchain_kimi.testing import KimiServer, Reply, Request, called, said
+from tests.conftest import kimi
+
+Serve = Callable[..., KimiServer]
+ASK: Any = {"messages": [("user", "go")]}
+THREAD: Any = {"configurable": {"thread_id": "1"}}
+TWO_KINDS = pytest.mark.parametrize("way", ["sync", "async"])
+
+
+async def ran(agent: Any, way: str, given: Any = ASK) -> dict[str, Any]:
+    if way == "sync":
+        return await asyncio.to_thread(agent.invoke, given, THREAD)  # type: ignore[no-any-return]
+    return await agent.ainvoke(given, THREAD)  # type: ignore[no-any-return]
+
+
+def once(reply: Reply) -> Callable[[Request], Reply]:
+    return lambda request: said("done") if request.tool_results() else reply
+
+
+def results(state: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(str(message.content), message.status) for message in state["messages"] if isinstance(message, ToolMessage)]
+
+
+def decisions(*made: Any) -> Command[Any]:
+    return Command(resume={"decisions": list(made)})
+
+
+class Files:
+    """Tools that note every run."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+        @tool
+        def delete(path: str) -> str:
+            """Delete a file."""
+            self.ran.append(f"delete {path}")
+            return f"deleted {path}"
+
+        @tool
+        def read(path: str) -> str:
+            """Read a file."""
+            self.ran.append(f"read {path}")
+            return f"read {path}"
+
+        self.tools = [delete, read]
+
+
+CALLS = called("read", path="a").calling("delete", path="b").calling("delete", path="c")
+
+
+@TWO_KINDS
+async def test_requests_have_the_form_of_langchains_middleware(serve: Serve, way: str) -> None:
+    gate: Any = {"delete": {"allowed_decisions": ["approve", "reject"], "description": "Really?"}, "read": False}
+    ours = create_kimi_agent(kimi(serve(once(CALLS))), Files().tools, interrupt_on=gate, checkpointer=InMemorySaver())
+    theirs = create_agent(
+        kimi(serve(once(CALLS))),
+        Files().tools,
+        middleware=[HumanInTheLoopMiddleware(interrupt_on=gate)],
+        checkpointer=InMemorySaver(),
+    )
+    asked = [(await ran(agent, way))["__interrupt__"] for agent in (ours, theirs)]
+    assert [len(interrupts) for interrupts in asked] == [1, 1]
+    assert asked[0][0].value == asked[1][0].value
+    default = create_kimi_agent(
+        kimi(serve(once(CALLS))), Files().tools, interrupt_on={"delete": True}, checkpointer=InMemorySaver()
+    )
+    request = (await ran(default, way))["__interrupt__"][0].value
+    assert request["review_configs"][0]["allowed_decisions"] == ["approve", "edit", "reject", "respond"]
+    assert "Args: {'path': 'b'}" in request["action_requests"][0]["description"]
+
+
+@TWO_KINDS
+async def test_each_decision_does_what_it_says_and_nothing_runs_twice(serve: Serve, way: str) -> None:
+    files = Files()
+    calls = CALLS.calling("delete", path="d").calling("delete", path="e")
+    server = serve(once(calls))
+    agent = create_kimi_agent(kimi(server), files.tools, interrupt_on={"delete": True}, checkpointer=InMemorySaver())
+    await ran(agent, way)
+    assert files.ran == []
+    state = await ran(
+        agent,
+        way,
+        decisions(
+            {"type": "approve"},
+            {"type": "edit", "edited_action": {"name": "delete", "args": {"path": "x"}}},
+            {"type": "reject", "message": "keep it"},
+            {"type": "respond", "message": "gone already"},
+        ),
+    )
+    assert sorted(files.ran) == ["delete b", "delete x", "read a"]
+    by_id = {m.tool_call_id: (str(m.content), m.status) for m in state["messages"] if isinstance(m, ToolMessage)}
+    assert by_id["read:0"] == ("read a", "success")
+    assert by_id["delete:1"] == ("deleted b", "success")
+    assert by_id["delete:2"][0].startswith("A person changed this call")
+    assert by_id["delete:2"][0].endswith("deleted x")
+    assert by_id["delete:3"] == ("A person rejected this call; it was not run. Reason: keep it", "error")
+    assert by_id["delete:4"] == ("gone already", "success")
+    assert state["messages"][-1].text == "done"
+    sent = server.requests[1].messages
+    assert sent[1]["tool_calls"][2]["function"]["arguments"] == '{"path":"c"}'
+    assert [message["tool_call_id"] for message in sent[2:7]] == [call["id"] for call in sent[1]["tool_calls"]]
+    assert set(server.statuses) == {200}
+
+
+@TWO_KINDS
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (decisions({"type": "approve"}), "1 decisions for 2 calls"),
+        (decisions({"type": "approve"}, {"type": "maybe"}), "not allowed for delete"),
+        (decisions({"type": "approve"}, {"type": "respond"}), "needs a `message`"),
+        (decisions({"type": "approve"}, {"type": "edit"}), "needs an `edited_action`"),
+        (
+            decisions({"type": "approve"}, {"type": "edit", "edited_action": {"name": "fly", "args": {}}}),
+            "no tool 'fly'",
+        ),
+        (Command(resume="yes"), "dict"),
+    ],
+    ids=["too few", "unknown", "no message", "no action", "no tool", "no dict"],
+)
+async def test_a_wrong_decision_is_refused_and_can_be_given_again(
+    serve: Serve, way: str, wrong: Any, words: str
+) -> None:
+    files = Files()
+    agent = create_kimi_agent(
+        kimi(serve(once(CALLS))), files.tools, interrupt_on={"delete": True}, checkpointer=InMemorySaver()
+    )
+    await ran(agent, way)
+    with pytest.raises(ValidationError, match=words):
+        await ran(agent, way, wrong)
+    state = await ran(agent, way, decisions({"type": "approve"}, {"type": "approve"}))
+    assert sorted(files.ran) == ["delete b", "delete c", "read a"]
+    assert state["messages"][-1].text == "done"
+
+
+@TWO_KINDS
+async def test_a_predicate_chooses_the_calls_that_are_asked_for(serve: Serve, way: str) -> None:
+    files = Files()
+    gate: Any = {
+        "delete": {"allowed_decisions": ["approve"], "when": lambda request: request.tool_call["args"]["path"] == "c"}
+    }
+    agent = create_kimi_agent(kimi(serve(once(CALLS))), files.tools, interrupt_on=gate, checkpointer=InMemorySaver())
+    asked = (await ran(agent, way))["__interrupt__"][0].value["action_requests"]
+    assert [action["args"] for action in asked] == [{"path": "c"}]
+    await ran(agent, way, decisions({"type": "approve"}))
+    assert sorted(files.ran) == ["delete b", "delete c", "read a"]
+
+
+@TWO_KINDS
+async def test_all_rejected_goes_back_to_the_model(serve: Serve, way: str) -> None:
+    files = Files()
+    server = serve(once(called("delete", path="b")))
+    agent = create_kimi_agent(kimi(server), files.tools, interrupt_on={"delete": True}, checkpointer=InMemorySaver())
+    await ran(agent, way)
+    state = await ran(agent, way, decisions({"type": "reject"}))
+    assert files.ran == []
+    assert "Do not make it again" in results(state)[0][0]
+    assert state["messages"][-1].text == "done"
+
+
+@TWO_KINDS
+async def test_interrupts_of_several_tools_come_together_and_siblings_run_once(serve: Serve, way: str) -> None:
+    ran_so_far: list[str] = []
+
+    @tool
+    def ask(question: str) -> str:
+        """Ask a person."""
+        answer = interrupt(question)
+        ran_so_far.append(f"asked {question}")
+        return f"{question}: {answer}"
+
+    @tool
+    def work(x: int) -> str:
+        """Work."""
+        ran_so_far.append(f"worked {x}")
+        return f"worked {x}"
+
+    server = serve(once(called("ask", question="name?").calling("work", x=1).calling("ask", question="age?")))
+    agent = create_kimi_agent(kimi(server), [ask, work], checkpointer=InMemorySaver())
+    asked = (await ran(agent, way))["__interrupt__"]
+    assert sorted(one.value for one in asked) == ["age?", "name?"]
+    state = await ran(agent, way, Command(resume={one.id: one.value.upper() for one in asked}))
+    assert [content for content, _ in results(state)] == ["name?: NAME?", "worked 1", "age?: AGE?"]
+    assert sorted(ran_so_far) == ["asked age?", "asked name?", "worked 1"]
+    assert len(server.requests) == 2
+
+
+@TWO_KINDS
+async def test_a_new_message_instead_of_a_decision_leaves_the_calls_undone(
+    serve: Serve, way: str, tmp_path: Path
+) -> None:
+    files = Files()
+
+    def script(request: Request) -> Reply:
+        return said("all right") if request.last.get("content") == "never mind" else CALLS
+
+    server = serve(script)
+    agent = create_kimi_agent(kimi(server), files.tools, interrupt_on={"delete": True}, checkpointer=InMemorySaver())
+    await ran(agent, way)
+    state = await ran(agent, way, {"messages": [("user", "never mind")]})
+    assert files.ran == []
+    assert state["messages"][-1].text == "all right"
+    assert [content for content, _ in results(state)] == [
+        "Not run: the user went on before this call was approved."
+    ] * 3
+    assert [type(message).__name__ for message in state["messages"]][1:6] == [
+        *("AIMessage", "ToolMessage", "ToolMessage", "ToolMessage", "HumanMessage")
+    ]
+    assert set(server.statuses) == {200}

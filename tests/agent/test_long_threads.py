@@ -1,0 +1,142 @@
+"""Agents whose threads outgrow the model's window, on the wire."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.store.memory import InMemoryStore
+
+from langchain_kimi import Context, create_kimi_agent, recall_tool
+from langchain_kimi.errors import ContextOverflowError
+from langchain_kimi.testing import KimiServer, Reply, Request, called, refused, said, thought
+from tests.conftest import kimi
+
+Serve = Callable[..., KimiServer]
+ASK: Any = {"messages": [("user", "Read the book.")]}
+THREAD: Any = {"configurable": {"thread_id": "1"}}
+TWO_KINDS = pytest.mark.parametrize("way", ["sync", "async"])
+SMALL = Context(window=10_000, reserve=1_000, keep_results=2)
+PAGES = 30
+
+
+async def streamed(agent: Any, way: str, given: Any = ASK) -> tuple[dict[str, Any], list[Any]]:
+    """The final state, and what was told on the custom stream."""
+    modes = ["values", "custom"]
+    if way == "sync":
+        parts = await asyncio.to_thread(lambda: list(agent.stream(given, THREAD, stream_mode=modes)))
+    else:
+        parts = [part async for part in agent.astream(given, THREAD, stream_mode=modes)]
+    return [part for mode, part in parts if mode == "values"][-1], [part for mode, part in parts if mode == "custom"]
+
+
+@tool
+def page(number: int) -> str:
+    """A page of the book."""
+    return f"PAGE {number}: " + f"word{number} " * 400
+
+
+def is_summary_request(request: Request) -> bool:
+    return "tools" not in request.json
+
+
+def reader(last_page: int = PAGES) -> Callable[[Request], Reply]:
+    """Reads page after page, as far as its own thoughts tell, then says what it saw; writes summaries when asked."""
+
+    def script(request: Request) -> Reply:
+        if is_summary_request(request):
+            return said("SUMMARY: so far only words.")
+        calls = [call for message in request.messages for call in message.get("tool_calls", ())]
+        numbers = [int(call["function"]["arguments"].partition(":")[2].strip(" }")) for call in calls]
+        following = max(numbers, default=0) + 1
+        if following > last_page or request.json.get("tool_choice") == "none":
+            return said("The end.", thinking="That was all.")
+        return thought(f"Now page {following}.").calling("page", number=following)
+
+    return script
+
+
+@TWO_KINDS
+async def test_one_long_turn_stays_under_the_window_and_keeps_its_question(serve: Serve, way: str) -> None:
+    server = serve(reader())
+    agent = create_kimi_agent(kimi(server), [page], context=SMALL, checkpointer=InMemorySaver())
+    state, told = await streamed(agent, way)
+    assert state["messages"][-1].text == "The end."
+    assert set(server.statuses) == {200}
+    asked = [request for request in server.requests if not is_summary_request(request)]
+    assert len(asked) == PAGES + 1
+    assert max(len(request.body) for request in asked) < 10_000 * 4
+    assert all(request.messages[0] == {"role": "user", "content": "Read the book."} for request in asked)
+    compactions = [part for part in told if part["event"] == "compaction"]
+    assert compactions
+    assert all(part["after"] < part["before"] for part in compactions)
+    assert state["spent"]["requests"] == len(server.requests)
+    again, _ = await streamed(agent, way, {"messages": [("user", "And now?")]})
+    assert again["messages"][-1].text == "The end."
+    assert set(server.statuses) == {200}
+
+
+@TWO_KINDS
+async def test_without_a_policy_nothing_is_taken_out(serve: Serve, way: str) -> None:
+    server = serve(reader())
+    state, told = await streamed(create_kimi_agent(kimi(server), [page], context=None), way)
+    assert len([message for message in state["messages"] if isinstance(message, ToolMessage)]) == PAGES
+    assert not [part for part in told if part["event"] == "compaction"]
+
+
+OVERFLOW = "Invalid request: Your request exceeded model token limit: 262144 (requested: 274613)"
+
+
+@TWO_KINDS
+async def test_a_request_refused_as_too_long_is_made_shorter_once_and_asked_again(serve: Serve, way: str) -> None:
+    refusals = iter([True])
+
+    def script(request: Request) -> Reply:
+        if not is_summary_request(request) and len(request.messages) > 20 and next(refusals, False):
+            return refused(400, "invalid_request_error", OVERFLOW)
+        return reader()(request)
+
+    server = serve(script)
+    state, told = await streamed(create_kimi_agent(kimi(server), [page]), way)
+    assert state["messages"][-1].text == "The end."
+    assert len([part for part in told if part["event"] == "compaction"]) == 1
+    refusal = server.statuses.index(400)
+    retried = next(request for request in server.requests[refusal + 1 :] if not is_summary_request(request))
+    assert len(retried.body) < len(server.requests[refusal].body)
+
+
+@TWO_KINDS
+async def test_a_request_that_stays_too_long_is_an_error(serve: Serve, way: str) -> None:
+    def script(request: Request) -> Reply:
+        if not is_summary_request(request) and len(request.messages) > 8:
+            return refused(400, "invalid_request_error", OVERFLOW)
+        return reader()(request)
+
+    with pytest.raises(ContextOverflowError):
+        await streamed(create_kimi_agent(kimi(serve(script)), [page], context=Context(keep_results=20)), way)
+
+
+@TWO_KINDS
+async def test_what_was_taken_out_is_archived_and_recalled(serve: Serve, way: str) -> None:
+    def script(request: Request) -> Reply:
+        if request.last.get("content") == "What was on page 2?":
+            return called("recall", query="word2")
+        if request.last.get("tool_call_id", "").startswith("recall"):
+            return said("I found it again.")
+        return reader()(request)
+
+    server, store = serve(script), InMemoryStore()
+    context = Context(window=10_000, reserve=1_000, keep_results=2, archive=True)
+    agent = create_kimi_agent(
+        kimi(server), [page, recall_tool()], context=context, store=store, checkpointer=InMemorySaver()
+    )
+    state, _ = await streamed(agent, way)
+    assert state["messages"][-1].text == "The end."
+    state, _ = await streamed(agent, way, {"messages": [("user", "What was on page 2?")]})
+    recalled = [str(m.content) for m in state["messages"] if isinstance(m, ToolMessage) and m.name == "recall"]
+    assert "word2 word2" in recalled[-1]
+    assert {item.namespace for item in store.search(("kimi_agent",))} == {("kimi_agent", "1", "archive")}
+    assert set(server.statuses) == {200}
