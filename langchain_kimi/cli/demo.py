@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx2
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tools import BaseTool, tool
 from pydantic import SecretStr
 
@@ -127,15 +128,20 @@ def research(model: ChatKimi, site: Site, label: str) -> int:
     display.say(f"[{label}]", "yellow")
     display.say(f"[question] {QUESTION}", "bold")
     agent = create_kimi_agent(model, research_tools(site), system_prompt=PROMPT, limits=Limits(turns=20))
-    asked: Any = {"messages": [("user", QUESTION)]}
+    return show(agent, QUESTION, display, [clock])
+
+
+def show(agent: Any, question: str, display: Display, callbacks: list[BaseCallbackHandler]) -> int:
+    """Ask an agent and show what it does; the exit status."""
+    asked: Any = {"messages": [("user", question)]}
 
     async def follow() -> None:
-        events: AsyncIterator[Any] = agent.astream(asked, {"callbacks": [clock]}, stream_mode=["messages", "updates"])
+        events: AsyncIterator[Any] = agent.astream(asked, {"callbacks": callbacks}, stream_mode=["messages", "updates"])
         async for mode, event in events:
             if mode == "messages":
                 display.chunk(event[0])
             else:
-                for message in (message for update in event.values() for message in update["messages"]):
+                for message in (message for update in event.values() for message in (update or {}).get("messages", ())):
                     display.message(message)
 
     try:
