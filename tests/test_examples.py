@@ -10,6 +10,8 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
 SAYS = {
+    "ask_a_file.py": ["tokens with the question", "lines and begins with"],
+    "news_report.py": ["A scripted day: nothing happened.", "It is 20", "of it $0.005 for searching"],
     "chat.py": ["Yes, 97 is prime.", "7 × 13 = 91"],
     "parallel_tools.py": ["Together 1,224,215 people live there.", "ended because of: stop"],
     "resume.py": ["That makes 3.20 € so far."],
