@@ -6,7 +6,8 @@ from langchain_kimi.agent.create import create_kimi_agent
 from langchain_kimi.agent.guard import LoopGuard
 from langchain_kimi.agent.limits import Limits
 from langchain_kimi.agent.recovery import KimiAgent
-from langchain_kimi.agent.state import KimiState, kimi_messages
+from langchain_kimi.agent.state import KimiState, TeamState, kimi_messages
+from langchain_kimi.agent.team import Member, create_kimi_team
 
 __all__ = [
     "Context",
@@ -14,7 +15,10 @@ __all__ = [
     "KimiState",
     "Limits",
     "LoopGuard",
+    "Member",
+    "TeamState",
     "create_kimi_agent",
+    "create_kimi_team",
     "kimi_messages",
     "recall_tool",
 ]

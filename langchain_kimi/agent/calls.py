@@ -17,7 +17,7 @@ from langgraph.types import Command
 
 from langchain_kimi.agent import threads
 from langchain_kimi.agent.guard import fingerprint, hinted
-from langchain_kimi.agent.spending import spent_by
+from langchain_kimi.agent.spending import account, spent_by
 from langchain_kimi.agent.state import refused
 from langchain_kimi.usage import UsageMeter
 
@@ -38,6 +38,8 @@ class Job(TypedDict):
     """One call on its way to its tool."""
 
     call: ToolCall
+    agent: NotRequired[str]
+    """Which agent of a team made it."""
     edited: NotRequired[bool]
     """Whether a person changed the call."""
     repeats: NotRequired[tuple[int, str]]
@@ -115,7 +117,7 @@ class _Telling:
         statuses = [message.status for message in self._results(updates)]
         status = "error" if "error" in statuses else "success"
         self._writer({"event": "tool_finished", **self._about, "seconds": seconds, "status": status})
-        spent = {"spent": {"tool_calls": 1, **spent_by(self._meter)}}
+        spent = account({"tool_calls": 1, **spent_by(self._meter)}, self._job.get("agent"))
         return updates[0] | spent if isinstance(updates[0], dict) and len(updates) == 1 else [*updates, spent]
 
     def _results(self, updates: Sequence[Any]) -> list[ToolMessage]:

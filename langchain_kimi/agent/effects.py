@@ -31,6 +31,8 @@ class Ask:
     settings: Mapping[str, Any] = field(default_factory=dict)
     heard_by: Sequence[BaseCallbackHandler] = ()
     """Handlers that hear of this request, besides the run's."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What is told of this request to the run's handlers and streams."""
 
     def run(self, config: RunnableConfig) -> Any:
         """The model's answer."""
@@ -41,7 +43,9 @@ class Ask:
         return await self.model.ainvoke(self.messages, self._config(config), **self.settings)
 
     def _config(self, config: RunnableConfig) -> RunnableConfig:
-        return merge_configs(config, {"callbacks": list(self.heard_by)}) if self.heard_by else config
+        if not (self.heard_by or self.metadata):
+            return config
+        return merge_configs(config, {"callbacks": list(self.heard_by), "metadata": dict(self.metadata)})
 
 
 def drive(steps: Generator[Effect, Any, T], config: RunnableConfig) -> T:

@@ -8,8 +8,8 @@ begin → model ──no calls───────────────→ E
 """
 
 import time
-from collections.abc import Collection, Generator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
@@ -25,9 +25,10 @@ from langchain_kimi.agent.calls import SECONDS, Job
 from langchain_kimi.agent.context import Compacted, Compactor, is_overflow
 from langchain_kimi.agent.effects import Ask, Effect
 from langchain_kimi.agent.guard import MARK, LoopGuard
+from langchain_kimi.agent.handoff import idle_handoffs, superseded
 from langchain_kimi.agent.limits import Limits
 from langchain_kimi.agent.speaker import SHOWN, Said, Speaker
-from langchain_kimi.agent.spending import spent_by, spent_on
+from langchain_kimi.agent.spending import account, spent_by, spent_on
 from langchain_kimi.agent.state import (
     AgentState,
     AnyCall,
@@ -61,40 +62,45 @@ _REASONS = {
 Steps = Generator[Effect, Any, dict[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Who speaks: a model with its prompt and tools, what keeps its requests short, and what asks for its object."""
+
+    speaker: Speaker
+    compactor: Compactor | None
+    respond: Runnable[Any, Any] | None
+
+
 class Loop:
     """What the nodes do, and which way the turn goes on. Nodes that ask the model are policies for `effects.drive`."""
 
     def __init__(
         self,
-        speaker: Speaker,
+        role: Callable[[AgentState], Role],
         *,
         tools: Collection[str],
         limits: Limits,
         guard: LoopGuard | None,
         approval: Approval,
-        compactor: Compactor | None,
         sequential: Collection[str],
-        respond: Runnable[Any, Any] | None,
+        responds: bool,
+        handoffs: Collection[str] = frozenset(),
         hooks: tuple[bool, bool] = (False, False),
     ) -> None:
         before, after = hooks
-        self._speaker = speaker
+        self._role = role
         self._tools = tools
         self._limits = limits
         self._guard = guard
         self._approval = approval
-        self._compactor = compactor
         self._sequential = sequential
-        self._respond = respond
-        self._last_step = 1 + after + (respond is not None)
+        self._handoffs = handoffs
+        self.responds = responds
+        """Whether an object is asked for in the end."""
+        self._last_step = 1 + after + responds
         """What `remaining_steps` shows in the last superstep in which the model may end the turn by itself."""
         self._one_round = self._last_step + 2 + before
         """What it must show after the model for tools and the model that reads their results."""
-
-    @property
-    def responds(self) -> bool:
-        """Whether an object is asked for in the end."""
-        return self._respond is not None
 
     @property
     def reviews(self) -> bool:
@@ -106,7 +112,9 @@ class Loop:
     def begin(self, state: AgentState) -> dict[str, Any]:
         """A new user turn: what was spent before is not counted against its limits."""
         update: dict[str, Any] = {"kimi_turn": state.get("spent") or {}, "stop_reason": None}
-        return update | ({"structured_response": None} if self._respond else {})
+        if agent := self._role(state).speaker.agent:
+            update["active_agent"] = agent
+        return update | ({"structured_response": None} if self.responds else {})
 
     def model(self, state: AgentState) -> Steps:
         """The model's next answer, or its last one where a limit was reached meanwhile."""
@@ -121,7 +129,7 @@ class Loop:
         said = yield from self._said(state)
         finish = said.answer.response_metadata.get("finish_reason") or "stop"
         ended = {} if calls_of(said.answer) else {"stop_reason": finish}
-        return {"messages": [*said.before, said.answer], **ended, **self._account(state, self._paid(said), begun)}
+        return {"messages": [*said.before, said.answer], **ended, **self._account(state, said.paid, begun)}
 
     def wrap_up(self, state: AgentState) -> Steps:
         """One last answer without tools; calls that are still open are answered as not run."""
@@ -131,14 +139,15 @@ class Loop:
 
     def respond(self, state: AgentState) -> Steps:
         """The last answer as a validated object."""
-        assert self._respond is not None
         begun = time.perf_counter()
-        request = [*self._speaker.prompt(state), *state["messages"], HumanMessage(_ANSWER_AS_OBJECT)]
+        speaker, respond = self._role(state).speaker, self._role(state).respond
+        assert respond is not None
+        request = [*speaker.prompt(state), *speaker.view(state["messages"]), HumanMessage(_ANSWER_AS_OBJECT)]
         meter = UsageMeter()  # the model may be asked more than once
-        outcome = yield Ask(self._respond, request, heard_by=[meter])
+        outcome = yield Ask(respond, request, heard_by=[meter], metadata=speaker.metadata)
         if outcome["parsing_error"] is not None:
             raise outcome["parsing_error"]
-        return {"structured_response": outcome["parsed"], **self._account(state, spent_by(meter), begun)}
+        return {"structured_response": outcome["parsed"], **self._account(state, meter, begun)}
 
     def unusable(self, refusal: Mapping[str, Any]) -> dict[str, Any]:
         """An error result for a call that cannot be run."""
@@ -159,7 +168,7 @@ class Loop:
         """Where the turn goes after the model spoke."""
         calls = pending_calls(state["messages"])
         if not calls:
-            return END if self._respond is None else "respond"
+            return "respond" if self.responds else END
         if self._verdict(state, calls):
             return "wrap_up"
         if self._approval.gated(state, calls):
@@ -187,6 +196,8 @@ class Loop:
         if why := self._unusable(state, call):
             return Send("unusable", {"call": call, "why": why})
         job: dict[str, Any] = {"call": call}
+        if agent := self._role(state).speaker.agent:
+            job["agent"] = agent
         if self._guard:
             repeats = self._guard.repeats(state["messages"], call)
             if repeats.count >= self._guard.block:
@@ -208,7 +219,7 @@ class Loop:
         shown = said.additional_kwargs.get(SHOWN, self._tools)
         if call["name"] not in shown:
             return _NO_SUCH_TOOL.format(name=call["name"], known=", ".join(shown) or "none")
-        return None
+        return superseded(said, call, self._handoffs)
 
     # What decides.
 
@@ -221,7 +232,7 @@ class Loop:
         if self._guard is None:
             return None
         tries = [self._guard.repeats(state["messages"], call).count + 1 for call in calls]
-        if max(tries) >= self._guard.stop:
+        if max(*tries, idle_handoffs(state["messages"], self._handoffs)) >= self._guard.stop:
             return "loop"
         return "errors" if self._guard.only_errors(state["messages"]) else None
 
@@ -233,59 +244,47 @@ class Loop:
         # A model may call tools although told not to; unanswered, such a call would spoil the thread.
         stray = [refused(call, "Not run: the turn has ended.") for call in calls_of(said.answer)]
         messages = [*said.before, said.answer, *stray]
-        return {"messages": messages, "stop_reason": reason, **self._account(state, self._paid(said), begun)}
+        return {"messages": messages, "stop_reason": reason, **self._account(state, said.paid, begun)}
 
     def _said(
         self, state: AgentState, added: Sequence[ToolMessage] = (), *, silent: bool = False
     ) -> Generator[Effect, Any, Said]:
         """The model's answer to the thread and what is added to it, the thread made shorter first where it is due."""
         messages, hooked = state["messages"], state.get("llm_input_messages")
-        if self._compactor is None or hooked:
-            said = yield from self._speaker.say(state, [*(hooked or messages), *added], silent=silent)
+        role = self._role(state)
+        speaker, compactor = role.speaker, role.compactor
+        if compactor is None or hooked:
+            said = yield from speaker.say(state, [*(hooked or messages), *added], silent=silent)
             return replace(said, before=[*added, *said.before])
         shorter: Compacted | None = None
-        if self._compactor.due(messages, self._speaker.prompt(state)):
-            shorter = yield from self._compacted(state)
+        if compactor.due(speaker.view(messages), speaker.prompt(state)):
+            shorter = yield from _compacted(role, compactor, state)
         try:
             kept = shorter.messages if shorter else messages
-            said = yield from self._speaker.say(state, [*kept, *added], silent=silent)
+            said = yield from speaker.say(state, [*kept, *added], silent=silent)
         except Exception as error:
             if shorter or not is_overflow(error):
                 raise
-            shorter = yield from self._compacted(state, error)
+            shorter = yield from _compacted(role, compactor, state, error)
             if not shorter.update:
                 raise
-            said = yield from self._speaker.say(state, [*shorter.messages, *added], silent=silent)
+            said = yield from speaker.say(state, [*shorter.messages, *added], silent=silent)
         rewritten, paid = (shorter.update, shorter.usage) if shorter else ([], [])
         return replace(said, paid=[*paid, *said.paid], before=[*rewritten, *added, *said.before])
-
-    def _compacted(self, state: AgentState, overflow: Exception | None = None) -> Generator[Effect, Any, Compacted]:
-        assert self._compactor is not None
-        shorter = yield from self._compactor.compacting(
-            state["messages"],
-            thread_id=thread_of(get_config()),
-            store=get_runtime().store,
-            prompt=self._speaker.prompt(state),
-            overflow=overflow,
-        )
-        steps = [step._asdict() for step in shorter.steps]
-        _tell("compaction", before=shorter.before, after=shorter.after, steps=steps, archived=shorter.archived)
-        return shorter
 
     # Accounts.
 
     def _spent(self, state: AgentState) -> SpentSoFar:
         return spent_since(state.get("spent"), state.get("kimi_turn"))
 
-    def _account(self, state: AgentState, paid: SpentSoFar, begun: float) -> dict[str, Any]:
+    def _account(self, state: AgentState, paid: Sequence[AIMessage] | UsageMeter, begun: float) -> dict[str, Any]:
         """What the model's turn used, and how long it and the tools before it took."""
+        speaker = self._role(state).speaker
+        used = spent_by(paid) if isinstance(paid, UsageMeter) else spent_on(paid, speaker.name)
         seconds = time.perf_counter() - begun + self._tool_seconds(state["messages"])
-        spent = {"turns": 1, "seconds": round(seconds, 3), **paid}
+        spent = {"turns": 1, "seconds": round(seconds, 3), **used}
         _tell("usage", spent=add_spent(self._spent(state), spent))
-        return {"spent": spent}
-
-    def _paid(self, said: Said) -> SpentSoFar:
-        return spent_on(said.paid, self._speaker.name)
+        return account(spent, speaker.agent)
 
     def _tool_seconds(self, messages: Sequence[AnyMessage]) -> float:
         """How long the tools took since the model last spoke: sequential ones added up, the others side by side."""
@@ -299,6 +298,21 @@ class Loop:
             else:
                 side_by_side = max(side_by_side, seconds)
         return side_by_side + in_a_row
+
+
+def _compacted(
+    role: Role, compactor: Compactor, state: AgentState, overflow: Exception | None = None
+) -> Generator[Effect, Any, Compacted]:
+    shorter = yield from compactor.compacting(
+        state["messages"],
+        thread_id=thread_of(get_config()),
+        store=get_runtime().store,
+        prompt=role.speaker.prompt(state),
+        overflow=overflow,
+    )
+    steps = [step._asdict() for step in shorter.steps]
+    _tell("compaction", before=shorter.before, after=shorter.after, steps=steps, archived=shorter.archived)
+    return shorter
 
 
 def _tell(event: str, **about: Any) -> None:

@@ -14,6 +14,7 @@ from langgraph.runtime import get_runtime
 
 from langchain_kimi.agent.effects import Ask, Effect
 from langchain_kimi.agent.state import AgentState
+from langchain_kimi.agent.view import view
 from langchain_kimi.catalogue import find
 from langchain_kimi.errors import AnswerCutShort, BrokenStreamError
 
@@ -21,7 +22,8 @@ Prompt: TypeAlias = "str | SystemMessage | Callable[..., str | SystemMessage | S
 ToolSelection: TypeAlias = "Callable[..., Sequence[BaseTool | str]] | None"
 
 SHOWN = "kimi_tools_shown"
-"""Where an answer keeps the names of the tools that the model was shown, if they were chosen for that request."""
+"""Where an answer keeps the names of the tools that the model was shown, if they
+were chosen for that request or that agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,16 @@ class Said:
 
 
 class Speaker:
-    """A model with a prompt and tools, both fixed or chosen for each request."""
+    """A model with a prompt and tools, both fixed or chosen for each request. In a team it is the one called `agent`:
+    it gets its own view of the conversation and signs what it says."""
 
     def __init__(
-        self, model: BaseChatModel, tools: Sequence[BaseTool], prompt: Prompt, select_tools: ToolSelection
+        self,
+        model: BaseChatModel,
+        tools: Sequence[BaseTool],
+        prompt: Prompt,
+        select_tools: ToolSelection = None,
+        agent: str | None = None,
     ) -> None:
         self._model = model
         self._tools = {tool.name: tool for tool in tools}
@@ -45,7 +53,9 @@ class Speaker:
         self._select = select_tools
         self._bound: dict[tuple[tuple[str, ...], bool], Runnable[LanguageModelInput, AIMessage]] = {}
         self.bound(tuple(self._tools))
-        self.name = str(getattr(model, "model", None) or getattr(model, "model_name", None) or "unknown")
+        self.name = model_name(model)
+        self.agent = agent
+        self.metadata = {"lc_agent_name": agent} if agent else {}
         row = find(self.name)
         self._joins = select_tools is not None and row is not None and row.dynamic_tools
 
@@ -69,6 +79,10 @@ class Speaker:
             return [SystemMessage(prompt) if isinstance(prompt, str) else prompt]
         return list(prompt)
 
+    def view(self, messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
+        """What the model sees of the conversation."""
+        return messages if self.agent is None else view(messages, self.agent)
+
     def say(
         self, state: AgentState, messages: Sequence[BaseMessage], *, silent: bool = False
     ) -> Generator[Effect, Any, Said]:
@@ -76,13 +90,13 @@ class Speaker:
         spent its cap on thinking is asked for once more with twice the cap."""
         names = self._shown(state)
         declared, joined = (names, []) if silent or not self._joins else self._joining(messages, names)
-        model, request = self.bound(declared, silent=silent), [*self.prompt(state), *messages, *joined]
+        model, request = self.bound(declared, silent=silent), [*self.prompt(state), *self.view(messages), *joined]
         paid: list[AIMessage] = []
         more: dict[str, Any] = {}
         broken = False
         while True:
             try:
-                answer = yield Ask(model, request, more)
+                answer = yield Ask(model, request, more, metadata=self.metadata)
                 break
             except AnswerCutShort as cut:
                 answer = cut.message
@@ -95,8 +109,10 @@ class Speaker:
                     raise
                 broken = True
                 paid.append(AIMessage(""))  # of unknown cost
-        if self._select is not None:
+        if self._select is not None or self.agent:
             answer.additional_kwargs[SHOWN] = list(names)
+        if self.agent:
+            answer.name = self.agent
         return Said(answer, [*paid, answer], joined)
 
     def _joining(
@@ -126,6 +142,11 @@ class Speaker:
             known = ", ".join(self._tools) or "none"
             raise ValueError(f"select_tools gave {', '.join(sorted(unknown))}; the agent's tools are: {known}.")
         return tuple(name for name in self._tools if name in chosen)
+
+
+def model_name(model: BaseChatModel) -> str:
+    """The model's id, as far as it tells."""
+    return str(getattr(model, "model", None) or getattr(model, "model_name", None) or "unknown")
 
 
 def with_state(function: Callable[..., Any], state: AgentState) -> Any:

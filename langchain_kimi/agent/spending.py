@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from typing import Any
 
 from langchain_core.messages import AIMessage
 
@@ -15,6 +16,11 @@ def spent_on(answers: Iterable[AIMessage], model: str) -> SpentSoFar:
         Spent.on(answer.usage_metadata, str(answer.response_metadata.get("model_name") or model)) for answer in answers
     ]
     return _plain(parts)
+
+
+def account(spent: SpentSoFar, agent: str | None) -> dict[str, Any]:
+    """The update of the state for what was spent, by an agent of a team or by the only one."""
+    return {"spent": spent} | ({"spent_by_agent": {agent: spent}} if agent else {})
 
 
 def spent_by(meter: UsageMeter) -> SpentSoFar:

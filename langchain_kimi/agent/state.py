@@ -126,6 +126,27 @@ class KimiState(TypedDict):
     """The validated object of an agent with a `response_format`."""
 
 
+def _latest(before: str, now: str) -> str:
+    return now
+
+
+def _add_by_agent(before: dict[str, SpentSoFar] | None, more: Mapping[str, SpentSoFar] | None) -> dict[str, SpentSoFar]:
+    """The sums of two accounts of many agents."""
+    total = dict(before or {})
+    for agent, spent in (more or {}).items():
+        total[agent] = add_spent(total.get(agent), spent)
+    return total
+
+
+class TeamState(KimiState):
+    """The state of a team, to be extended by its `state_schema`."""
+
+    active_agent: Annotated[str, _latest]
+    """Who speaks next."""
+    spent_by_agent: Annotated[dict[str, SpentSoFar], _add_by_agent]
+    """`spent`, by the agent that spent it; sub-agents count for the agent that called them."""
+
+
 class TurnState(TypedDict):
     """What the agent keeps for itself beside KimiState."""
 

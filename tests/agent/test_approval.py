@@ -14,7 +14,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 from pydantic import ValidationError
 
-from langchain_kimi import create_kimi_agent
+from langchain_kimi import KimiState, create_kimi_agent
 from langchain_kimi.testing import KimiServer, Reply, Request, called, said
 from tests.conftest import kimi
 
@@ -162,6 +162,18 @@ async def test_a_predicate_chooses_the_calls_that_are_asked_for(serve: Serve, wa
     assert [action["args"] for action in asked] == [{"path": "c"}]
     await ran(agent, way, decisions({"type": "approve"}))
     assert sorted(files.ran) == ["delete b", "delete c", "read a"]
+
+
+@TWO_KINDS
+async def test_a_predicate_sees_what_the_state_was_extended_by(serve: Serve, way: str) -> None:
+    class Mine(KimiState):
+        trusted: bool
+
+    files = Files()
+    gate: Any = {"delete": {"allowed_decisions": ["approve"], "when": lambda request: not request.state["trusted"]}}
+    agent = create_kimi_agent(kimi(serve(once(CALLS))), files.tools, interrupt_on=gate, state_schema=Mine)
+    state = await ran(agent, way, {"messages": [("user", "go")], "trusted": True})
+    assert state["messages"][-1].text == "done"
 
 
 @TWO_KINDS

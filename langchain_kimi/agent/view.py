@@ -1,0 +1,59 @@
+"""What one agent of a team sees of the conversation that all of them share."""
+
+import json
+from collections.abc import Sequence
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+
+from langchain_kimi.agent.state import calls_of
+
+_MEANWHILE = "Meanwhile other agents went on with this conversation:"
+
+
+def view(messages: Sequence[BaseMessage], name: str) -> list[BaseMessage]:
+    """The conversation for the agent `name`: its own messages and results as they are, with its own reasoning.
+
+    What other agents said and did since it last spoke is told in one user message, without their reasoning and ids,
+    so that no model gets another's thoughts as its own, and any model can read it. What an agent saw once it sees in
+    the same words ever after: its requests only grow.
+    """
+    seen: list[BaseMessage] = []
+    told: list[str] = []
+    own = False
+    for message in messages:
+        if isinstance(message, AIMessage):
+            own = message.name == name
+        if own or not isinstance(message, (AIMessage, ToolMessage)):
+            _flush(told, seen)
+            seen.append(message)
+        else:
+            told += _lines(message)
+    _flush(told, seen)
+    return seen
+
+
+def _flush(told: list[str], seen: list[BaseMessage]) -> None:
+    if told:
+        seen.append(HumanMessage("\n".join([_MEANWHILE, *told])))
+        told.clear()
+
+
+def _lines(message: AIMessage | ToolMessage) -> list[str]:
+    """A message in words, for those who did not write it."""
+    if isinstance(message, ToolMessage):
+        return [f"[result of {message.name or 'a tool'}] {_words(message)}"]
+    who = f"[{message.name or 'another agent'}]"
+    lines = [f"{who} {text}"] if (text := _words(message)) else []
+    for call in calls_of(message):
+        args = call["args"] if isinstance(call["args"], str) else json.dumps(call["args"], ensure_ascii=False)
+        lines.append(f"{who} called {call['name']}({args})")
+    return lines
+
+
+def _words(message: BaseMessage) -> str:
+    """The text, and the kinds of what cannot be put into words."""
+    if isinstance(message.content, str):
+        return message.content
+    kinds = [str(part.get("type")) for part in message.content if isinstance(part, dict)]
+    unseen = [f"({kind} not shown)" for kind in kinds if kind not in ("text", "reasoning", "tool_call")]
+    return " ".join([part for part in (message.text,) if part] + unseen)
