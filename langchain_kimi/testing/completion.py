@@ -3,7 +3,7 @@
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from langchain_kimi.rules import thinks
@@ -20,8 +20,15 @@ class Completion:
     """One reply, written as Kimi's answer to a request."""
 
     def __init__(
-        self, request: Request, reply: Reply, prompt_tokens: int, cached_tokens: int, dialect: Dialect = "kimi"
+        self,
+        request: Request,
+        reply: Reply,
+        prompt_tokens: int,
+        cached_tokens: int,
+        dialect: Dialect,
+        tell: Callable[[dict[str, Any]], None],
     ) -> None:
+        """`tell` is called with the usage once the answer is written to its end."""
         self._reply = reply
         self._dialect = dialect
         self._reasoning = None if thinks(read_request(request.json, dialect)) is False else reply.reasoning
@@ -31,6 +38,7 @@ class Completion:
         self._bytes = {"reasoning_content": 0, "content": 0}
         self._finish = reply.finish_reason or ("tool_calls" if reply.calls else "stop")
         options = request.json.get("stream_options")
+        self._tell = tell
         self._usage_at_end = isinstance(options, dict) and options.get("include_usage") is True
         self._head = {
             "id": f"chatcmpl-{secrets.token_hex(12)}",
@@ -91,7 +99,7 @@ class Completion:
         reasoning = tokens(self._bytes["reasoning_content"])
         arguments = sum(size(call["function"]["arguments"]) for call in self._calls)
         completion = reasoning + tokens(self._bytes["content"] + arguments)
-        return {
+        usage = {
             "prompt_tokens": self._prompt_tokens,
             "completion_tokens": completion,
             "total_tokens": self._prompt_tokens + completion,
@@ -99,6 +107,8 @@ class Completion:
             "completion_tokens_details": {"reasoning_tokens": reasoning},
             "prompt_tokens_details": {"cached_tokens": self._cached_tokens},
         }
+        self._tell(usage)
+        return usage
 
 
 def _numbered(reply: Reply, request: Request) -> list[dict[str, Any]]:

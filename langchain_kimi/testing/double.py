@@ -85,6 +85,12 @@ class KimiDouble:
         """Every chat request that was received, also those refused, in order of arrival."""
         self.statuses: list[int | None] = []
         """The HTTP status of the answer to each of `requests`; None while there is none yet."""
+        self._usages: dict[int, dict[str, Any]] = {}
+
+    @property
+    def usages(self) -> list[dict[str, Any] | None]:
+        """The `usage` that the answer to each of `requests` told; None where it told none, refused or broken off."""
+        return [self._usages.get(request.number) for request in self.requests]
 
     @property
     def calls(self) -> list[HttpRequest]:
@@ -200,7 +206,8 @@ class KimiDouble:
         with self._lock:
             cached = self._cache.hit(request.model, prompt)
         read = tokens(len(prompt)) + searched_tokens(request.json)
-        completion = Completion(request, reply, read, cached, self._dialect)
+        tell = partial(self._usages.__setitem__, request.number)
+        completion = Completion(request, reply, read, cached, self._dialect, tell)
         if request.stream:
             headers = {"content-type": "text/event-stream", "cache-control": "no-cache", **answer_ids()}
             return Answer(200, headers, self._streamed(request, cut_pieces(completion.events(), reply)))

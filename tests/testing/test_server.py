@@ -683,3 +683,22 @@ class TestLife:
         broken = double.answer("POST", "/v1/chat/completions", {"Authorization": "Bearer k"}, sent)
         with pytest.raises(CutOff):
             exhaust(broken.body)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_usage_of_every_answer_is_on_record(stream: bool) -> None:
+    asked = {"model": "kimi-k2.6", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    with testing.KimiServer(
+        [said("Hello.", thinking="Hm."), refused(500), cut_after(said("Hello."), events=2)]
+    ) as server:
+        bodies = []
+        for _ in range(3):
+            try:
+                bodies.append(httpx2.post(f"{server.url}/chat/completions", json=asked, headers=KEY).text)
+            except httpx2.HTTPError:
+                bodies.append("")
+        told, of_refused, of_broken = server.usages
+    assert told is not None
+    assert json.dumps(told, separators=(",", ":")) in bodies[0]
+    assert of_refused is None
+    assert of_broken is None or not stream
