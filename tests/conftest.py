@@ -7,6 +7,10 @@ import pytest
 
 from langchain_kimi import ChatKimi
 from langchain_kimi.testing import KimiServer
+from tests.databases import database
+from tests.services import postgres
+
+__all__ = ["database", "postgres"]
 
 KEY = "sk-test-0123456789"
 

@@ -7,6 +7,7 @@ from langchain_kimi.agent.guard import LoopGuard
 from langchain_kimi.agent.limits import Limits
 from langchain_kimi.agent.recovery import KimiAgent
 from langchain_kimi.agent.state import KimiState, TeamState, kimi_messages
+from langchain_kimi.agent.subagent import agent_as_tool
 from langchain_kimi.agent.team import Member, create_kimi_team
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "LoopGuard",
     "Member",
     "TeamState",
+    "agent_as_tool",
     "create_kimi_agent",
     "create_kimi_team",
     "kimi_messages",

@@ -16,8 +16,9 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
 from langchain_kimi.agent import threads
+from langchain_kimi.agent.budget import budget_of
 from langchain_kimi.agent.guard import fingerprint, hinted
-from langchain_kimi.agent.spending import account, spent_by
+from langchain_kimi.agent.spending import account, spent_in
 from langchain_kimi.agent.state import refused
 from langchain_kimi.usage import UsageMeter
 
@@ -103,6 +104,8 @@ class _Telling:
     def __init__(self, job: Job, config: RunnableConfig) -> None:
         self._job = job
         self._meter = UsageMeter()
+        if budget := budget_of(config):
+            budget.watch(self._meter)
         self._writer: Callable[[Any], None] = get_stream_writer()
         # What models inside the tool use is the agent's spending too.
         self.config = merge_configs(config, {"callbacks": [self._meter]})
@@ -114,10 +117,10 @@ class _Telling:
         """The updates of the graph's state for what the tool gave."""
         seconds = time.perf_counter() - self._begun
         updates = [self._noted(update, seconds) for update in (output if isinstance(output, list) else [output])]
-        statuses = [message.status for message in self._results(updates)]
-        status = "error" if "error" in statuses else "success"
+        results = self._results(updates)
+        status = "error" if any(message.status == "error" for message in results) else "success"
         self._writer({"event": "tool_finished", **self._about, "seconds": seconds, "status": status})
-        spent = account({"tool_calls": 1, **spent_by(self._meter)}, self._job.get("agent"))
+        spent = account(spent_in(results, self._meter), self._job.get("agent"))
         return updates[0] | spent if isinstance(updates[0], dict) and len(updates) == 1 else [*updates, spent]
 
     def _results(self, updates: Sequence[Any]) -> list[ToolMessage]:

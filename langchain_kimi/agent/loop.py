@@ -21,6 +21,7 @@ from langgraph.types import Send
 
 from langchain_kimi.agent.approval import Approval, edited
 from langchain_kimi.agent.archive import thread_of
+from langchain_kimi.agent.budget import budget_of
 from langchain_kimi.agent.calls import SECONDS, Job
 from langchain_kimi.agent.context import Compacted, Compactor, is_overflow
 from langchain_kimi.agent.effects import Ask, Effect
@@ -57,6 +58,7 @@ _REASONS = {
     "recursion_limit": "LangGraph's recursion limit is reached",
     "loop": "the same calls were made over and over",
     "errors": "every call of the last turns failed",
+    "caller": "a limit of the agent that called you is reached",
 }
 
 Steps = Generator[Effect, Any, dict[str, Any]]
@@ -121,7 +123,7 @@ class Loop:
         if pending_calls(state["messages"]):
             return {}  # a sequential tool's turn comes, or the thread was left here: the route goes on with the calls
         begun = time.perf_counter()
-        reason = self._limits.reached(self._spent(state))
+        reason = self._limits.reached(self._spent(state)) or _callers_limit()
         if state["remaining_steps"] <= self._last_step:
             reason = reason or "recursion_limit"
         if reason:
@@ -182,6 +184,8 @@ class Loop:
 
     def _dispatched(self, state: AgentState, calls: Sequence[AnyCall]) -> list[Send]:
         """The calls that may run side by side now: all up to the second one of the sequential tools."""
+        if budget := budget_of(get_config()):
+            budget.begin(self._limits, self._spent(state))
         sends: list[Send] = []
         waits = False
         for call in calls:
@@ -226,6 +230,8 @@ class Loop:
     def _verdict(self, state: AgentState, calls: Sequence[AnyCall]) -> str | None:
         """Why these calls must not be run any more."""
         if limit := self._limits.reached(self._spent(state), len(calls)):
+            return limit
+        if limit := _callers_limit():
             return limit
         if state["remaining_steps"] < self._one_round:
             return "recursion_limit"
@@ -313,6 +319,12 @@ def _compacted(
     steps = [step._asdict() for step in shorter.steps]
     _tell("compaction", before=shorter.before, after=shorter.after, steps=steps, archived=shorter.archived)
     return shorter
+
+
+def _callers_limit() -> str | None:
+    """Whether an agent that has this one as a tool has nothing left to spend."""
+    budget = budget_of(get_config())
+    return "caller" if budget and budget.callers_used_up() else None
 
 
 def _tell(event: str, **about: Any) -> None:

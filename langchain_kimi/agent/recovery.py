@@ -16,6 +16,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Overwrite, StateSnapshot, StateUpdate
 
+from langchain_kimi.agent.budget import with_budget
 from langchain_kimi.agent.state import KimiState, kimi_messages, pending_calls, refused
 
 TOOLS = "tools"
@@ -37,7 +38,7 @@ class KimiAgent(_Graph):
             left = self.get_state(config)
             if updates := _settlement(left):
                 self._committing(saver).bulk_update_state(left.config, [updates])
-        yield from super().stream(input, config, **settings)
+        yield from super().stream(input, with_budget(config), **settings)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **settings: Any) -> AsyncIterator[Any]:
         """LangGraph's `astream`; `ainvoke` is made of it."""
@@ -46,7 +47,7 @@ class KimiAgent(_Graph):
             left = await self.aget_state(config)
             if updates := _settlement(left):
                 await self._committing(saver).abulk_update_state(left.config, [updates])
-        async for part in super().astream(input, config, **settings):
+        async for part in super().astream(input, with_budget(config), **settings):
             yield part
 
     def _begun_anew(self, input: Any, config: RunnableConfig | None) -> BaseCheckpointSaver[Any] | None:

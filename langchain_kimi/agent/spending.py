@@ -1,12 +1,12 @@
 """The agent's account: what answers used, as plain numbers that add up."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, ToolMessage
 
-from langchain_kimi.agent.state import SpentSoFar
+from langchain_kimi.agent.state import SpentSoFar, add_spent
 from langchain_kimi.usage import Spent, UsageMeter
 
 
@@ -18,6 +18,10 @@ def spent_on(answers: Iterable[AIMessage], model: str) -> SpentSoFar:
     return _plain(parts)
 
 
+SPENT = "kimi_spent"
+"""Where the result of a sub-agent keeps the sub-agent's own account, which also knows what was spent before a crash."""
+
+
 def account(spent: SpentSoFar, agent: str | None) -> dict[str, Any]:
     """The update of the state for what was spent, by an agent of a team or by the only one."""
     return {"spent": spent} | ({"spent_by_agent": {agent: spent}} if agent else {})
@@ -26,6 +30,16 @@ def account(spent: SpentSoFar, agent: str | None) -> dict[str, Any]:
 def spent_by(meter: UsageMeter) -> SpentSoFar:
     """What a meter counted; nothing where no model was asked."""
     return _plain(meter.by_model.values())
+
+
+def spent_in(results: Sequence[ToolMessage], meter: UsageMeter) -> SpentSoFar:
+    """What a tool call used: by its own account, which a sub-agent gives, or by the meter around it.
+
+    The seconds of a sub-agent are those of the call.
+    """
+    own = [result.additional_kwargs[SPENT] for result in results if SPENT in result.additional_kwargs]
+    used = own[0] if own else spent_by(meter)
+    return add_spent({"tool_calls": 1}, {key: value for key, value in used.items() if key != "seconds"})
 
 
 def _plain(parts: Iterable[Spent]) -> SpentSoFar:

@@ -5,8 +5,7 @@ import json
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,10 +13,6 @@ import psycopg
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import InjectedToolCallId, tool
-from langgraph.checkpoint.postgres import PostgresSaver
-from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command, interrupt
 
 from langchain_kimi import Limits, create_kimi_agent
@@ -25,55 +20,12 @@ from langchain_kimi.agent.recovery import UNKNOWN
 from langchain_kimi.testing import FakeKimi, KimiServer, Reply, Request, called, refused, said, thought
 from tests.agent.killed import note
 from tests.conftest import kimi
-from tests.services import postgres
-
-__all__ = ["postgres"]
-
-THREAD = {"configurable": {"thread_id": "1"}}
-ROOT = Path(__file__).parents[2]
+from tests.databases import ROOT, THREAD, Database
 
 
 def new(text: str) -> dict[str, Any]:
     """A new message."""
     return {"messages": [("user", text)]}
-
-
-class Database:
-    """A database, and the path (sync or async) on which it is used."""
-
-    def __init__(self, way: str, place: str) -> None:
-        self.way, self.place = way, place
-        self.local = place.startswith("/")
-
-    @asynccontextmanager
-    async def saver(self) -> AsyncIterator[Any]:
-        """A checkpointer with a connection of its own, as another process has it."""
-        if self.way == "sync":
-            with (SqliteSaver if self.local else PostgresSaver).from_conn_string(self.place) as saver:
-                saver.setup()
-                yield saver
-        else:
-            async with (AsyncSqliteSaver if self.local else AsyncPostgresSaver).from_conn_string(self.place) as saver:
-                await saver.setup()
-                yield saver
-
-    async def run(self, agent: Any, given: Any, **settings: Any) -> Any:
-        """The state after a run on the thread."""
-        if self.way == "sync":
-            return await asyncio.to_thread(agent.invoke, given, THREAD, **settings)
-        return await agent.ainvoke(given, THREAD, **settings)
-
-    async def state(self, agent: Any) -> Any:
-        """The thread as it is recorded."""
-        return agent.get_state(THREAD) if self.way == "sync" else await agent.aget_state(THREAD)
-
-
-@pytest.fixture(params=["sqlite, sync", "sqlite, async", "postgres, sync", "postgres, async"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    """Each database on each path."""
-    kind, _, way = request.param.partition(", ")
-    place = str(tmp_path / "threads.sqlite") if kind == "sqlite" else request.getfixturevalue("postgres")
-    return Database(way, place)
 
 
 class Broken(Exception):
