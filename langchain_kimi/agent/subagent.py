@@ -13,6 +13,9 @@ from pydantic import BaseModel
 
 from langchain_kimi.agent.spending import SPENT
 
+NAMESPACE = "kimi_namespace"
+"""Where a result keeps the checkpoint namespace in which the agent's transcript is kept."""
+
 _CUT_SHORT = "{name} was cut short ({reason}). What it had by then: {text}"
 _FAILED = "{name} failed: {error}"
 _WAITS = "{name} waits for a person, and without a checkpointer it cannot."
@@ -37,7 +40,7 @@ def agent_as_tool(agent: Runnable[Any, Any], *, name: str, description: str) -> 
             raise
         except Exception as error:
             return _failed(name, tool_call_id, error)
-        return _result(name, tool_call_id, state)
+        return _result(name, tool_call_id, state, config)
 
     async def arun(task: str, tool_call_id: Annotated[str, InjectedToolCallId], config: RunnableConfig) -> ToolMessage:
         try:
@@ -46,7 +49,7 @@ def agent_as_tool(agent: Runnable[Any, Any], *, name: str, description: str) -> 
             raise
         except Exception as error:
             return _failed(name, tool_call_id, error)
-        return _result(name, tool_call_id, state)
+        return _result(name, tool_call_id, state, config)
 
     return StructuredTool.from_function(run, arun, name=name, description=description)
 
@@ -64,9 +67,10 @@ def _failed(name: str, call_id: str, error: Exception) -> ToolMessage:
     return ToolMessage(words, tool_call_id=call_id, name=name, status="error")
 
 
-def _result(name: str, call_id: str, state: Mapping[str, Any]) -> ToolMessage:
+def _result(name: str, call_id: str, state: Mapping[str, Any], config: RunnableConfig) -> ToolMessage:
     """What the agent's last state says, for the agent that called it."""
-    kept = {SPENT: dict(state["spent"])} if "spent" in state else {}
+    kept = {NAMESPACE: config.get("configurable", {}).get("checkpoint_ns", "")}
+    kept |= {SPENT: dict(state["spent"])} if "spent" in state else {}
     text = next((message.text for message in reversed(state["messages"]) if isinstance(message, AIMessage)), "")
     reason, made = state.get("stop_reason"), state.get("structured_response")
     about: dict[str, Any] = {"tool_call_id": call_id, "name": name, "additional_kwargs": kept}
