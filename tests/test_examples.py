@@ -14,6 +14,7 @@ SAYS = {
     "news_report.py": ["A scripted day: nothing happened.", "It is 20", "of it $0.005 for searching"],
     "chat.py": ["Yes, 97 is prime.", "7 × 13 = 91"],
     "parallel_tools.py": ["Together 1,224,215 people live there.", "ended because of: stop"],
+    "team.py": ["waits for shipping", "billing: Your order A-17 was refunded.", "'billing': '2 turns'"],
     "resume.py": ["That makes 3.20 € so far."],
 }
 
