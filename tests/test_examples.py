@@ -14,6 +14,9 @@ SAYS = {
     "news_report.py": ["A scripted day: nothing happened.", "It is 20", "of it $0.005 for searching"],
     "chat.py": ["Yes, 97 is prime.", "7 × 13 = 91"],
     "parallel_tools.py": ["Together 1,224,215 people live there.", "ended because of: stop"],
+    "plan_execute.py": ["12 times 12: 144", "144 times 144: 20736", "12 to the fourth is 20736."],
+    "researchers.py": ["20 topics: copper in 2020: 1400 kt.", "'turns': 42, 'tool_calls': 40"],
+    "supervisor.py": ["researcher: Rare since 1950.", "writer: The blue moth: an obituary."],
     "team.py": ["waits for shipping", "billing: Your order A-17 was refunded.", "'billing': '2 turns'"],
     "resume.py": ["That makes 3.20 € so far."],
 }

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from langchain_kimi.testing import KimiServer
+from langchain_kimi.testing import FakeKimi, KimiServer
 from tests.standard.replies import reply
 
 ROOT = Path(__file__).parent.parent
@@ -40,3 +41,11 @@ def test_every_linked_file_exists() -> None:
     linked = re.findall(r"\]\((?!http|#)([^)]*)\)", README)
     assert linked
     assert [path for path in linked if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize(("place", "example"), [(0, "supervisor"), (1, "plan_execute")])
+def test_a_drawing_is_that_of_the_example(place: int, example: str) -> None:
+    drawings = re.findall(r"^```mermaid\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    build = runpy.run_path(str(ROOT / "examples" / f"{example}.py"))["build"]
+    drawn = build(FakeKimi([])).get_graph().draw_mermaid(with_styles=False)
+    assert drawings[place] == drawn
