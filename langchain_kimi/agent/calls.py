@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NotRequired, TypedDict
 
-from langchain_core.messages import ToolCall, ToolMessage
+from langchain_core.messages import HumanMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool, StructuredTool, Tool
@@ -19,7 +19,7 @@ from langchain_kimi.agent import threads
 from langchain_kimi.agent.budget import budget_of
 from langchain_kimi.agent.guard import fingerprint, hinted
 from langchain_kimi.agent.spending import account, spent_in
-from langchain_kimi.agent.state import refused
+from langchain_kimi.agent.state import BROUGHT, refused
 from langchain_kimi.usage import UsageMeter
 
 SECONDS = "kimi_seconds"
@@ -139,6 +139,9 @@ class _Telling:
 
     def _commented(self, message: Any, seconds: float) -> Any:
         call = self._job["call"]
+        if isinstance(message, HumanMessage):
+            kept = {**message.additional_kwargs, BROUGHT: call["id"]}
+            return message.model_copy(update={"additional_kwargs": kept})
         if not isinstance(message, ToolMessage) or message.tool_call_id != call["id"]:
             return message
         kept = {**message.additional_kwargs, SECONDS: round(seconds, 3)}

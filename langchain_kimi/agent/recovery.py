@@ -6,11 +6,11 @@ the results of tools whose siblings had not finished. So before a new message is
 other calls are answered as unknown.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from copy import copy
 from typing import Any, TypeAlias
 
-from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
@@ -73,12 +73,11 @@ def _settlement(left: StateSnapshot) -> list[StateUpdate] | None:
     messages = left.values.get("messages", [])
     if not (results or (left.next and pending_calls(messages))):
         return None
-    written = [(key, write) for result in results for key, value in result.items() for write in _writes(value)]
-    late = [write for key, write in written if key == "messages"]
-    brought = [message for write in late for message in (write if isinstance(write, list) else [write])]
-    settled = _settled(messages, brought, _NOT_STARTED if "review" in left.next else UNKNOWN)
+    settled = _settled(messages, _NOT_STARTED if "review" in left.next else UNKNOWN)
     node = "wrap_up" if settled and isinstance(settled[-1], AIMessage) else TOOLS
-    others = [{key: write} for key, write in written if key != "messages"]
+    others = [
+        {key: write} for result in results for key in result.keys() - {"messages"} for write in _writes(result[key])
+    ]
     return [StateUpdate(update, as_node=node) for update in ({"messages": Overwrite(settled)}, *others)]
 
 
@@ -88,14 +87,11 @@ def _writes(value: Any) -> list[Any]:
     return list(value["$writes"]) if several else [value]
 
 
-def _settled(messages: list[AnyMessage], brought: Sequence[Any], why: str) -> list[AnyMessage]:
+def _settled(messages: list[AnyMessage], why: str) -> list[AnyMessage]:
     """The thread's messages, those included that were brought since the last checkpoint, with errors for open calls."""
     at = max((at for at, message in enumerate(messages) if isinstance(message, AIMessage)), default=-1) + 1
     order = {call["id"]: place for place, call in enumerate(pending_calls(messages[:at]))}
-    # A user's message ends the turn whose calls are open, but not one that a tool has brought.
-    own = {getattr(message, "id", None) for message in brought if not isinstance(message, ToolMessage)}
-    given = [message for message in messages[at:] if message.id not in own]
-    answers = [*messages[at:], *(refused(call, why) for call in pending_calls([*messages[:at], *given]))]
+    answers = [*messages[at:], *(refused(call, why) for call in pending_calls(messages))]
     answers.sort(key=lambda message: order.get(getattr(message, "tool_call_id", None), len(order)))
     return kimi_messages(messages[:at], [answers])
 

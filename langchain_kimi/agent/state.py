@@ -26,6 +26,9 @@ from langchain_kimi.verbatim import CALLS
 AnyCall: TypeAlias = ToolCall | InvalidToolCall
 SpentSoFar: TypeAlias = dict[str, float]
 
+BROUGHT = "kimi_brought_by"
+"""Where a message that a tool brought beside its result keeps the id of the tool's call."""
+
 SNAPSHOT_EVERY = 5_000
 """Updates between two full copies of the messages in the checkpoints. In between, each checkpoint holds only what is
 new; reading a thread replays what came since the last copy."""
@@ -162,6 +165,11 @@ class AgentState(KimiState, TurnState):
     """Everything that an agent keeps."""
 
 
+def is_users(message: BaseMessage) -> bool:
+    """Whether a user's turn begins with the message: it is one of theirs, and no tool brought it."""
+    return isinstance(message, HumanMessage) and BROUGHT not in message.additional_kwargs
+
+
 def calls_of(message: BaseMessage) -> list[AnyCall]:
     """Every tool call of a message, in the order in which the model made them."""
     if not isinstance(message, AIMessage):
@@ -182,7 +190,7 @@ def pending_calls(messages: Sequence[BaseMessage]) -> list[AnyCall]:
             return [call for call in calls_of(message) if not _taken(answered, call["id"])]
         if isinstance(message, ToolMessage):
             answered.append(message.tool_call_id)
-        elif isinstance(message, HumanMessage):
+        elif is_users(message):
             break
     return []
 
@@ -207,7 +215,7 @@ def exchanges(messages: Sequence[BaseMessage]) -> Iterator[list[tuple[AnyCall, T
             if answered:
                 yield answered
             results = {}
-        elif isinstance(message, HumanMessage):
+        elif is_users(message):
             return
 
 

@@ -141,6 +141,23 @@ async def test_sequential_tools_run_one_after_the_other_in_call_order(serve: Ser
     assert state["spent"]["seconds"] >= 3 * 0.05
 
 
+@TWO_KINDS
+async def test_a_message_that_a_tool_brings_does_not_end_the_turn_of_its_siblings(serve: Serve, way: str) -> None:
+    @tool
+    def write(text: str, tool_call_id: Annotated[str, InjectedToolCallId]) -> Command[Any]:
+        """Write, and say something beside the result."""
+        result = ToolMessage(f"wrote {text}", tool_call_id=tool_call_id)
+        return Command(update={"messages": [result, HumanMessage(f"a remark on {text}")]})
+
+    server = serve(once(called("write", text="a").calling("write", text="b")))
+    state = await ran(create_kimi_agent(kimi(server), [write], sequential_tools={"write"}), way)
+    assert results(state) == ["wrote a", "wrote b"]
+    assert [message["content"] for message in server.requests[1].messages[2:]] == [
+        *("wrote a", "wrote b", "a remark on a", "a remark on b")
+    ]
+    assert state["spent"]["tool_calls"] == 2
+
+
 @pytest.mark.parametrize(("way", "kind"), [("sync", "sync tool"), ("async", "sync tool"), ("async", "async tool")])
 async def test_a_tool_that_takes_too_long_fails_alone(serve: Serve, way: str, kind: str) -> None:
     cancelled, release = threading.Event(), threading.Event()
