@@ -92,9 +92,12 @@ class Compacted:
 class Compactor:
     """A `Context` for one model and its tools."""
 
-    def __init__(self, context: Context, model: BaseChatModel, tools: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, context: Context, model: BaseChatModel, tools: Sequence[Any] = (), agent: str | None = None
+    ) -> None:
         self._context = context
         self._model = model
+        self._agent = agent
         self._window = Window(model, tools, context.window, context.reserve)
         self._recalls = any(getattr(tool, "name", None) == RECALL for tool in tools)
 
@@ -243,7 +246,7 @@ class _Task:
             recallable=self._owner._recalls,
         )
         if self._owner._window.ignores_thinking:
-            plan.drop_reasoning()
+            plan.drop_reasoning(self._owner._agent)
         return plan
 
 

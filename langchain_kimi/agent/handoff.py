@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool
 from langgraph.types import Command
 
-from langchain_kimi.agent.state import AnyCall, calls_of, is_users
+from langchain_kimi.agent.state import AnyCall, begins_turn, calls_of
 
 PREFIX = "transfer_to_"
 
@@ -38,7 +38,7 @@ def superseded(said: AIMessage, call: AnyCall, handoffs: Collection[str]) -> str
 
 def idle_handoffs(messages: Sequence[BaseMessage], handoffs: Collection[str]) -> int:
     """How many times in a row the conversation was handed on without a word and without any other call."""
-    turn = takewhile(lambda message: not is_users(message), reversed(messages))
+    turn = takewhile(lambda message: not begins_turn(message), reversed(messages))
     answers = (message for message in turn if isinstance(message, AIMessage))
     return sum(1 for _ in takewhile(lambda answer: _idle(answer, handoffs), answers))
 

@@ -179,12 +179,14 @@ class Plan:
         """The tokens of what goes."""
         return sum(sum(self._sizes[group.start : group.end]) for group in self.removed)
 
-    def drop_reasoning(self) -> None:
-        """Drop the thinking of earlier user turns."""
+    def drop_reasoning(self, agent: str | None = None) -> None:
+        """Drop the thinking of earlier user turns; in a team, only the agent's own: others may still read theirs."""
         dropped = saved = 0
         for group in self._groups[: self._running]:
             message = self.messages[group.start]
-            if isinstance(message, AIMessage) and (plain := _without_reasoning(message)) is not None:
+            if not isinstance(message, AIMessage) or (agent and message.name != agent):
+                continue
+            if (plain := _without_reasoning(message)) is not None:
                 self._note(reasoning_entry(message, self._turns[group.start]))
                 saved += self._replace(group.start, plain)
                 dropped += 1

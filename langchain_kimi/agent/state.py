@@ -165,7 +165,7 @@ class AgentState(KimiState, TurnState):
     """Everything that an agent keeps."""
 
 
-def is_users(message: BaseMessage) -> bool:
+def begins_turn(message: BaseMessage) -> bool:
     """Whether a user's turn begins with the message: it is one of theirs, and no tool brought it."""
     return isinstance(message, HumanMessage) and BROUGHT not in message.additional_kwargs
 
@@ -190,7 +190,7 @@ def pending_calls(messages: Sequence[BaseMessage]) -> list[AnyCall]:
             return [call for call in calls_of(message) if not _taken(answered, call["id"])]
         if isinstance(message, ToolMessage):
             answered.append(message.tool_call_id)
-        elif is_users(message):
+        elif begins_turn(message):
             break
     return []
 
@@ -215,7 +215,7 @@ def exchanges(messages: Sequence[BaseMessage]) -> Iterator[list[tuple[AnyCall, T
             if answered:
                 yield answered
             results = {}
-        elif is_users(message):
+        elif begins_turn(message):
             return
 
 

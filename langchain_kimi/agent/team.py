@@ -95,7 +95,7 @@ def create_kimi_team(
     roles = {
         member.name: Role(
             Speaker(member.model, tools[member.name], member.system_prompt, agent=member.name),
-            Compactor(context, member.model, tools[member.name]) if context else None,
+            Compactor(context, member.model, tools[member.name], member.name) if context else None,
             responder(member.model, tools[member.name], response_format),
         )
         for member in members

@@ -12,7 +12,7 @@ from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from langchain_kimi import Limits, LoopGuard, Member, TeamState, UsageMeter, create_kimi_team
+from langchain_kimi import Context, Limits, LoopGuard, Member, TeamState, UsageMeter, create_kimi_team
 from langchain_kimi.testing import KimiServer, Reply, Request, called, said, thought
 from tests.conftest import kimi
 
@@ -392,3 +392,48 @@ def test_a_team_extends_its_state(serve: Serve) -> None:
 
     server = serve(Play(planner=[said("Fine.")]))
     assert team(server, state_schema=Mine).invoke(ASK | {"topic": "sums"})["topic"] == "sums"
+
+
+def long_work(request: Request) -> Reply:
+    """Planner and doer fill the thread up, handing it to and fro; whoever has neither tools nor a role sums up."""
+    if not request.tools:
+        return said("They worked long.", thinking="Summary.")
+    done = sum(message["role"] == "assistant" for message in request.messages)
+    reply = said("word " * 400, thinking=f"{who(request)} thinks " + "idea " * 100)
+    return reply.calling("transfer_to_doer" if who(request) == "planner" else "transfer_to_planner", n=done)
+
+
+@TWO_WAYS
+async def test_a_long_conversation_is_made_shorter_for_whoever_speaks(serve: Serve, way: str) -> None:
+    server = serve(long_work)
+    small = Context(window=9_000, reserve=2_000, keep_results=2, result_tokens=40)
+    agent = team(server, context=small, limits=Limits(turns=24), checkpointer=InMemorySaver())
+    for turn in range(3):
+        state = await ran(agent, way, {"messages": [("user", f"question {turn}")]}, THREAD)
+    assert state["stop_reason"] == "turns"
+    assert set(server.statuses) == {200}
+    assert any("They worked long." in str(request.messages) for request in server.requests)
+    assert max(len(request.body) for request in server.requests if request.tools) < 4 * 9_000
+
+
+@TWO_WAYS
+async def test_who_speaks_drops_only_its_own_old_thoughts(serve: Serve, way: str) -> None:
+    def play(request: Request) -> Reply:
+        answers = [message for message in request.messages if message["role"] == "assistant"]
+        hands_over = who(request) == "doer" and request.last["content"] == "go" and not answers
+        reply = said("word " * 20, thinking=f"{who(request)} " + "idea " * 500)
+        return reply.calling("transfer_to_planner") if hands_over else reply
+
+    server = serve(play)
+    small = Context(window=6_000, reserve=1_000, trigger=0.5, target=0.45)
+    agent = team(server, default_active_agent="doer", context=small, checkpointer=InMemorySaver())
+    # The doer, whose model reads its old thoughts, hands over to the planner, whose model does not.
+    await ran(agent, way, config=THREAD)
+    for turn in range(4):
+        state = await ran(agent, way, {"messages": [("user", f"more {turn}")]}, THREAD)
+    thoughts = {
+        name: [bool(m.additional_kwargs.get("reasoning_content")) for m in state["messages"] if m.name == name]
+        for name in ("planner", "doer")
+    }
+    assert thoughts["doer"] == [True]
+    assert not all(thoughts["planner"])
