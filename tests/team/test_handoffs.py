@@ -418,21 +418,26 @@ async def test_a_long_conversation_is_made_shorter_for_whoever_speaks(serve: Ser
 
 @TWO_WAYS
 async def test_who_speaks_drops_only_its_own_old_thoughts(serve: Serve, way: str) -> None:
+    @tool
+    def read(page: int) -> str:
+        """Read a page."""
+        return f"page {page}: " + "word " * 400
+
     def play(request: Request) -> Reply:
-        answers = [message for message in request.messages if message["role"] == "assistant"]
-        hands_over = who(request) == "doer" and request.last["content"] == "go" and not answers
-        reply = said("word " * 20, thinking=f"{who(request)} " + "idea " * 500)
-        return reply.calling("transfer_to_planner") if hands_over else reply
+        answers = sum(message["role"] == "assistant" for message in request.messages)
+        reply = thought(f"{who(request)} " + "idea " * 20)
+        if who(request) == "doer":
+            return reply.calling("transfer_to_planner")
+        return reply.saying("Read.") if request.tool_results() else reply.calling("read", page=answers)
 
     server = serve(play)
-    small = Context(window=6_000, reserve=1_000, trigger=0.5, target=0.45)
-    agent = team(server, default_active_agent="doer", context=small, checkpointer=InMemorySaver())
+    small = Context(window=4_000, reserve=1_000, keep_results=1, result_tokens=30, trigger=0.8, target=0.7)
+    agent = team(server, tools=[read], default_active_agent="doer", context=small, checkpointer=InMemorySaver())
     # The doer, whose model reads its old thoughts, hands over to the planner, whose model does not.
-    await ran(agent, way, config=THREAD)
-    for turn in range(4):
-        state = await ran(agent, way, {"messages": [("user", f"more {turn}")]}, THREAD)
+    for turn in range(5):
+        state = await ran(agent, way, {"messages": [("user", f"turn {turn}")]}, THREAD)
     thoughts = {
-        name: [bool(m.additional_kwargs.get("reasoning_content")) for m in state["messages"] if m.name == name]
+        name: ["idea" in m.additional_kwargs.get("reasoning_content", "") for m in state["messages"] if m.name == name]
         for name in ("planner", "doer")
     }
     assert thoughts["doer"] == [True]
