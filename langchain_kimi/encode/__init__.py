@@ -66,7 +66,7 @@ class Encoded:
     names: Mapping[str, str]
     """The user's name of each tool whose name on the wire is another."""
     notes: tuple[Note, ...]
-    """Changes to what the user chose."""
+    """Changes to what the user chose, and thinking that the messages lost."""
 
     @cached_property
     def body(self) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def encode_request(
     transcript = begun.encode(fields)
     schemas = {tool.name: tool.schema for tool in callable_tools if tool.schema}
     names = renamed(tool.name for tool in callable_tools) | transcript.called
-    return Encoded(fields, transcript, dialect, schemas, names, tuple(notes))
+    return Encoded(fields, transcript, dialect, schemas, names, (*notes, *transcript.notes.values()))
 
 
 def _encode_fields(

@@ -18,6 +18,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 
 from langchain_kimi.encode.hosts import translate_message
 from langchain_kimi.encode.messages import encode_message
+from langchain_kimi.encode.settings import Note
 from langchain_kimi.encode.tools import Declared
 from langchain_kimi.history import START, Settled
 from langchain_kimi.rules import Judged
@@ -66,6 +67,8 @@ class Beginning:
     """The user's names of called tools whose names on the wire are others."""
     calls: int = 0
     """How many tool calls it holds."""
+    notes: dict[str, Note] = field(default_factory=dict)
+    """On messages of it that lost their thinking, by topic."""
 
     @property
     def size(self) -> int:

@@ -9,7 +9,9 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_kimi import rules
 from langchain_kimi.encode.names import wire_name
 from langchain_kimi.encode.partial import as_beginning, split_beginning
+from langchain_kimi.encode.rebuilt import rebuilt
 from langchain_kimi.encode.recent import RECENT, Beginning, Form, Print, fingerprints
+from langchain_kimi.encode.settings import Note
 from langchain_kimi.encode.toolbox import all_brought
 from langchain_kimi.encode.tools import Declared
 from langchain_kimi.history import Repair, Repaired, repair
@@ -32,6 +34,8 @@ class Transcript:
     called: dict[str, str]
     """The user's names of called tools whose names on the wire are others."""
     calls: int
+    notes: Mapping[str, Note]
+    """On messages that lost their thinking, by topic."""
 
     def encoded(self) -> list[dict[str, Any]]:
         """The messages in Kimi's form."""
@@ -92,6 +96,7 @@ class Begun:
             violations,
             {**known.called, **renamed(names)},
             known.calls + len(names),
+            {**known.notes, **_notes(form, new)},
         )
 
     def _judge(
@@ -107,7 +112,8 @@ class Begun:
 
     def _keep(self, repaired: Repaired, pieces: Sequence[bytes], judged: Judged) -> None:
         known, settled = self.known, repaired.settled
-        names = _names(repaired.messages[len(known.settled.origins) : len(settled.origins)])
+        new = repaired.messages[len(known.settled.origins) : len(settled.origins)]
+        names = _names(new)
         beginning = Beginning(
             prints=self.prints[: settled.given],
             settled=settled,
@@ -116,6 +122,7 @@ class Begun:
             brought=[*known.brought, *all_brought(self.given[known.settled.given : settled.given])],
             called={**known.called, **renamed(names)},
             calls=known.calls + len(names),
+            notes={**known.notes, **_notes(self.form, new)},
         )
         RECENT.keep(self.form, beginning, instead_of=known)
 
@@ -129,6 +136,11 @@ def _names(messages: Iterable[BaseMessage]) -> list[str]:
     """The name of each call in the messages."""
     said = (message for message in messages if isinstance(message, AIMessage))
     return [call["name"] or "" for one in said for call in (*one.tool_calls, *one.invalid_tool_calls)]
+
+
+def _notes(form: Form, messages: Iterable[BaseMessage]) -> dict[str, Note]:
+    """On messages whose thinking is missing, where it matters to the model and a space stands for it."""
+    return rebuilt(messages) if form.thinks and form.pads else {}
 
 
 def _encode(form: Form, messages: Sequence[BaseMessage], *, goes_on: bool = False) -> list[dict[str, Any]]:

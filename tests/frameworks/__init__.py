@@ -1,0 +1,1 @@
+"""ChatKimi inside other people's frameworks, as they are."""

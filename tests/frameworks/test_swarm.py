@@ -1,0 +1,69 @@
+"""langgraph-swarm: agents that hand over to each other keep each message, and with it each thought."""
+
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph_swarm import create_handoff_tool, create_swarm
+
+from langchain_kimi.testing import KimiServer, Reply, Request, said
+from tests.conftest import kimi
+from tests.frameworks.wire import MODELS, TWO_WAYS, Serve, Told, add, sent_back, three_turns, warnings_of
+
+
+def to_and_fro(request: Request) -> Reply:
+    """Each adds and hands over to the other in the first half of a turn; the other adds and ends it."""
+    results = request.tool_results()
+    if not results:
+        return Reply().calling_raw("add", '{"a": 2,  "b":3}').calling_raw("add", ' {"b" : 1,"a":1}')
+    if str(results[-1]["content"]).startswith("Successfully transferred"):
+        return Reply().calling_raw("add", '{"a": 4,"b":  5}')
+    if len(results) == 1:
+        return said("That is it.")
+    other = "bob" if request.messages[0]["content"] == "ann" else "ann"
+    return Reply().calling_raw(f"transfer_to_{other}", "{ }")
+
+
+def beside_a_sum(request: Request) -> Reply:
+    """Each hands over beside a sum in the same answer; the other ends the turn."""
+    if request.tool_results():
+        return said("That is it.")
+    other = "bob" if request.messages[0]["content"] == "ann" else "ann"
+    return Reply().calling_raw("add", '{"a": 4,"b":  5}').calling_raw(f"transfer_to_{other}", "{ }")
+
+
+def swarm(server: KimiServer, first: str) -> Any:
+    """Two agents who may hand over to each other."""
+    agents: list[Any] = [
+        create_agent(kimi(server, model), [add, create_handoff_tool(agent_name=other)], system_prompt=name, name=name)
+        for name, other, model in (("ann", "bob", first), ("bob", "ann", "kimi-k2.6"))
+    ]
+    return create_swarm(agents, default_active_agent="ann").compile(checkpointer=InMemorySaver())
+
+
+@TWO_WAYS
+@MODELS
+@pytest.mark.parametrize("plan", [to_and_fro, beside_a_sum])
+async def test_three_turns_of_hand_offs(
+    serve: Serve, model: str, way: str, plan: Any, recwarn: pytest.WarningsRecorder
+) -> None:
+    told = Told(plan)
+    server = serve(told)
+    state = await three_turns(swarm(server, model), way)
+    back = sent_back(server, told)
+    assert back == [list(range(number)) for number in range(len(told.said))]
+    assert state["active_agent"] == "bob"
+    assert {request.messages[0]["content"] for request in server.requests} == {"ann", "bob"}
+    assert warnings_of(recwarn) == []
+
+
+@TWO_WAYS
+async def test_a_result_that_the_hand_off_beside_it_loses_is_told_as_unknown(serve: Serve, way: str) -> None:
+    told = Told(beside_a_sum)
+    server = serve(told)
+    await three_turns(swarm(server, "kimi-k2.6"), way)
+    sent_back(server, told)
+    lost, handed_over = server.requests[1].tool_results()
+    assert lost["content"] == "9" or "may or may not have run" in lost["content"]
+    assert handed_over["content"] == "Successfully transferred to bob"
