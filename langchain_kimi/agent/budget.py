@@ -1,7 +1,7 @@
 """What an agent's run has left, as its sub-agents see it while they run."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -18,16 +18,17 @@ _KEY = "__kimi_budget"
 class Budget:
     """The limits of one run, what it had spent when its last tool calls began, and what these have used since."""
 
-    def __init__(self, above: "Budget | None") -> None:
+    def __init__(self, above: "Budget | None", clock: Callable[[], float] = time.perf_counter) -> None:
         self._above = above
         self._limits: Limits | None = None
         self._spent: SpentSoFar = {}
         self._meters: list[UsageMeter] = []
+        self._clock = clock
         self._begun = 0.0
 
     def begin(self, limits: Limits, spent: SpentSoFar) -> None:
         """Tool calls begin."""
-        self._limits, self._spent, self._meters, self._begun = limits, spent, [], time.perf_counter()
+        self._limits, self._spent, self._meters, self._begun = limits, spent, [], self._clock()
 
     def watch(self, meter: UsageMeter) -> None:
         """Count what this meter of a tool call counts."""
@@ -36,7 +37,7 @@ class Budget:
     def used_up(self) -> bool:
         """Whether nothing is left, here or above."""
         if self._limits is not None:
-            used = {**self._spent, "seconds": self._spent.get("seconds", 0) + time.perf_counter() - self._begun}
+            used = {**self._spent, "seconds": self._spent.get("seconds", 0) + self._clock() - self._begun}
             for meter in list(self._meters):
                 used = add_spent(used, spent_by(meter))
             if self._limits.reached(used):

@@ -123,7 +123,8 @@ class Loop:
         if pending_calls(state["messages"]):
             return {}  # a sequential tool's turn comes, or the thread was left here: the route goes on with the calls
         begun = time.perf_counter()
-        reason = self._limits.reached(self._spent(state)) or _callers_limit()
+        spent = add_spent(self._spent(state), {"seconds": self._tool_seconds(state["messages"])})
+        reason = self._limits.reached(spent) or _callers_limit()
         if state["remaining_steps"] <= self._last_step:
             reason = reason or "recursion_limit"
         if reason:

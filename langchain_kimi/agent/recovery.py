@@ -38,7 +38,7 @@ class KimiAgent(_Graph):
             left = self.get_state(config)
             if updates := _settlement(left):
                 self._committing(saver).bulk_update_state(left.config, [updates])
-        yield from super().stream(input, with_budget(config), **settings)
+        yield from super().stream(input, self._budgeted(config), **settings)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **settings: Any) -> AsyncIterator[Any]:
         """LangGraph's `astream`; `ainvoke` is made of it."""
@@ -47,7 +47,7 @@ class KimiAgent(_Graph):
             left = await self.aget_state(config)
             if updates := _settlement(left):
                 await self._committing(saver).abulk_update_state(left.config, [updates])
-        async for part in super().astream(input, with_budget(config), **settings):
+        async for part in super().astream(input, self._budgeted(config), **settings):
             yield part
 
     def _begun_anew(self, input: Any, config: RunnableConfig | None) -> BaseCheckpointSaver[Any] | None:
@@ -58,6 +58,11 @@ class KimiAgent(_Graph):
         if resumes or inside or not given.get("thread_id") or given.get("checkpoint_id"):
             return None
         return self.checkpointer if isinstance(self.checkpointer, BaseCheckpointSaver) else None
+
+    def _budgeted(self, config: RunnableConfig | None) -> RunnableConfig | None:
+        """The config with a budget for sub-agents, but where it lacks a thread, of which LangGraph complains better."""
+        lacks_thread = self.checkpointer and not (config or {}).get("configurable")
+        return config if lacks_thread else with_budget(config)
 
     def _committing(self, saver: BaseCheckpointSaver[Any]) -> _Graph:
         """This graph with a checkpointer that writes checkpoints only, so that an update is one write: LangGraph puts

@@ -18,7 +18,7 @@ NAMESPACE = "kimi_namespace"
 
 _CUT_SHORT = "{name} was cut short ({reason}). What it had by then: {text}"
 _FAILED = "{name} failed: {error}"
-_WAITS = "{name} waits for a person, and without a checkpointer it cannot."
+_WAITS = "{name} waits for a person, and without a checkpointer of its caller it cannot."
 
 
 def agent_as_tool(agent: Runnable[Any, Any], *, name: str, description: str) -> BaseTool:

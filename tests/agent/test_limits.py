@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
@@ -187,6 +187,16 @@ def test_money_cannot_be_limited_where_no_price_is_known(serve: Serve) -> None:
 def test_limits_that_are_none_are_refused(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):
         Limits(**{name: value})
+
+
+@TWO_KINDS
+async def test_the_seconds_of_tools_count_before_the_next_answer(serve: Serve, way: str) -> None:
+    server = serve(for_ever)
+    call = {"name": "add", "args": {"a": 1, "b": 1}, "id": "1", "type": "tool_call"}
+    result = ToolMessage("2", tool_call_id="1", name="add", additional_kwargs={"kimi_seconds": 5_000.0})
+    given = {"messages": [("user", "go"), AIMessage("", tool_calls=[call]), result]}
+    state = await ran(create_kimi_agent(kimi(server), [add], limits=Limits(seconds=3_600)), way, given)
+    assert (state["stop_reason"], len(server.requests)) == ("seconds", 1)
 
 
 @TWO_KINDS

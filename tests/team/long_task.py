@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import threading
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,7 @@ class World:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lock = threading.Condition()
-        self._recorded: Counter[str] = Counter()
+        self._recorded: set[str] = set()
 
     def watch(self, saver: Any) -> Any:
         """The checkpointer, which from now on tells the world which results it has recorded."""
@@ -113,7 +112,7 @@ class World:
             for _, value in writes:
                 for message in value if isinstance(value, list) else [value]:
                     if isinstance(message, ToolMessage):
-                        self._recorded[str(message.name)] += 1
+                        self._recorded.add(str(message.content))
             self._lock.notify_all()
 
     def did(self, what: str) -> None:
@@ -123,15 +122,13 @@ class World:
             file.flush()
             os.fsync(file.fileno())
 
-    def die_once(self, place: str, tool: str, results: int) -> None:
-        """Kill this process when so many results of a tool were recorded, unless it was killed here before."""
+    def die_once(self, place: str, *results: str) -> None:
+        """Kill this process when the results of the siblings were recorded, unless it was killed here before."""
         marker = self._directory / place
         if marker.exists():
             return
         with self._lock:
-            # Those of earlier rounds were recorded by this process or another: what counts is what comes now.
-            base = self._recorded[tool] // results * results
-            if not self._lock.wait_for(lambda: self._recorded[tool] >= base + results, 30):
+            if not self._lock.wait_for(lambda: self._recorded.issuperset(results), 30):
                 return
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -144,7 +141,7 @@ class World:
             """Note something."""
             self.did(f"note {text}")
             if text == "round 3":
-                self.die_once("killed in a hand-off", "transfer_to_coder", 1)
+                self.die_once("killed in a hand-off", "The conversation was handed over to coder.")
             return f"noted {text}"
 
         @tool
@@ -168,7 +165,7 @@ class World:
         def searched(topic: str) -> str:
             self.did(f"search {topic}")
             if topic == "topic 6.1":
-                self.die_once("killed in a sub-agent", "research", 2)
+                self.die_once("killed in a sub-agent", "All about topic 6.0.", "All about topic 6.2.")
             return f"pages on {topic}"
 
         @tool("search", args_schema={"type": "object", "properties": {"for": {"type": "string"}}, "required": ["for"]})

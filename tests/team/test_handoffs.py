@@ -242,6 +242,24 @@ async def test_a_team_that_only_hands_on_is_ended(serve: Serve, way: str, settin
 
 
 @TWO_WAYS
+async def test_hand_offs_of_earlier_user_turns_do_not_count(serve: Serve, way: str) -> None:
+    server = serve(
+        Play(
+            planner=[
+                *(called("transfer_to_doer") for _ in range(3)),
+                said("Hm."),
+                said("", thinking="Nothing to say."),
+            ],
+            doer=[called("transfer_to_planner") for _ in range(3)],
+        )
+    )
+    agent = team(server, checkpointer=InMemorySaver(), guard=LoopGuard(hint=2, block=2, stop=7))
+    for _ in range(2):
+        state = await ran(agent, way, config=THREAD)
+    assert state["stop_reason"] == "stop"
+
+
+@TWO_WAYS
 async def test_agents_that_talk_to_each_other_are_left_alone(serve: Serve, way: str) -> None:
     rounds = 20
     turns = [said(f"Draft {n}.").calling("transfer_to_doer") for n in range(rounds)]
@@ -315,16 +333,23 @@ async def test_a_validated_object_comes_from_who_ends(serve: Serve, way: str) ->
     schema = {"title": "Sum", "type": "object", "properties": {"total": {"type": "integer"}}, "required": ["total"]}
     state = await ran(team(server, response_format=schema), way)
     assert state["structured_response"] == {"total": 3}
+    assert [message["role"] for message in of(server, "doer")[1].messages] == [
+        "system",
+        "user",
+        "user",
+        "assistant",
+        "user",
+    ]
     assert len(of(server, "doer")) == 2
     assert state["spent_by_agent"]["doer"]["requests"] == 2
 
 
 def test_a_thread_of_other_messages_is_told_to_all(serve: Serve) -> None:
     server = serve(Play(planner=[said("Fine.")]))
-    call = {"name": "add", "args": {"a": 1, "b": 1}, "id": "1", "type": "tool_call"}
+    call = {"name": "add", "args": {"a": 1, "b": "ünï"}, "id": "1", "type": "tool_call"}
     before = [
         HumanMessage("hello"),
-        AIMessage([{"type": "image_url"}, "Look."], name="old", tool_calls=[call]),
+        AIMessage([{"type": "image_url"}, "Löök."], name="old", tool_calls=[call]),
         ToolMessage([{"type": "text", "text": "2"}], tool_call_id="1"),
         AIMessage("", additional_kwargs={"reasoning_content": "secret"}),
         HumanMessage("and?"),
@@ -333,8 +358,8 @@ def test_a_thread_of_other_messages_is_told_to_all(serve: Serve) -> None:
     sent = server.requests[0].messages
     assert [message["role"] for message in sent] == ["system", "user", "user", "user"]
     assert sent[2]["content"].splitlines()[1:] == [
-        "[old] Look. (image_url not shown)",
-        '[old] called add({"a": 1, "b": 1})',
+        "[old] Löök. (image_url not shown)",
+        '[old] called add({"a": 1, "b": "ünï"})',
         "[result of a tool] 2",
     ]
 

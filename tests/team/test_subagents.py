@@ -14,7 +14,8 @@ from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
 from langchain_kimi import Limits, UsageMeter, agent_as_tool, create_kimi_agent
-from langchain_kimi.testing import KimiServer, Reply, Request, refused, said, thought
+from langchain_kimi.agent.budget import Budget
+from langchain_kimi.testing import FakeKimi, KimiServer, Reply, Request, called, refused, said, thought
 from tests.conftest import kimi
 from tests.databases import THREAD
 
@@ -238,16 +239,6 @@ async def test_an_agent_of_another_make_can_be_one(serve: Serve, way: str) -> No
 
 @TWO_WAYS
 async def test_they_end_when_their_callers_budget_is_used_up(serve: Serve, way: str) -> None:
-    @tool
-    def look(turn: int) -> str:
-        """Look around."""
-        return f"nothing at {turn}"
-
-    def endless(request: Request) -> Reply:
-        if request.json.get("tool_choice") == "none":
-            return said("So far.")
-        return thought("On. " * 50).calling("look", turn=len(request.messages))
-
     server, own = serve(asks_for("a", "b")), serve(endless)
     agent = caller(server, create_kimi_agent(kimi(own), [look]), limits=Limits(tokens=3_000))
     state = await ran(agent, way)
@@ -256,7 +247,57 @@ async def test_they_end_when_their_callers_budget_is_used_up(serve: Serve, way: 
     assert state["stop_reason"] == "tokens"
     # Both saw what the other used: neither came near to the whole for itself.
     assert state["spent"]["input_tokens"] + state["spent"]["output_tokens"] < 6_000
-    assert "a limit of the agent that called you is reached" in str(own.requests[-1].messages)
+
+
+def endless(request: Request) -> Reply:
+    """Looks around for ever; says what it has where it must."""
+    if request.json.get("tool_choice") == "none":
+        return said("So far.")
+    return thought("On. " * 50).calling("look", turn=len(request.messages))
+
+
+@tool
+def look(turn: int) -> str:
+    """Look around."""
+    return f"nothing at {turn}"
+
+
+@TWO_WAYS
+async def test_one_that_begins_when_nothing_is_left_only_answers(serve: Serve, way: str) -> None:
+    server, own = serve(asks_for("a", "b")), serve(endless)
+    agent = caller(server, create_kimi_agent(kimi(own), [look]), limits=Limits(tokens=3_000), max_concurrency=1)
+    state = await ran(agent, way)
+    assert [status for _, status in results(state)] == ["error", "error"]
+    last = [request for request in own.requests if request.text_of("user") == "b"]
+    assert [request.json.get("tool_choice") for request in last] == ["none"]
+    first = [request for request in own.requests if request.text_of("user") == "a"]
+    assert "a limit of the agent that called you is reached" in str(first[-1].messages)
+
+
+@TWO_WAYS
+async def test_what_the_caller_had_spent_before_counts(serve: Serve, way: str) -> None:
+    def lead(request: Request) -> Reply:
+        return said("Done.") if request.tool_results() else thought("word " * 3_000).calling("research", task="a")
+
+    server, own = serve(lead), serve(endless)
+    agent = caller(server, create_kimi_agent(kimi(own), [look]), limits=Limits(tokens=4_000))
+    state = await ran(agent, way)
+    sub = state["messages"][2].additional_kwargs["kimi_spent"]
+    assert 0 < sub["input_tokens"] + sub["output_tokens"] < 2_000
+    assert state["stop_reason"] == "tokens"
+
+
+def test_the_seconds_of_the_caller_go_on_while_they_work() -> None:
+    now = 100.0
+    above = Budget(None, lambda: now)
+    below = Budget(above, lambda: now)
+    assert not below.callers_used_up()
+    above.begin(Limits(seconds=5), {"seconds": 2.0})
+    now += 2.9
+    assert not below.callers_used_up()
+    now += 0.2
+    assert below.callers_used_up()
+    assert Budget(below).callers_used_up()
 
 
 @TWO_WAYS
@@ -284,3 +325,23 @@ async def test_the_callers_thread_takes_the_next_message_after_a_crash_inside_on
     state = await ran(agent, way, {"messages": [HumanMessage("and?")]})
     assert state["messages"][-1].text == "Done."
     assert set(server.statuses) == {200}
+
+
+async def test_one_that_waits_for_a_person_where_it_cannot_is_an_error() -> None:
+    @tool
+    def ask() -> str:
+        """Ask a person."""
+        return str(interrupt("?"))
+
+    sub = create_kimi_agent(FakeKimi(lambda request: called("ask")), [ask], checkpointer=InMemorySaver())
+    research = agent_as_tool(sub, name="research", description="Research.")
+    call: Any = {"name": "research", "args": {"task": "a"}, "id": "1", "type": "tool_call"}
+    result = await research.ainvoke(call, THREAD)
+    assert (result.content, result.status) == (
+        "research waits for a person, and without a checkpointer of its caller it cannot.",
+        "error",
+    )
+    result = research.invoke(call)
+    assert "thread_id" in result.content
+    with pytest.raises(ValueError, match="thread_id"):
+        sub.invoke(ASK)
