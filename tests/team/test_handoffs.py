@@ -243,20 +243,17 @@ async def test_a_team_that_only_hands_on_is_ended(serve: Serve, way: str, settin
 
 @TWO_WAYS
 async def test_hand_offs_of_earlier_user_turns_do_not_count(serve: Serve, way: str) -> None:
+    on = [called("transfer_to_doer") for _ in range(3)]
     server = serve(
         Play(
-            planner=[
-                *(called("transfer_to_doer") for _ in range(3)),
-                said("Hm."),
-                said("", thinking="Nothing to say."),
-            ],
-            doer=[called("transfer_to_planner") for _ in range(3)],
+            planner=[*on, said("", thinking="Nothing to say."), called("transfer_to_doer")],
+            doer=[*(called("transfer_to_planner") for _ in range(3)), said("Hm.")],
         )
     )
-    agent = team(server, checkpointer=InMemorySaver(), guard=LoopGuard(hint=2, block=2, stop=7))
+    agent = team(server, checkpointer=InMemorySaver(), guard=LoopGuard(stop=8))
     for _ in range(2):
         state = await ran(agent, way, config=THREAD)
-    assert state["stop_reason"] == "stop"
+    assert (state["stop_reason"], state["messages"][-1].text) == ("stop", "Hm.")
 
 
 @TWO_WAYS
