@@ -169,6 +169,11 @@ class UsageMeter(BaseCallbackHandler):
         return self._sums(lambda run, model: model)
 
     @property
+    def by_agent(self) -> dict[str | None, Spent]:
+        """The sums per agent, by its name; None stands for what was asked outside of agents."""
+        return self._sums(lambda run, model: run.agent)
+
+    @property
     def by_run(self) -> dict[Run, Spent]:
         """The sums per outermost run, agent and node."""
         return self._sums(lambda run, model: run)

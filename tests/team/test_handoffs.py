@@ -209,8 +209,9 @@ async def test_what_was_spent_is_told_by_agent_and_adds_up(serve: Serve, way: st
     }
     for key in spent:
         assert sum(own.get(key, 0) for own in by_agent.values()) == pytest.approx(spent[key])
-    metered = {run.agent: total for run, total in meter.by_run.items()}
-    for name in ("planner", "doer"):
+    metered = meter.by_agent
+    assert set(metered) == {"planner", "doer"}
+    for name in metered:
         assert metered[name].input_tokens == by_agent[name]["input_tokens"]
         assert metered[name].cost_usd == pytest.approx(by_agent[name]["cost_usd"])
 
