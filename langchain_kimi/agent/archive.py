@@ -166,9 +166,14 @@ def _recalled(runtime: ToolRuntime, query: str | None, key: str | None, limit: i
     return _shown(found, _ALL_TOKENS // len(found))
 
 
+OWN_THREAD = "__kimi_thread"
+"""Where the config of a sub-agent's run holds the id of the thread that it has for itself."""
+
+
 def thread_of(config: RunnableConfig) -> str | None:
     """The id of the thread that a run is in."""
-    given = config.get("configurable", {}).get("thread_id")
+    told = config.get("configurable", {})
+    given = told.get(OWN_THREAD, told.get("thread_id"))
     return str(given) if given not in (None, "") else None
 
 

@@ -1,12 +1,12 @@
 """What an agent's run has left, as its sub-agents see it while they run."""
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from langchain_kimi.agent.limits import Limits
 from langchain_kimi.agent.spending import spent_by
 from langchain_kimi.agent.state import SpentSoFar, add_spent
 from langchain_kimi.usage import UsageMeter
@@ -16,33 +16,35 @@ _KEY = "__kimi_budget"
 
 
 class Budget:
-    """The limits of one run, what it had spent when its last tool calls began, and what these have used since."""
+    """What one run had left when its last tool calls began, and what these have used since."""
 
     def __init__(self, above: "Budget | None", clock: Callable[[], float] = time.perf_counter) -> None:
         self._above = above
-        self._limits: Limits | None = None
-        self._spent: SpentSoFar = {}
+        self._left: SpentSoFar = {}
         self._meters: list[UsageMeter] = []
         self._clock = clock
         self._begun = 0.0
+        self._lock = threading.Lock()
 
-    def begin(self, limits: Limits, spent: SpentSoFar) -> None:
-        """Tool calls begin."""
-        self._limits, self._spent, self._meters, self._begun = limits, spent, [], self._clock()
-
-    def watch(self, meter: UsageMeter) -> None:
-        """Count what this meter of a tool call counts."""
-        self._meters.append(meter)
+    def watch(self, meter: UsageMeter, left: SpentSoFar) -> None:
+        """A tool call begins: count what its meter counts. Calls that begin together have the same `left`."""
+        with self._lock:
+            if left != self._left:
+                self._left, self._meters, self._begun = left, [], self._clock()
+            if left:
+                self._meters.append(meter)
 
     def used_up(self) -> bool:
         """Whether nothing is left, here or above."""
-        if self._limits is not None:
-            used = {**self._spent, "seconds": self._spent.get("seconds", 0) + self._clock() - self._begun}
-            for meter in list(self._meters):
-                used = add_spent(used, spent_by(meter))
-            if self._limits.reached(used):
-                return True
-        return self.callers_used_up()
+        if not self._left:
+            return self.callers_used_up()
+        used: SpentSoFar = {"seconds": self._clock() - self._begun}
+        for meter in list(self._meters):
+            used = add_spent(used, spent_by(meter))
+        used["tokens"] = used.get("input_tokens", 0) + used.get("output_tokens", 0)
+        if used.get("unpriced") and "cost_usd" in self._left:
+            return True
+        return any(used.get(key, 0) >= left for key, left in self._left.items()) or self.callers_used_up()
 
     def callers_used_up(self) -> bool:
         """Whether an agent that called this one has nothing left."""

@@ -19,7 +19,7 @@ from langchain_kimi.agent import threads
 from langchain_kimi.agent.budget import budget_of
 from langchain_kimi.agent.guard import fingerprint, hinted
 from langchain_kimi.agent.spending import account, spent_in
-from langchain_kimi.agent.state import BROUGHT, refused
+from langchain_kimi.agent.state import BROUGHT, SpentSoFar, refused
 from langchain_kimi.usage import UsageMeter
 
 SECONDS = "kimi_seconds"
@@ -41,6 +41,8 @@ class Job(TypedDict):
     call: ToolCall
     agent: NotRequired[str]
     """Which agent of a team made it."""
+    left: NotRequired[SpentSoFar]
+    """What its agent's limits still allow; kept with the call, so that it holds in a resumed run too."""
     edited: NotRequired[bool]
     """Whether a person changed the call."""
     repeats: NotRequired[tuple[int, str]]
@@ -105,7 +107,7 @@ class _Telling:
         self._job = job
         self._meter = UsageMeter()
         if budget := budget_of(config):
-            budget.watch(self._meter)
+            budget.watch(self._meter, job.get("left", {}))
         self._writer: Callable[[Any], None] = get_stream_writer()
         # What models inside the tool use is the agent's spending too.
         self.config = merge_configs(config, {"callbacks": [self._meter]})

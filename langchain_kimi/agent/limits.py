@@ -55,6 +55,12 @@ class Limits:
                 return name
         return None
 
+    def left(self, spent: SpentSoFar) -> SpentSoFar:
+        """What sub-agents may still use, for the limits that hold while they run."""
+        spent = {**spent, "tokens": spent.get("input_tokens", 0) + spent.get("output_tokens", 0)}
+        most = {name: getattr(self, name) for name in ("seconds", "tokens", "cost_usd")}
+        return {name: limit - spent.get(name, 0) for name, limit in most.items() if limit is not None}
+
     def words(self, name: str) -> str:
         """The limit for people, such as `the limit of 300 model turns`."""
         return f"the limit of {getattr(self, name):,} {_WORDS[name]}"

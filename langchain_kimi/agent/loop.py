@@ -185,8 +185,6 @@ class Loop:
 
     def _dispatched(self, state: AgentState, calls: Sequence[AnyCall]) -> list[Send]:
         """The calls that may run side by side now: all up to the second one of the sequential tools."""
-        if budget := budget_of(get_config()):
-            budget.begin(self._limits, self._spent(state))
         sends: list[Send] = []
         waits = False
         for call in calls:
@@ -201,6 +199,8 @@ class Loop:
         if why := self._unusable(state, call):
             return Send("unusable", {"call": call, "why": why})
         job: dict[str, Any] = {"call": call}
+        if left := self._limits.left(self._spent(state)):
+            job["left"] = left
         if agent := self._role(state).speaker.agent:
             job["agent"] = agent
         if self._guard:

@@ -33,12 +33,15 @@ def spent_by(meter: UsageMeter) -> SpentSoFar:
 
 
 def spent_in(results: Sequence[ToolMessage], meter: UsageMeter) -> SpentSoFar:
-    """What a tool call used: by its own account, which a sub-agent gives, or by the meter around it.
+    """What a tool call used: by its own account, which a sub-agent gives, or by the meter around it if that knows more.
 
     The seconds of a sub-agent are those of the call.
     """
-    own = [result.additional_kwargs[SPENT] for result in results if SPENT in result.additional_kwargs]
-    used = own[0] if own else spent_by(meter)
+    accounts = (result.additional_kwargs[SPENT] for result in results if SPENT in result.additional_kwargs)
+    own: SpentSoFar = next(accounts, {})
+    heard = spent_by(meter)
+    # Its own account lacks what other nodes of it asked models; the meter, what was before a crash.
+    used = {key: max(own.get(key, 0), heard.get(key, 0)) for key in {**own, **heard}}
     return add_spent({"tool_calls": 1}, {key: value for key, value in used.items() if key != "seconds"})
 
 

@@ -1,6 +1,5 @@
 """Agents as tools of other agents."""
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -10,11 +9,20 @@ from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool
 from langgraph.errors import GraphBubbleUp
 from pydantic import BaseModel
+from pydantic_core import to_json
 
+from langchain_kimi.agent.archive import OWN_THREAD
 from langchain_kimi.agent.spending import SPENT
 
 NAMESPACE = "kimi_namespace"
 """Where a result keeps the checkpoint namespace in which the agent's transcript is kept."""
+
+_STEPS = 10_007
+"""LangGraph's own `recursion_limit`. Inside tools, langchain-core writes its own into the config: 25, which LangGraph
+takes for somebody's wish."""
+
+_ENDS = frozenset({"stop", "end_turn", "stop_sequence", "eos_token", "complete", "tool_calls", "tool_use"})
+"""How models say, in small letters, that an answer is whole."""
 
 _CUT_SHORT = "{name} was cut short ({reason}). What it had by then: {text}"
 _FAILED = "{name} failed: {error}"
@@ -30,12 +38,17 @@ def agent_as_tool(agent: Runnable[Any, Any], *, name: str, description: str) -> 
 
     An agent with a `response_format` returns the object as JSON, and as the result's artifact. One that fails, or whose
     turn ended for another reason than its own word (a limit, the loop guard, a cut answer), gives an error result with
-    what it has. What it spent counts for the agent that called it; its own limits hold, and so do those of its callers.
+    what it has. What it spent counts for the agent that called it; its own limits hold, and so do those of its callers,
+    `max_concurrency` and `recursion_limit` included.
+
+    Raises ValueError for an agent compiled with `checkpointer=True`, whose calls would share one thread.
     """
+    if getattr(agent, "checkpointer", None) is True:
+        raise ValueError("checkpointer=True: all calls would share one thread. Compile the agent without it.")
 
     def run(task: str, tool_call_id: Annotated[str, InjectedToolCallId], config: RunnableConfig) -> ToolMessage:
         try:
-            state = agent.invoke(_given(task), _config(config, name))
+            state = agent.invoke(_given(task), _config(agent, config, name))
         except GraphBubbleUp:
             raise
         except Exception as error:
@@ -44,7 +57,7 @@ def agent_as_tool(agent: Runnable[Any, Any], *, name: str, description: str) -> 
 
     async def arun(task: str, tool_call_id: Annotated[str, InjectedToolCallId], config: RunnableConfig) -> ToolMessage:
         try:
-            state = await agent.ainvoke(_given(task), _config(config, name))
+            state = await agent.ainvoke(_given(task), _config(agent, config, name))
         except GraphBubbleUp:
             raise
         except Exception as error:
@@ -58,8 +71,18 @@ def _given(task: str) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": task}]}
 
 
-def _config(config: RunnableConfig, name: str) -> RunnableConfig:
-    return merge_configs(config, {"metadata": {"lc_agent_name": name}, "run_name": name})
+def _config(agent: Runnable[Any, Any], config: RunnableConfig, name: str) -> RunnableConfig:
+    own: dict[str, Any] = getattr(agent, "config", None) or {}
+    given = merge_configs(config, {"metadata": {"lc_agent_name": name}, "run_name": name})
+    given["recursion_limit"] = _least(own.get("recursion_limit"), given.get("recursion_limit")) or _STEPS
+    given["max_concurrency"] = _least(own.get("max_concurrency"), given.get("max_concurrency"))
+    place = given.get("configurable", {})
+    given["configurable"] = {**place, OWN_THREAD: f"{place.get('thread_id', '')} {place.get('checkpoint_ns', '')}"}
+    return given
+
+
+def _least(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _failed(name: str, call_id: str, error: Exception) -> ToolMessage:
@@ -71,16 +94,23 @@ def _result(name: str, call_id: str, state: Mapping[str, Any], config: RunnableC
     """What the agent's last state says, for the agent that called it."""
     kept = {NAMESPACE: config.get("configurable", {}).get("checkpoint_ns", "")}
     kept |= {SPENT: dict(state["spent"])} if "spent" in state else {}
-    text = next((message.text for message in reversed(state["messages"]) if isinstance(message, AIMessage)), "")
-    reason, made = state.get("stop_reason"), state.get("structured_response")
+    answer = next((one for one in reversed(state["messages"]) if isinstance(one, AIMessage)), AIMessage(""))
+    text, made = answer.text, state.get("structured_response")
     about: dict[str, Any] = {"tool_call_id": call_id, "name": name, "additional_kwargs": kept}
     if "__interrupt__" in state:
         return ToolMessage(_WAITS.format(name=name), status="error", **about)
-    if reason not in (None, "stop"):
+    if reason := _cut_short(state.get("stop_reason"), answer):
         words = _CUT_SHORT.format(name=name, reason=reason, text=text or "nothing")
         return ToolMessage(words, status="error", **about)
     return ToolMessage(text if made is None else _as_json(made), artifact=made, **about)
 
 
+def _cut_short(reason: str | None, answer: AIMessage) -> str | None:
+    """Why the turn or the last answer ended, where it was not by the agent's own word."""
+    told = answer.response_metadata
+    reasons = [reason, told.get("finish_reason"), told.get("stop_reason")]
+    return next((str(one) for one in reasons if one and str(one).lower() not in _ENDS), None)
+
+
 def _as_json(made: Any) -> str:
-    return made.model_dump_json() if isinstance(made, BaseModel) else json.dumps(made, ensure_ascii=False)
+    return made.model_dump_json() if isinstance(made, BaseModel) else to_json(made).decode()

@@ -10,10 +10,11 @@ from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
-from langchain_kimi import Limits, UsageMeter, agent_as_tool, create_kimi_agent
+from langchain_kimi import Context, Limits, UsageMeter, agent_as_tool, create_kimi_agent
 from langchain_kimi.agent.budget import Budget
 from langchain_kimi.testing import FakeKimi, KimiServer, Reply, Request, called, refused, said, thought
 from tests.conftest import kimi
@@ -292,7 +293,7 @@ def test_the_seconds_of_the_caller_go_on_while_they_work() -> None:
     above = Budget(None, lambda: now)
     below = Budget(above, lambda: now)
     assert not below.callers_used_up()
-    above.begin(Limits(seconds=5), {"seconds": 2.0})
+    above.watch(UsageMeter(), {"seconds": 3.0})
     now += 2.9
     assert not below.callers_used_up()
     now += 0.2
@@ -345,3 +346,22 @@ async def test_one_that_waits_for_a_person_where_it_cannot_is_an_error() -> None
     assert "thread_id" in result.content
     with pytest.raises(ValueError, match="thread_id"):
         sub.invoke(ASK)
+
+
+@TWO_WAYS
+async def test_what_is_archived_of_them_is_not_mixed_up_with_their_callers(serve: Serve, way: str) -> None:
+    @tool
+    def read(page: int) -> str:
+        """Read a page."""
+        return f"page {page}: " + "word " * 800
+
+    def play(request: Request) -> Reply:
+        turn = sum(message["role"] == "assistant" for message in request.messages)
+        return thought("On.").calling("read", page=turn) if turn < 4 else said("Read.")
+
+    small = Context(window=4_000, reserve=1_000, keep_results=1, result_tokens=30, summarise=False, archive=True)
+    store = InMemoryStore()
+    sub = create_kimi_agent(kimi(serve(play)), [read], context=small)
+    state = await ran(caller(serve(asks_for("a", "b")), sub, store=store), way)
+    spaces = {result.additional_kwargs["kimi_namespace"] for result in state["messages"][2:4]}
+    assert {space[1] for space in store.list_namespaces()} == {f"1 {space}" for space in spaces}
