@@ -77,7 +77,8 @@ def _config(agent: Runnable[Any, Any], config: RunnableConfig, name: str) -> Run
     given["recursion_limit"] = _least(own.get("recursion_limit"), given.get("recursion_limit")) or _STEPS
     given["max_concurrency"] = _least(own.get("max_concurrency"), given.get("max_concurrency"))
     place = given.get("configurable", {})
-    given["configurable"] = {**place, OWN_THREAD: f"{place.get('thread_id', '')} {place.get('checkpoint_ns', '')}"}
+    if thread := place.get("thread_id"):
+        given["configurable"] = {**place, OWN_THREAD: f"{thread} {place.get('checkpoint_ns', '')}"}
     return given
 
 

@@ -365,3 +365,9 @@ async def test_what_is_archived_of_them_is_not_mixed_up_with_their_callers(serve
     state = await ran(caller(serve(asks_for("a", "b")), sub, store=store), way)
     spaces = {result.additional_kwargs["kimi_namespace"] for result in state["messages"][2:4]}
     assert {space[1] for space in store.list_namespaces()} == {f"1 {space}" for space in spaces}
+    kept = store.list_namespaces()
+    plain = create_kimi_agent(
+        kimi(serve(asks_for("c"))), [agent_as_tool(sub, name="research", description="R.")], store=store
+    )
+    assert results(await ran(plain, way, config=None)) == [("Read.", "success")]
+    assert store.list_namespaces() == kept  # without a thread there is no place that others would not share
