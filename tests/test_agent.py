@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import json
 import sqlite3
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,36 +81,6 @@ async def test_requests_grow_by_their_prefix_byte_for_byte(serve: Serve) -> None
     ]
     assert last[2]["tool_calls"][0]["function"]["arguments"] == '{"a": 0,  "b":1}'
     assert server.requests[6].tools
-
-
-@pytest.mark.parametrize("colour", ["sync tools, invoke", "sync tools, ainvoke", "async tools, ainvoke"])
-async def test_calls_of_one_turn_meet_at_a_barrier(serve: Serve, colour: str) -> None:
-    barrier, meeting = threading.Barrier(4), asyncio.Barrier(4)
-
-    @tool
-    def meet(who: int) -> str:
-        """Wait for the others."""
-        barrier.wait(30)
-        return f"met {who}"
-
-    @tool("meet")
-    async def ameet(who: int) -> str:
-        """Wait for the others."""
-        async with asyncio.timeout(30):
-            await meeting.wait()
-        return f"met {who}"
-
-    def script(request: Request) -> Reply:
-        if request.tool_results():
-            return said("all met")
-        return called("meet", who=0).calling("meet", who=1).calling("meet", who=2).calling("meet", who=3)
-
-    agent = create_kimi_agent(kimi(serve(script)), [ameet if colour.startswith("async") else meet])
-    if colour.endswith("ainvoke"):
-        state = await agent.ainvoke(ASK)
-    else:
-        state = await asyncio.to_thread(agent.invoke, ASK)
-    assert [message.content for message in state["messages"][2:6]] == [f"met {who}" for who in range(4)]
 
 
 async def test_failing_unknown_and_unreadable_calls_fail_alone(serve: Serve) -> None:
