@@ -45,7 +45,8 @@ def test_every_linked_file_exists() -> None:
 
 @pytest.mark.parametrize(("place", "example"), [(0, "supervisor"), (1, "plan_execute")])
 def test_a_drawing_is_that_of_the_example(place: int, example: str) -> None:
-    drawings = re.findall(r"^```mermaid\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    teams = (ROOT / "docs" / "teams.md").read_text()
+    drawings = re.findall(r"^```mermaid\n(.*?)^```", teams, re.DOTALL | re.MULTILINE)
     build = runpy.run_path(str(ROOT / "examples" / f"{example}.py"))["build"]
     drawn = build(FakeKimi([])).get_graph().draw_mermaid(with_styles=False)
     assert drawings[place] == drawn
