@@ -1,7 +1,9 @@
 """What importing costs, and that the public names are there."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +42,10 @@ def test_public_names_exist(module: object) -> None:
 def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="ChatKimmi"):
         langchain_kimi.ChatKimmi  # noqa: B018
+
+
+@pytest.mark.parametrize("module", [langchain_kimi, langchain_kimi.testing])
+def test_every_public_name_has_an_entry_in_the_reference(module: object) -> None:
+    reference = (Path(__file__).parent.parent / "docs" / "reference.md").read_text()
+    listed = set(re.findall(rf"^::: {module.__name__}\.(\w+)$", reference, re.MULTILINE))  # type: ignore[attr-defined]
+    assert listed - {"errors"} == set(module.__all__)  # type: ignore[attr-defined]
