@@ -358,6 +358,7 @@ async def test_durability_exit_keeps_a_turn_and_what_finished_before_an_error(da
 ROUNDS = 300
 
 
+@pytest.mark.slow
 async def test_300_rounds_take_at_most_six_times_the_transcript(database: Database) -> None:
     @tool
     def read(page: int) -> str:

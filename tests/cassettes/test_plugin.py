@@ -70,6 +70,7 @@ def test_ci_never_records_and_says_so(serve: Serve, tmp_path: Path) -> None:
     assert server.requests == []
 
 
+@pytest.mark.slow
 def test_names_options_and_config_are_overridden_from_afar_to_near(serve: Serve, tmp_path: Path) -> None:
     config = """
         import pytest
@@ -110,6 +111,7 @@ def test_names_options_and_config_are_overridden_from_afar_to_near(serve: Serve,
     assert names == ["TestIn.test_two[a-b- c-].kimi.yaml", "shared.kimi.yaml"]
 
 
+@pytest.mark.slow
 def test_left_over_recording_fails_the_test_unless_that_is_declared(serve: Serve, tmp_path: Path) -> None:
     write(tmp_path, test_app=HELLO)
     server = serve([said("Hi"), said("Hi")])
@@ -180,6 +182,7 @@ def test_server_fixture_plays_the_marks_script_and_wants_all_of_it_asked(tmp_pat
     assert "ERROR test_app.py::test_not_played" in out
 
 
+@pytest.mark.slow
 def test_works_beside_pytest_recording_in_one_run_and_one_test(serve: Serve, tmp_path: Path) -> None:
     app = """
         import os, pytest, requests
@@ -253,6 +256,7 @@ def _alone(folder: Path, before: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_example_is_recorded_on_a_server_process_and_replayed_without_it(tmp_path: Path) -> None:
     example = Path(__file__).parent.parent.parent / "examples" / "testing"
     for name in ("app.py", "test_app.py"):

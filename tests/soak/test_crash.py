@@ -5,6 +5,8 @@ import pytest
 from tests.services import no_postgres
 from tests.soak import crash
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 14.0
 
 

@@ -4,6 +4,8 @@ import pytest
 
 from tests.soak import faults
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 20.0
 
 

@@ -70,6 +70,7 @@ def assert_own_reasoning_only(requests: list[Request], agent: str) -> None:
             assert json.dumps(thoughts(other, 0))[1:20] not in text
 
 
+@pytest.mark.slow
 async def test_a_team_of_four_does_a_task_of_sixty_turns(database: Database, tmp_path: Path) -> None:
     async with database.saver():
         pass
