@@ -12,6 +12,7 @@ import orjson
 
 from langchain_kimi import errors
 from langchain_kimi.errors import BadRequestError, KimiError
+from langchain_kimi.redaction import redact
 from langchain_kimi.transport import Ask, Form
 
 HOSTS = {"intl": "https://api.moonshot.ai/v1", "cn": "https://api.moonshot.cn/v1"}
@@ -89,7 +90,7 @@ def _balance(answer: Mapping[str, Any]) -> Balance:
 def _data(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     """The data of an answer in the form that these endpoints have; its own refusal, which may come with 200."""
     if answer.get("code") or answer.get("status") is False:
-        said = errors.redact(str(answer.get("error") or answer.get("message") or "no reason"))
+        said = redact(str(answer.get("error") or answer.get("message") or "no reason"))
         raise BadRequestError(f"Kimi refused: {said}", type=str(answer.get("scode") or "") or None)
     data: Mapping[str, Any] = answer["data"]
     return data
@@ -314,7 +315,7 @@ def _output(uri: str, answer: Mapping[str, Any]) -> str:
     context = answer.get("context") or {}
     said, status = answer.get("error") or context.get("error"), answer.get("status")
     if status != "succeeded" or said:
-        why = errors.redact(str(said or f"its status is {status!r}, and nothing is said of why"))
+        why = redact(str(said or f"its status is {status!r}, and nothing is said of why"))
         raise KimiError(f"{uri} failed: {why}", type=str(status))
     for key in ("output", "encrypted_output"):
         output = context.get(key)

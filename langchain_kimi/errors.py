@@ -31,6 +31,7 @@ from langchain_core import exceptions as core
 from langchain_core.exceptions import OutputParserException
 
 from langchain_kimi.catalogue import find
+from langchain_kimi.redaction import escape_controls, mask_known, redact
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -41,15 +42,16 @@ class KimiWarning(UserWarning):
 
 
 def warn(message: str) -> None:
-    """Issue a `KimiWarning`."""
-    warnings.warn(message, KimiWarning, stacklevel=3)
+    """Issue a `KimiWarning`, without known secrets and control characters."""
+    warnings.warn(escape_controls(mask_known(message), keep="\n"), KimiWarning, stacklevel=3)
 
 
 class KimiError(Exception):
     """Base of every error of this package.
 
     `status` is the HTTP status (None when nothing was sent or received), `type` Kimi's `error.type`, `host` the host
-    asked, `request_id` Kimi's id of the request, `retry_after` the seconds Kimi asks to wait.
+    asked, `request_id` Kimi's id of the request, `retry_after` the seconds Kimi asks to wait. Known secrets are masked
+    in the message, and control characters are escaped.
     """
 
     is_retryable = False
@@ -64,11 +66,11 @@ class KimiError(Exception):
         request_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(escape_controls(mask_known(message), keep="\n\t"))
         self.status = status
-        self.type = type
+        self.type = type and _one_line(type)
         self.host = host
-        self.request_id = request_id
+        self.request_id = request_id and _one_line(request_id)
         self.retry_after = retry_after
 
 
@@ -183,7 +185,6 @@ class StructuredOutputError(KimiError, OutputParserException):
         self.send_to_llm = False
 
 
-_ACCOUNT = re.compile(r"\b(?:org|ak|proj|sk|cak)-[A-Za-z0-9_-]{6,}")
 _OVERFLOW = re.compile(r"exceeded model token limit\s*:\s*(\d+)\s*(?:\(requested:\s*(\d+)\))?")
 _TOO_LONG = ("input token length too long", "exceeds the model specification")
 _WAIT = re.compile(r"try again after (\d+(?:\.\d+)?) ?s")
@@ -193,25 +194,23 @@ _INCIDENT = "missing required header Kimi-Api-Version"
 _NO_MONEY = re.compile(r"exceeded (?:your )?current (?:token )?quota|insufficient balance|please recharge|in arrears")
 
 
-def redact(text: str) -> str:
-    """The text without account, project and key ids."""
-    return _ACCOUNT.sub(lambda found: found.group().partition("-")[0] + "-***", text)
-
-
 def from_response(status: int, body: Any, *, host: str, headers: Mapping[str, str], model: str = "") -> KimiError:
     """The error for a refused request: `body` is the parsed answer, or its text where it was no JSON."""
     detail = body.get("error", body) if isinstance(body, Mapping) else {}
     if not isinstance(detail, Mapping):
         detail = {"message": str(detail)}
-    kind = str(detail.get("type") or detail.get("code") or "")
-    said = redact(str(detail.get("message") or "")) or _plain(body) or "no message"
+    kind = _one_line(str(detail.get("type") or detail.get("code") or ""))
+    said = _one_line(str(detail.get("message") or "")) or _plain(body) or "no message"
     error_class = _classify(status, kind, said)
     error = error_class(
         f"{host} answered {status}{f' {kind}' if kind else ''}: {said}{_way_out(error_class, host, model)}",
         status=status,
         type=kind or None,
         host=host,
-        request_id=headers.get("x-request-id") or headers.get("msh-request-id") or detail.get("request_id"),
+        request_id=headers.get("x-request-id")
+        or headers.get("msh-request-id")
+        or str(detail.get("request_id") or "")
+        or None,
         retry_after=_retry_after(headers, said),
     )
     if isinstance(error, RateLimitError) and _A_DAY.search(said):
@@ -261,7 +260,12 @@ def _way_out(error_class: type[KimiError], host: str, model: str) -> str:
 def _plain(body: Any) -> str:
     """The start of an answer that is no JSON (a gateway's HTML page), without its tags."""
     text = body if isinstance(body, str) else ""
-    return redact(" ".join(re.sub(r"<[^>]*>", " ", text).split())[:200])
+    return _one_line(" ".join(re.sub(r"<[^>]*>", " ", redact(text)).split())[:200])
+
+
+def _one_line(text: str) -> str:
+    """Text of a host on one line, without secrets."""
+    return escape_controls(redact(text))
 
 
 def _retry_after(headers: Mapping[str, str], said: str) -> float | None:

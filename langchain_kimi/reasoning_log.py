@@ -13,7 +13,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-from langchain_kimi import errors
+from langchain_kimi.redaction import redact
 from langchain_kimi.usage import cost_of
 from langchain_kimi.verbatim import REASONING, calls_of
 
@@ -145,7 +145,7 @@ class ReasoningLog(BaseCallbackHandler):
             return [self._shown(f"{path}[{index}]", inner, cut) for index, inner in enumerate(value)]
         if not isinstance(value, str):
             return value
-        text = errors.redact(self._redact(value) if self._redact else value)
+        text = redact(self._redact(value) if self._redact else value)
         if self._max_chars is None or len(text) <= self._max_chars:
             return text
         cut[path] = len(text) - self._max_chars

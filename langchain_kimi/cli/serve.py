@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
-from langchain_kimi.errors import redact
+from langchain_kimi.redaction import redact
 from langchain_kimi.testing.answer import Answer
 from langchain_kimi.testing.conversations import conversation
 from langchain_kimi.testing.play import ScriptError

@@ -1,0 +1,161 @@
+"""What may be shown: text without secrets and without control characters.
+
+A secret is a value that a request carried in a header of a telling name (the key above all), or a text of the form that
+Moonshot's keys and account ids have. Values are remembered while the process lives, so that they are masked wherever a
+host, a library or a log repeats them.
+"""
+
+import html
+import logging
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+from urllib.parse import urlsplit
+
+MASK: Final = "***"
+
+_FORMS = re.compile(r"\b(org|ak|proj|sk|cak)-[A-Za-z0-9_-]{6,}")
+_UNESCAPED = re.compile(r"[A-Za-z0-9._~-]+")
+"""Values that JSON, URLs, HTML and Python's `repr` write as they are."""
+_HEADER_NAME = re.compile(
+    r"(?:^|[-_])(?:(?:proxy-)?authori[sz]ation|auth|set-cookie|cookie|credentials?|passw(?:or)?d|secret|signature|token"
+    r"|(?<!idempotency-)(?<!cache-)key|apikey)(?:$|[-_])",
+    re.IGNORECASE,
+)
+_SHORTEST = 8
+_PLACEHOLDERS = frozenset({"no-key-required", "not-needed", "notneeded", "not-required", "placeholder", "lm-studio"})
+"""Values of eight and more letters that are given where a host wants any key; masking them would spoil texts."""
+_MOST_KNOWN = 1_000
+
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line breaks, marks that turn the direction of writing, and halves of surrogate pairs."""
+
+_known: dict[str, None] = {}
+
+
+def escape_controls(text: str, *, keep: str = "") -> str:
+    """The text with control characters, newlines among them, written as escapes such as `\\n` and `\\x1b`.
+
+    Text of a host, a model or a tool can then neither forge a line of a log nor steer a terminal. `keep` names
+    characters to leave as they are: `"\\n\\t"` for text of several lines.
+    """
+    return _CONTROLS.sub(lambda match: match.group() if match.group() in keep else _escape(match.group()), text)
+
+
+def redact(text: str) -> str:
+    """The text without known secrets and without anything that has the form of a key or an account's id."""
+    return _FORMS.sub(rf"\1-{MASK}", mask_known(text))
+
+
+def mask_known(text: str) -> str:
+    """The text without the secrets that requests of this process carried."""
+    for value in tuple(_known):
+        text = mask_value(text, value)
+    return text
+
+
+def mask_value(text: str, value: str) -> str:
+    """The text without one value, as it is or as JSON, a URL, HTML or `repr` writes it."""
+    if _UNESCAPED.fullmatch(value):
+        return text.replace(value, _masked(value)) if value in text else text
+    return _pattern(value).sub(lambda _: _masked(value), text)
+
+
+def mask_bytes(data: bytes, values: Iterable[str]) -> bytes:
+    """A body, which may be JSON, without the values."""
+    for value in values:
+        if _UNESCAPED.fullmatch(value):
+            if (raw := value.encode()) in data:
+                data = data.replace(raw, _masked(value).encode())
+        else:
+            data = _bytes_pattern(value).sub(lambda _, value=value: _masked(value).encode(), data)  # type: ignore[misc]
+    return data
+
+
+def secret_values(headers: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """The secrets in a request's headers, which are remembered from here on."""
+    values: list[str] = []
+    for name, value in headers:
+        if is_secret_header(name):
+            parts = re.split(r"[;=\s]+", value) if name.lower().endswith("cookie") else [value.rpartition(" ")[2]]
+            values += [part for part in parts if _is_secret(part)]
+    for value in values:
+        if value not in _known:
+            _known[value] = None
+            if len(_known) > _MOST_KNOWN:
+                _known.pop(next(iter(_known)), None)
+    return tuple(dict.fromkeys(values))
+
+
+@lru_cache(maxsize=1_000)
+def is_secret_header(name: str) -> bool:
+    """Whether a header of this name holds a secret, such as a key, a token or a cookie."""
+    return _HEADER_NAME.search(name) is not None
+
+
+def shown_url(url: str) -> str:
+    """A URL without user name, password, query and fragment, where secrets may stand."""
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return "the URL"
+    query = "?…" if parts.query else ""
+    return escape_controls(f"{parts.scheme}://{host}{parts.path}{query}" if host else f"{parts.path}{query}")
+
+
+class LogFilter(logging.Filter):
+    """Masks known secrets in the records of a logger; with `escape` it also writes control characters as escapes."""
+
+    def __init__(self, *, escape: bool = False) -> None:
+        super().__init__()
+        self._escapes = escape
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record where it must be changed; nothing is left out."""
+        try:
+            text = record.getMessage()
+        except Exception:  # a record whose arguments do not fit is for logging to report
+            return True
+        shown = mask_known(text)
+        if self._escapes:
+            shown = escape_controls(shown)
+        if shown != text:
+            record.msg, record.args = shown, None
+        return True
+
+
+logging.getLogger("langchain_kimi").addFilter(LogFilter(escape=True))
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape", "backslashreplace").decode()
+
+
+def _is_secret(value: str) -> bool:
+    return len(value) >= _SHORTEST and value.lower() not in _PLACEHOLDERS
+
+
+def _masked(value: str) -> str:
+    form = _FORMS.match(value)
+    return f"{form.group(1)}-{MASK}" if form else MASK
+
+
+@lru_cache(maxsize=1_000)
+def _pattern(value: str) -> re.Pattern[str]:
+    return re.compile("".join(map(_any_form, value)))
+
+
+@lru_cache(maxsize=1_000)
+def _bytes_pattern(value: str) -> re.Pattern[bytes]:
+    return re.compile(_pattern(value).pattern.encode())
+
+
+def _any_form(character: str) -> str:
+    if _UNESCAPED.fullmatch(character):
+        return re.escape(character)
+    code = ord(character)
+    forms = {character, f"\\{character}", f"\\u{code:04x}", f"\\u{code:04X}", f"%{code:02x}", f"%{code:02X}"}
+    forms |= {html.escape(character), f"&#{code};", f"&#x{code:x};"}
+    return f"(?:{'|'.join(re.escape(form) for form in sorted(forms, key=len, reverse=True))})"
