@@ -191,19 +191,28 @@ _WAIT = re.compile(r"try again after (\d+(?:\.\d+)?) ?s")
 _A_DAY = re.compile(r"\bTPD\b")
 _INCIDENT = "missing required header Kimi-Api-Version"
 """Kimi's gateway refused good requests with this 400 for a while; no client sends such a header."""
+_VERSION = re.compile(r"/v\d")
 _NO_MONEY = re.compile(r"exceeded (?:your )?current (?:token )?quota|insufficient balance|please recharge|in arrears")
 
 
-def from_response(status: int, body: Any, *, host: str, headers: Mapping[str, str], model: str = "") -> KimiError:
-    """The error for a refused request: `body` is the parsed answer, or its text where it was no JSON."""
+def from_response(
+    status: int, body: Any, *, host: str, headers: Mapping[str, str], model: str = "", base_path: str | None = None
+) -> KimiError:
+    """The error for a refused request: `body` is the parsed answer, or its text where it was no JSON.
+
+    `base_path` is the path of the base URL; an error for a path that does not exist says where `/v1` is missing in it.
+    """
     detail = body.get("error", body) if isinstance(body, Mapping) else {}
     if not isinstance(detail, Mapping):
         detail = {"message": str(detail)}
     kind = _one_line(str(detail.get("type") or detail.get("code") or ""))
     said = _one_line(str(detail.get("message") or "")) or _plain(body) or "no message"
     error_class = _classify(status, kind, said)
+    way_out = _way_out(error_class, host, model)
+    if error_class is NotFoundError and base_path is not None and _lacks_version(base_path, said):
+        way_out = f". base_url has no version in its path ({base_path or '/'}); Kimi's and most hosts' ends in `/v1`."
     error = error_class(
-        f"{host} answered {status}{f' {kind}' if kind else ''}: {said}{_way_out(error_class, host, model)}",
+        f"{host} answered {status}{f' {kind}' if kind else ''}: {said}{way_out}",
         status=status,
         type=kind or None,
         host=host,
@@ -255,6 +264,11 @@ def _way_out(error_class: type[KimiError], host: str, model: str) -> str:
     if error_class is QuotaExceededError:
         return ". Top up the account; retrying cannot help."
     return ""
+
+
+def _lacks_version(base_path: str, said: str) -> bool:
+    """Whether a path was not found, rather than a model, and the base URL has no version such as `/v1`."""
+    return not _VERSION.search(base_path) and "model" not in said.lower()
 
 
 def _plain(body: Any) -> str:

@@ -30,6 +30,8 @@ class Answer:
     close: Callable[[], object] = lambda: None
     waits: bool = False
     """Whether the pieces are waited for: they come from the script's own iterables, or after a pause."""
+    script_error: AssertionError | None = None
+    """The ScriptError behind an answer to a request for which the test's script failed."""
 
 
 def whole(status: int, body: bytes, headers: Mapping[str, str] | None = None, fault: Reply | None = None) -> Answer:
@@ -58,9 +60,19 @@ def invalid(message: str) -> Answer:
     return refusal(400, "invalid_request_error", message)
 
 
-def not_found(message: str = "The requested resource was not found") -> Answer:
+def not_found(message: str) -> Answer:
     """The refusal of a request for something that does not exist."""
     return refusal(404, "resource_not_found_error", message)
+
+
+def url_not_found(method: str, path: str, user_agent: str) -> Answer:
+    """The refusal of a request to a path that the API does not have.
+
+    Recorded of api.moonshot.cn in December 2024 (MoonshotAI/moonpalace#5) and on 2026-09-24. It comes before the key is
+    looked at. The Kimi Code host answers another way.
+    """
+    error = {"code": 5, "error": "url.not_found", "message": "没找到对象", "method": method, "scode": "0x5"}
+    return json_answer({**error, "status": False, "ua": user_agent, "url": path}, 404)
 
 
 def cut_pieces(batches: Iterator[list[bytes]], reply: Reply) -> Iterator[bytes]:

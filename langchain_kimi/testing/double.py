@@ -19,9 +19,9 @@ from langchain_kimi.testing.dialects import Dialect, read_request
 from langchain_kimi.testing.endpoints import Endpoints, World
 from langchain_kimi.testing.files import LARGEST
 from langchain_kimi.testing.formulas import Formula, Result
-from langchain_kimi.testing.play import Play
+from langchain_kimi.testing.play import Play, ScriptFailure
 from langchain_kimi.testing.prompt import PrefixCache, builtin_answers, output_cap, prompt_of, searched_tokens
-from langchain_kimi.testing.received import HttpRequest, masked
+from langchain_kimi.testing.received import BASE, HttpRequest, masked
 from langchain_kimi.testing.request import Request
 from langchain_kimi.testing.script import Refused, Reply, Script, refused, too_many
 from langchain_kimi.testing.wire import tokens
@@ -125,9 +125,9 @@ class KimiDouble:
         self._endpoints.refuse(route, tuple(single for refusal in refusals for single in refusal.repeated()))
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """The answer to one HTTP request; iterating its body may raise `CutOff` or `Stalled`."""
+        """The answer to one HTTP request; iterating its body may raise `CutOff`, `Stalled` or `ScriptError`."""
         sent = {name.lower(): value for name, value in headers.items()}
-        if (method, path.partition("?")[0].removeprefix("/v1")) == ("POST", "/chat/completions"):
+        if (method, path.partition("?")[0]) == ("POST", f"{BASE}/chat/completions"):
             return self._chat(method, path, sent, body)
         return self._endpoints.answer(HttpRequest.read(method, path, sent, body), self._locked_out(sent))
 
@@ -201,6 +201,8 @@ class KimiDouble:
             reply = reply.fitted(request)
         except Exception as error:
             reply = self._play.raised(request, error)
+        if isinstance(reply, ScriptFailure):
+            return reply.answer()
         if isinstance(reply, Refused):
             return whole(reply.status, reply.body, reply.answer_headers, reply)
         with self._lock:
@@ -214,8 +216,7 @@ class KimiDouble:
         try:
             return whole(200, completion.whole(), fault=reply)
         except BaseException as error:  # from the script's own pieces
-            failure = self._play.raised(request, error)
-            return whole(failure.status, failure.body)
+            return self._play.raised(request, error).answer()
 
     def _streamed(self, request: Request, pieces: Iterator[bytes]) -> Iterator[bytes]:
         try:
@@ -226,8 +227,7 @@ class KimiDouble:
         except (CutOff, Stalled, GeneratorExit):
             raise
         except BaseException as error:  # from the script's own pieces
-            self._play.raised(request, error)
-            raise CutOff from error
+            raise self._play.raised(request, error).error from error
 
     def _listed(self) -> list[dict[str, Any]]:
         listed: list[dict[str, Any]] = []

@@ -9,12 +9,13 @@ from typing import Any
 
 from langchain_kimi.rules import check
 from langchain_kimi.rules.messages import MESSAGES
-from langchain_kimi.testing.answer import Answer, json_answer, not_found, refusal, whole
+from langchain_kimi.testing.answer import Answer, json_answer, refusal, url_not_found, whole
 from langchain_kimi.testing.batches import Batches, Chat
 from langchain_kimi.testing.files import LARGEST, File, Files
 from langchain_kimi.testing.formulas import Formula, Formulas, Result, waiting
+from langchain_kimi.testing.play import ScriptFailure
 from langchain_kimi.testing.prompt import prompt_of
-from langchain_kimi.testing.received import HttpRequest
+from langchain_kimi.testing.received import BASE, HttpRequest
 from langchain_kimi.testing.script import Refused
 from langchain_kimi.testing.wire import tokens
 
@@ -38,7 +39,7 @@ class World:
 class Endpoints:
     """Answers requests to everything but chat, from many threads; `calls` keeps them."""
 
-    def __init__(self, world: World, chat: Chat, failed: Callable[[str], Refused]) -> None:
+    def __init__(self, world: World, chat: Chat, failed: Callable[[str, BaseException], ScriptFailure]) -> None:
         self._world = world
         self._failed = failed
         self._refusals: list[tuple[str, deque[Refused]]] = []
@@ -77,8 +78,14 @@ class Endpoints:
     def answer(self, request: HttpRequest, locked_out: Refused | None) -> Answer:
         """The answer to a request, which is kept with its status."""
         self.calls.append(request)
-        refused = locked_out or self._refusal(request)
-        answer = whole(refused.status, refused.body, refused.answer_headers) if refused else self._found(request)
+        route = self._route(request)
+        refused = (locked_out if route else None) or self._refusal(request)
+        if refused:
+            answer = whole(refused.status, refused.body, refused.answer_headers)
+        elif route is None:
+            answer = url_not_found(request.method, request.path, request.headers.get("user-agent", ""))
+        else:
+            answer = self._handled(request, *route)
         request.status = answer.status
         return answer
 
@@ -88,21 +95,22 @@ class Endpoints:
                 return refusals.popleft()
         return None
 
-    def _found(self, request: HttpRequest) -> Answer:
+    def _route(self, request: HttpRequest) -> "tuple[Callable[..., Answer], tuple[str, ...]] | None":
+        """What answers a request, with the names in its path; None where the API has no such path."""
+        if request.path.startswith(f"{BASE}/"):
+            for pattern, handle in self._routes:
+                if match := re.fullmatch(pattern, f"{request.method} {request.route}"):
+                    return handle, match.groups()
+        return None
+
+    def _handled(self, request: HttpRequest, handle: Callable[..., Answer], names: tuple[str, ...]) -> Answer:
         if len(request.body) > LARGEST and request.route != "/files":
             return refusal(413, "invalid_request_error", "Request exceeds the maximum size")
-        for pattern, handle in self._routes:
-            if found := re.fullmatch(pattern, f"{request.method} {request.route}"):
-                return self._handled(handle, request, *found.groups())
-        return not_found()
-
-    def _handled(self, handle: Callable[..., Answer], request: HttpRequest, *names: str) -> Answer:
         try:
             return handle(request, *names)
         except BaseException as error:  # from a formula's own function; pytest.fail() is no Exception
             asked = f"{request.method} {request.path}"
-            failure = self._failed(f"the script raised at {asked}: {type(error).__name__}: {error}")
-            return whole(failure.status, failure.body)
+            return self._failed(f"the script raised at {asked}: {type(error).__name__}: {error}", error).answer()
 
     def _models(self, request: HttpRequest) -> Answer:
         return json_answer({"object": "list", "data": self._world.models})

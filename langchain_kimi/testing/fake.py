@@ -135,6 +135,9 @@ def _parts(request: httpx2.Request) -> tuple[str, str, dict[str, str], bytes]:
 
 
 def _response(request: httpx2.Request, answer: Answer) -> httpx2.Response:
+    if answer.script_error is not None:
+        answer.close()
+        raise answer.script_error
     return httpx2.Response(answer.status, headers=answer.headers, stream=_Body(request, answer), request=request)
 
 

@@ -1,14 +1,47 @@
 """A script while it is played: which reply is next, and what went wrong with it."""
 
+import logging
 import os
 from collections import deque
+from dataclasses import dataclass, field, replace
 
+from langchain_kimi.testing.answer import Answer, whole
 from langchain_kimi.testing.request import Request
-from langchain_kimi.testing.script import Refused, Reply, Script, refused
+from langchain_kimi.testing.script import Refused, Reply, Script
+from langchain_kimi.testing.wire import encode
+
+logger = logging.getLogger("langchain_kimi.testing")
+
+STATUS = 400
+"""The HTTP status where a script failed: one that no client repeats, since the next attempt would fail as well."""
+ERROR_TYPE = "script_error"
 
 
 class ScriptError(AssertionError):
     """A script and what was asked of it do not fit: no reply left, replies left over, or another request expected."""
+
+
+def error_body(error: ScriptError) -> bytes:
+    """What a client reads where the script failed: Kimi's error object, which says that Kimi is not to blame."""
+    message = f"{error}. This is a failure of the test's script, not of Kimi."
+    return encode({"error": {"message": message, "type": ERROR_TYPE, "code": STATUS}})
+
+
+@dataclass(frozen=True)
+class ScriptFailure(Refused):
+    """The reply to a request for which the script failed."""
+
+    status: int = STATUS
+    type: str = ERROR_TYPE
+    error: ScriptError = field(default_factory=ScriptError)
+
+    @property
+    def body(self) -> bytes:
+        return error_body(self.error)
+
+    def answer(self) -> Answer:
+        """The answer to the request. Whoever can raises `script_error` instead."""
+        return replace(whole(self.status, self.body), script_error=self.error)
 
 
 class Play:
@@ -61,14 +94,17 @@ class Play:
             return self.failed(f"request {request.number} is not the one expected: {problem}")
         return reply
 
-    def raised(self, request: Request, error: BaseException) -> Refused:
+    def raised(self, request: Request, error: BaseException) -> ScriptFailure:
         """The answer where the script's own code raised."""
-        return self.failed(f"the script raised at request {request.number}: {type(error).__name__}: {error}")
+        return self.failed(f"the script raised at request {request.number}: {type(error).__name__}: {error}", error)
 
-    def failed(self, message: str) -> Refused:
-        """The answer where the script failed, which is noted."""
+    def failed(self, message: str, cause: BaseException | None = None) -> ScriptFailure:
+        """The answer where the script failed, which is noted and logged."""
         self.errors.append(message)
-        return refused(500, "script_error", message)
+        logger.error("%s", message)
+        error = ScriptError(message)
+        error.__cause__ = cause
+        return ScriptFailure(message=message, error=error)
 
     def verify(self, last: str) -> None:
         """Raises ScriptError unless all went as scripted; `last` says what was asked last."""

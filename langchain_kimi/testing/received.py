@@ -8,6 +8,9 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+BASE = "/v1"
+"""What the path of every request begins with."""
+
 _SECRET = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"})
 _BOUNDARY = re.compile(r'boundary="?([^";]+)"?')
 _PARAMETER = re.compile(r'\b(name|filename\*?)=(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))')
@@ -45,7 +48,7 @@ class HttpRequest:
     @property
     def route(self) -> str:
         """The path after `/v1`."""
-        return self.path.removeprefix("/v1")
+        return self.path.removeprefix(BASE)
 
     @cached_property
     def json(self) -> dict[str, Any]:

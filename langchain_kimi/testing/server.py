@@ -1,9 +1,11 @@
 """`KimiServer`: the double of Kimi's API over real HTTP."""
 
+import io
 import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -11,6 +13,8 @@ from typing import Any, Unpack
 
 from langchain_kimi.testing.answer import Answer, CutOff, Stalled, refusal
 from langchain_kimi.testing.double import KimiDouble, Settings
+from langchain_kimi.testing.incoming import Incoming, UnreadableBody, read_body
+from langchain_kimi.testing.play import ScriptError, error_body
 from langchain_kimi.testing.script import Script
 
 _LAST_WAIT = 1.0
@@ -23,13 +27,20 @@ class KimiServer(KimiDouble):
     Where the block ends without an exception, `verify` is called, unless `strict` is False: a reply that is left over,
     or a request that the script had no reply for, fails the test. `port` 0 takes a free one. Answers that are under way
     when it closes break off. A thread in which a script's own code still waits by then is left to end by itself, when
-    that code goes on.
+    that code goes on. `request_timeout` is the seconds in which a client must have sent a whole request.
     """
 
     def __init__(
-        self, script: Script = (), *, port: int = 0, strict: bool = True, **settings: Unpack[Settings]
+        self,
+        script: Script = (),
+        *,
+        port: int = 0,
+        strict: bool = True,
+        request_timeout: float = 60.0,
+        **settings: Unpack[Settings],
     ) -> None:
         super().__init__(script, **settings)
+        self.request_timeout = request_timeout
         self._strict = strict
         self._port = port
         self._listener: _Listener | None = None
@@ -67,6 +78,9 @@ class KimiServer(KimiDouble):
         self.close()
         if self._strict and failure is None:
             self.verify()
+        elif failure is not None:
+            for error in self.script_errors:
+                failure.add_note(f"KimiServer: {error}")
 
     def __repr__(self) -> str:
         return f"<KimiServer {self.url if self._port else 'not started'}, {len(self.requests)} requests>"
@@ -76,7 +90,7 @@ class _Listener(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024
 
-    def __init__(self, double: KimiDouble, port: int) -> None:
+    def __init__(self, double: KimiServer, port: int) -> None:
         self.double = double
         self._open: dict[threading.Thread, socket.socket] = {}
         self._stopped = False
@@ -130,15 +144,26 @@ class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: _Listener
+    rfile: io.BufferedIOBase
+
+    def setup(self) -> None:
+        super().setup()
+        self._incoming = Incoming(self.connection)
+        self.rfile = io.BufferedReader(self._incoming)
+
+    def handle_one_request(self) -> None:
+        self._incoming.expect_within(self.server.double.request_timeout)
+        super().handle_one_request()
 
     def do_POST(self) -> None:
-        if "transfer-encoding" in self.headers:
+        try:
+            body = read_body(self.rfile, self.headers, self.path)
+        except UnreadableBody as problem:
             self.close_connection = True
-            self._send(refusal(411, "invalid_request_error", "Length Required"))
+            self._send(refusal(problem.status, "invalid_request_error", str(problem)))
+            self._incoming.discard()
             return
-        length = int(self.headers.get("content-length") or 0)
-        body = self.rfile.read(length)
-        if len(body) < length:
+        except EOFError:
             self.close_connection = True
             return
         self._send(self.server.double.answer(self.command, self.path, dict(self.headers.items()), body))
@@ -146,6 +171,7 @@ class _Connection(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_PATCH = do_DELETE = do_POST
 
     def _send(self, answer: Answer) -> None:
+        self.connection.settimeout(None)
         try:
             self._write(answer)
         except CutOff:
@@ -164,7 +190,7 @@ class _Connection(BaseHTTPRequestHandler):
         if streamed:
             self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        for piece in answer.body:
+        for piece in _pieces(answer):
             if piece:
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if streamed else piece)
         if streamed:
@@ -177,3 +203,11 @@ class _Connection(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+
+def _pieces(answer: Answer) -> Iterator[bytes]:
+    """The body, with an error event at its end where the script's own pieces failed."""
+    try:
+        yield from answer.body
+    except ScriptError as error:
+        yield b"data: %b\n\n" % error_body(error)

@@ -242,7 +242,12 @@ class _Call:
         if refused or not isinstance(parsed, dict):
             status = answer.status_code if answer.status_code != 200 else 502
             raise errors.from_response(
-                status, parsed, host=self._host, headers=answer.headers, model=self._about.get("model", "")
+                status,
+                parsed,
+                host=self._host,
+                headers=answer.headers,
+                model=self._about.get("model", ""),
+                base_path=httpx2.URL(self._transport.base_url).path,
             )
         return parsed
 

@@ -184,7 +184,18 @@ class TestAccount:
     @pytest.mark.parametrize("path", ["/embeddings", "/caching", "/batches/x/y", "/formulas/date/tools", "/files/a/b"])
     def test_what_does_not_exist_is_not_found(self, world: Client, path: str) -> None:
         _, http = world()
-        assert error(http.get(path))[:2] == (404, "resource_not_found_error")
+        answer = http.get(path, headers={"user-agent": "test/1"})
+        assert answer.status_code == 404
+        assert answer.json() == {
+            "code": 5,
+            "error": "url.not_found",
+            "message": "没找到对象",
+            "method": "GET",
+            "scode": "0x5",
+            "status": False,
+            "ua": "test/1",
+            "url": f"/v1{path}",
+        }
 
 
 class TestEstimate:
@@ -377,7 +388,7 @@ class TestFormulas:
         server, http = world(formulas={"moonshot/fetch:latest": ["once"], "moonshot/date:latest": script})
         fiber(http, "moonshot/fetch:latest", "fetch")
         told = [error(fiber(http, f"moonshot/{name}:latest", name)) for name in ("fetch", "date")]
-        assert [one[:2] for one in told] == [(500, "script_error")] * 2
+        assert [one[:2] for one in told] == [(400, "script_error")] * 2
         assert "no result is left for moonshot/fetch:latest" in told[0][2]
         with pytest.raises(ScriptError, match="Failed: not again"):
             server.verify()
