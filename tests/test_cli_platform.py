@@ -152,7 +152,7 @@ def test_a_balance_that_is_refused_is_told_in_one_line(account: Serve, capsys: O
     server = account()
     server.refuse("GET /users/me/balance", refused(403, "permission_denied_error", "not\nallowed"))
     assert main(["balance"]) == 1
-    assert capsys.readouterr().err.endswith("not allowed\n")
+    assert capsys.readouterr().err.endswith("not\\nallowed\n")
 
 
 def test_no_key_is_told_in_one_line(capsys: Out) -> None:
