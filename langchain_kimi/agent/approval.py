@@ -8,7 +8,7 @@ interfaces made for that middleware work. All calls of a turn are shown in one i
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict
 
-from langchain_core.messages import AIMessage, ToolCall, ToolMessage
+from langchain_core.messages import ToolCall, ToolMessage
 from langgraph.config import get_config
 from langgraph.prebuilt import ToolRuntime
 from langgraph.prebuilt.tool_node import ToolCallRequest
@@ -16,7 +16,7 @@ from langgraph.runtime import Runtime, get_runtime
 from langgraph.types import interrupt
 from pydantic import AfterValidator
 
-from langchain_kimi.agent.state import AgentState, AnyCall, calls_of, refused
+from langchain_kimi.agent.state import AgentState, AnyCall, refused
 
 Decision = Literal["approve", "edit", "reject", "respond"]
 ALL_DECISIONS: tuple[Decision, ...] = ("approve", "edit", "reject", "respond")
@@ -63,10 +63,14 @@ class Approval:
 
     def gated(self, state: AgentState, pending: Sequence[AnyCall]) -> list[ToolCall]:
         """The pending calls that need a decision and have none yet."""
-        if not self._gates or _message_id(state) == state.get("kimi_review", {}).get("message"):
+        if not self._gates:
             return []
         calls: list[Any] = [call for call in pending if "error" not in call]
-        return [call for call in calls if call["name"] in self._gates and self._needed(call, state)]
+        return [
+            call
+            for call in calls
+            if call["name"] in self._gates and approved(state, call) is None and self._needed(call, state)
+        ]
 
     def _needed(self, call: ToolCall, state: AgentState) -> bool:
         when = self._gates[call["name"]].get("when")
@@ -83,35 +87,44 @@ class Approval:
         )
         return when(ToolCallRequest(tool_call=call, tool=self._tools[call["name"]], state=state, runtime=about))
 
-    def review(self, state: AgentState, calls: Sequence[ToolCall]) -> dict[str, Any]:
-        """Ask for decisions on the calls, and the update that they make."""
+    def review(
+        self, state: AgentState, calls: Sequence[ToolCall], unusable: Callable[[ToolCall], str | None]
+    ) -> dict[str, Any]:
+        """Ask for decisions on the calls, and the update that they make. `unusable` says why a call cannot run."""
         request = {
-            "action_requests": [self._action(call, state) for call in calls],
+            "action_requests": [self._request(call, state) for call in calls],
             "review_configs": [
                 {"action_name": call["name"], "allowed_decisions": list(self._gates[call["name"]]["allowed_decisions"])}
                 for call in calls
             ],
         }
         # Checked before LangGraph keeps the answer: one that is wrong can be given again.
-        schema: Any = Annotated[Response, AfterValidator(lambda answer: self._checked(answer, calls))]
+        schema: Any = Annotated[Response, AfterValidator(lambda answer: self._checked(answer, calls, state, unusable))]
         decisions = interrupt(request, response_schema=schema)["decisions"]
-        edited: dict[str, Any] = {}
+        approvals = dict(state.get("kimi_review") or {})
         messages: list[ToolMessage] = []
         for call, decision in zip(calls, decisions, strict=True):
-            if decision["type"] == "edit":
-                edited[call["id"] or ""] = decision["edited_action"]
-            elif decision["type"] != "approve":
+            if decision["type"] in ("approve", "edit"):
+                action = decision["edited_action"] if decision["type"] == "edit" else call
+                approvals[call["id"] or ""] = {"call": _action(call), "runs": _action(action)}
+            else:
                 messages.append(_answered(call, decision))
-        return {"messages": messages, "kimi_review": {"message": _message_id(state), "edited": edited}}
+        return {"messages": messages, "kimi_review": approvals}
 
-    def _action(self, call: ToolCall, state: AgentState) -> dict[str, Any]:
+    def _request(self, call: ToolCall, state: AgentState) -> dict[str, Any]:
         described = self._gates[call["name"]].get("description")
         if callable(described):
             described = described(call, state, get_runtime())
         text = described or f"Tool execution requires approval\n\nTool: {call['name']}\nArgs: {call['args']}"
         return {"name": call["name"], "args": call["args"], "description": text}
 
-    def _checked(self, answer: Response, calls: Sequence[ToolCall]) -> Response:
+    def _checked(
+        self,
+        answer: Response,
+        calls: Sequence[ToolCall],
+        state: AgentState,
+        unusable: Callable[[ToolCall], str | None],
+    ) -> Response:
         decisions = answer.get("decisions", [])
         if len(decisions) != len(calls):
             raise ValueError(f"{len(decisions)} decisions for {len(calls)} calls: give one for each, in order.")
@@ -125,22 +138,50 @@ class Approval:
             if decision["type"] == "respond" and not isinstance(decision.get("message"), str):
                 raise ValueError(f"decisions[{at}]: `respond` needs a `message`.")
             if decision["type"] == "edit":
-                self._check_edit(at, decision.get("edited_action"))
+                edited = _edited_call(call, decision.get("edited_action"))
+                if edited is None:
+                    raise ValueError(f"decisions[{at}]: `edit` needs an `edited_action` with `name` and `args`.")
+                if why := self._forbidden(edited, call, state, unusable):
+                    raise ValueError(f"decisions[{at}]: the edited call cannot run. {why}")
         return answer
 
-    def _check_edit(self, at: int, action: Any) -> None:
-        if not isinstance(action, Mapping) or not isinstance(action.get("args"), Mapping):
-            raise ValueError(f"decisions[{at}]: `edit` needs an `edited_action` with `name` and `args`.")
-        if action.get("name") not in self._tools:
-            known = ", ".join(self._tools)
-            raise ValueError(f"decisions[{at}]: there is no tool {action.get('name')!r}, only {known}.")
+    def _forbidden(
+        self,
+        edited: ToolCall,
+        call: ToolCall,
+        state: AgentState,
+        unusable: Callable[[ToolCall], str | None],
+    ) -> str | None:
+        """Why a person may not edit a call into this one: it passes the checks and gates of the model's own calls."""
+        if edited["name"] not in self._tools:
+            return f"There is no tool {edited['name']!r}, only {', '.join(self._tools)}."
+        if why := unusable(edited):
+            return why
+        if edited["name"] == call["name"] or edited["name"] not in self._gates or not self._needed(edited, state):
+            return None
+        allowed = self._gates[edited["name"]]["allowed_decisions"]
+        if {"approve", "edit"} & {*allowed}:
+            return None
+        return f"Calls of {edited['name']} take only these decisions: {', '.join(allowed)}."
 
 
-def edited(state: AgentState, call: Any) -> ToolCall | None:
-    """The call as a person changed it; None where nobody did."""
-    review = state.get("kimi_review", {})
-    action = review.get("edited", {}).get(call["id"]) if review.get("message") == _message_id(state) else None
-    if action is None:
+def approved(state: AgentState, call: Any) -> ToolCall | None:
+    """The call as a person approved it, changed or not; None where nobody approved exactly this call."""
+    approval = (state.get("kimi_review") or {}).get(call["id"] or "")
+    if approval is None or "error" in call or approval["call"] != _action(call):
+        return None
+    runs = approval["runs"]
+    return ToolCall(name=runs["name"], args=dict(runs["args"]), id=call["id"], type="tool_call")
+
+
+def _action(call: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": call["name"], "args": dict(call["args"])}
+
+
+def _edited_call(call: ToolCall, action: Any) -> ToolCall | None:
+    if not isinstance(action, Mapping) or not isinstance(action.get("args"), Mapping):
+        return None
+    if not isinstance(action.get("name"), str):
         return None
     return ToolCall(name=action["name"], args=dict(action["args"]), id=call["id"], type="tool_call")
 
@@ -150,11 +191,3 @@ def _answered(call: ToolCall, decision: Mapping[str, Any]) -> ToolMessage:
         return ToolMessage(decision["message"], tool_call_id=call["id"] or "", name=call["name"])
     reason = decision.get("message")
     return refused(call, _REJECTED_BECAUSE.format(reason=reason) if reason else _REJECTED)
-
-
-def _message_id(state: AgentState) -> str | None:
-    """The id of the message whose calls are pending."""
-    return next(
-        (message.id for message in reversed(state["messages"]) if isinstance(message, AIMessage) and calls_of(message)),
-        None,
-    )

@@ -33,6 +33,7 @@ def create_kimi_agent(
     sequential_tools: Collection[str] = (),
     max_concurrency: int | None = None,
     interrupt_on: Mapping[str, bool | InterruptOn] | None = None,
+    run_input_tool_calls: bool = False,
     select_tools: ToolSelection = None,
     state_schema: type = KimiState,
     context_schema: type | None = None,
@@ -60,6 +61,8 @@ def create_kimi_agent(
     `sequential_tools`: names of tools of which no two calls run side by side.
     `max_concurrency`: how many calls run side by side; LangGraph's config of the same name wins.
     `interrupt_on`: tools that need a person's decision, in the format of LangChain's human-in-the-loop middleware.
+    `run_input_tool_calls`: whether tool calls of an assistant message at the end of the input run. By default they are
+        answered as not run, since nobody knows who wrote them; calls of the thread's own model always go on.
     `select_tools`: a function of the state (and Runtime) that names the tools for each request; the model can call
         none of the others.
     `state_schema`: a TypedDict that extends KimiState. `context_schema`: LangGraph's.
@@ -86,6 +89,7 @@ def create_kimi_agent(
         approval=Approval(interrupt_on or {}, runner.by_name),
         sequential=frozenset(sequential_tools),
         responds=response_format is not None,
+        runs_input_calls=run_input_tool_calls,
         hooks=(pre_model_hook is not None, post_model_hook is not None),
     )
     return compiled(

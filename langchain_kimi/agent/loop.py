@@ -19,7 +19,7 @@ from langgraph.graph import END
 from langgraph.runtime import get_runtime
 from langgraph.types import Send
 
-from langchain_kimi.agent.approval import Approval, edited
+from langchain_kimi.agent.approval import Approval, approved
 from langchain_kimi.agent.archive import thread_of
 from langchain_kimi.agent.budget import budget_of
 from langchain_kimi.agent.calls import SECONDS, Job
@@ -35,10 +35,14 @@ from langchain_kimi.agent.state import (
     AnyCall,
     SpentSoFar,
     add_spent,
+    as_new,
     calls_of,
+    has_unique_ids,
+    last_answer,
     pending_calls,
     refused,
     spent_since,
+    with_unique_ids,
 )
 from langchain_kimi.usage import UsageMeter
 
@@ -52,6 +56,10 @@ _NO_SUCH_TOOL = "{name} is not a tool you have. Your tools are: {known}."
 _BLOCKED = (
     "Not run: this call was made {count} times with the same result. It is blocked; do something else, or answer with "
     "what you have."
+)
+_FROM_INPUT = (
+    "This call was part of the input and was not run here. No result of it is recorded: it may or may not have run "
+    "before."
 )
 _ANSWER_AS_OBJECT = "Give your last answer again, as the object that is asked for and nothing else."
 _REASONS = {
@@ -87,6 +95,7 @@ class Loop:
         sequential: Collection[str],
         responds: bool,
         handoffs: Collection[str] = frozenset(),
+        runs_input_calls: bool = False,
         hooks: tuple[bool, bool] = (False, False),
     ) -> None:
         before, after = hooks
@@ -97,6 +106,8 @@ class Loop:
         self._approval = approval
         self._sequential = sequential
         self._handoffs = handoffs
+        self._runs_input_calls = runs_input_calls
+        self._asks = "pre_model_hook" if before else "model"
         self.responds = responds
         """Whether an object is asked for in the end."""
         self._last_step = 1 + after + responds
@@ -116,12 +127,16 @@ class Loop:
         update: dict[str, Any] = {"kimi_turn": state.get("spent") or {}, "stop_reason": None}
         if agent := self._role(state).speaker.agent:
             update["active_agent"] = agent
+        if not self._runs_input_calls and (calls := pending_calls(state["messages"])):
+            update["messages"] = [refused(call, _FROM_INPUT) for call in calls]
         return update | ({"structured_response": None} if self.responds else {})
 
     def model(self, state: AgentState) -> Steps:
         """The model's next answer, or its last one where a limit was reached meanwhile."""
         if pending_calls(state["messages"]):
-            return {}  # a sequential tool's turn comes, or the thread was left here: the route goes on with the calls
+            # A sequential tool's turn comes, or the thread was left here: the route goes on with the calls.
+            answer = last_answer(state["messages"])
+            return {} if answer is None or has_unique_ids(answer) else {"messages": [with_unique_ids(answer)]}
         begun = time.perf_counter()
         spent = add_spent(self._spent(state), {"seconds": self._tool_seconds(state["messages"])})
         reason = self._limits.reached(spent) or _callers_limit()
@@ -132,7 +147,7 @@ class Loop:
         said = yield from self._said(state)
         finish = said.answer.response_metadata.get("finish_reason") or "stop"
         ended = {} if calls_of(said.answer) else {"stop_reason": finish}
-        return {"messages": [*said.before, said.answer], **ended, **self._account(state, said.paid, begun)}
+        return {"messages": [*said.before, said.answer], **ended, **self._answered(state, said, begun)}
 
     def wrap_up(self, state: AgentState) -> Steps:
         """One last answer without tools; calls that are still open are answered as not run."""
@@ -163,7 +178,7 @@ class Loop:
     def review(self, state: AgentState) -> dict[str, Any]:
         """What people decide of the calls that need it."""
         gated = self._approval.gated(state, pending_calls(state["messages"]))
-        return self._approval.review(state, gated)
+        return self._approval.review(state, gated, lambda call: self._unusable(state, call))
 
     # Routes.
 
@@ -172,6 +187,9 @@ class Loop:
         calls = pending_calls(state["messages"])
         if not calls:
             return "respond" if self.responds else END
+        answer = last_answer(state["messages"])
+        if answer is not None and not has_unique_ids(answer):
+            return self._asks  # a hook or an edit of the state brought it
         if self._verdict(state, calls):
             return "wrap_up"
         if self._approval.gated(state, calls):
@@ -196,9 +214,10 @@ class Loop:
         return sends
 
     def _sent(self, state: AgentState, call: AnyCall) -> Send:
-        if why := self._unusable(state, call):
+        runs: Any = approved(state, call) or call
+        if why := self._unusable(state, runs):
             return Send("unusable", {"call": call, "why": why})
-        job: dict[str, Any] = {"call": call}
+        job: dict[str, Any] = {"call": runs}
         if left := self._limits.left(self._spent(state)):
             job["left"] = left
         if agent := self._role(state).speaker.agent:
@@ -210,18 +229,21 @@ class Loop:
                 return Send("unusable", {"call": call, "why": why, "blocked": repeats.fingerprint})
             if repeats.count + 1 >= self._guard.hint:
                 job["repeats"] = (repeats.count, repeats.fingerprint)
-        if changed := edited(state, call):
-            job |= {"call": changed, "edited": True}
+        if runs is not call and (runs["name"], runs["args"]) != (call["name"], call["args"]):
+            job["edited"] = True
         return Send("tools", Job(**job))  # type: ignore[typeddict-item]
 
     def _unusable(self, state: AgentState, call: Any) -> str | None:
         """Why a call cannot be run at all."""
-        said = next(message for message in reversed(state["messages"]) if isinstance(message, AIMessage))
+        said = last_answer(state["messages"])
+        assert said is not None
         if "error" in call:
             if said.response_metadata.get("finish_reason") == "length":
                 return _CUT
             return _NOT_JSON.format(f": {call['error']}" if call["error"] else "")
-        shown = said.additional_kwargs.get(SHOWN, self._tools)
+        shown = said.additional_kwargs.get(SHOWN)
+        if shown is None:  # the message was not written by this agent's model
+            shown = self._role(state).speaker.shown(state)
         if call["name"] not in shown:
             return _NO_SUCH_TOOL.format(name=call["name"], known=", ".join(shown) or "none")
         return superseded(said, call, self._handoffs)
@@ -251,12 +273,16 @@ class Loop:
         # A model may call tools although told not to; unanswered, such a call would spoil the thread.
         stray = [refused(call, "Not run: the turn has ended.") for call in calls_of(said.answer)]
         messages = [*said.before, said.answer, *stray]
-        return {"messages": messages, "stop_reason": reason, **self._account(state, said.paid, begun)}
+        return {"messages": messages, "stop_reason": reason, **self._answered(state, said, begun)}
 
     def _said(
         self, state: AgentState, added: Sequence[ToolMessage] = (), *, silent: bool = False
     ) -> Generator[Effect, Any, Said]:
         """The model's answer to the thread and what is added to it, the thread made shorter first where it is due."""
+        said = yield from self._asked(state, added, silent=silent)
+        return replace(said, answer=as_new(said.answer, state["messages"]))
+
+    def _asked(self, state: AgentState, added: Sequence[ToolMessage], *, silent: bool) -> Generator[Effect, Any, Said]:
         messages, hooked = state["messages"], state.get("llm_input_messages")
         role = self._role(state)
         speaker, compactor = role.speaker, role.compactor
@@ -283,6 +309,11 @@ class Loop:
 
     def _spent(self, state: AgentState) -> SpentSoFar:
         return spent_since(state.get("spent"), state.get("kimi_turn"))
+
+    def _answered(self, state: AgentState, said: Said, begun: float) -> dict[str, Any]:
+        """What every answer of the model changes: the accounts, and that nobody has approved its calls yet."""
+        approvals: dict[str, Any] = {"kimi_review": {}} if state.get("kimi_review") else {}
+        return {**approvals, **self._account(state, said.paid, begun)}
 
     def _account(self, state: AgentState, paid: Sequence[AIMessage] | UsageMeter, begun: float) -> dict[str, Any]:
         """What the model's turn used, and how long it and the tools before it took."""

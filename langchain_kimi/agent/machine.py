@@ -96,7 +96,7 @@ def _graph(
         ways.append("review")
     for node in ("begin", TOOLS, "unusable"):
         graph.add_edge(node, asks)
-    graph.add_conditional_edges(spoke, _of_whole(loop.route), ways)
+    graph.add_conditional_edges(spoke, _of_whole(loop.route), [*ways, asks])
     graph.add_edge("wrap_up", ends[0])
     return graph
 

@@ -88,7 +88,7 @@ class Speaker:
     ) -> Generator[Effect, Any, Said]:
         """The model's answer. One that broke off is asked for again, since nothing of it is in the state; one that
         spent its cap on thinking is asked for once more with twice the cap."""
-        names = self._shown(state)
+        names = self.shown(state)
         declared, joined = (names, []) if silent or not self._joins else self._joining(messages, names)
         model, request = self.bound(declared, silent=silent), [*self.prompt(state), *self.view(messages), *joined]
         paid: list[AIMessage] = []
@@ -133,7 +133,7 @@ class Speaker:
         tools = [convert_to_openai_tool(tool) for tool in new]
         return first, [SystemMessage("", additional_kwargs={"tools": tools})] if tools else []
 
-    def _shown(self, state: AgentState) -> tuple[str, ...]:
+    def shown(self, state: AgentState) -> tuple[str, ...]:
         """The names of the tools for this request, in their given order, so that the same tools are the same bytes."""
         if self._select is None:
             return tuple(self._tools)

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Annotated, Any, NotRequired, TypeAlias, TypedDict
 
 from langchain_core.messages import (
@@ -156,7 +157,8 @@ class TurnState(TypedDict):
     kimi_turn: NotRequired[SpentSoFar]
     """The thread's account when the user turn began."""
     kimi_review: NotRequired[Mapping[str, Any]]
-    """What people decided of a message's calls: the id of the `message`, and `edited` calls by their id."""
+    """What people approved of the last answer's calls: by call id the `call` that they saw and the one that `runs`,
+    each a `name` and `args`. The next answer of the model empties it."""
     llm_input_messages: NotRequired[list[AnyMessage]]
     """What a `pre_model_hook` wants the model to see instead of `messages`."""
 
@@ -180,6 +182,70 @@ def calls_of(message: BaseMessage) -> list[AnyCall]:
     made = [call["id"] for call in message.additional_kwargs.get(CALLS, ())]
     order = {call_id: position for position, call_id in reversed(list(enumerate(made)))}
     return sorted(calls, key=lambda call: order.get(call["id"], len(order)))
+
+
+def has_unique_ids(message: AIMessage) -> bool:
+    """Whether every tool call of the message has an id of its own."""
+    calls = [*message.tool_calls, *message.invalid_tool_calls]
+    ids = {call["id"] for call in calls}
+    return len(ids) == len(calls) and all(ids)
+
+
+def with_unique_ids(message: AIMessage) -> AIMessage:
+    """The message itself, or a copy in which every tool call has an id of its own.
+
+    Results are matched to calls by id, so calls that share an id could not be told apart.
+    """
+    if has_unique_ids(message):
+        return message
+    calls: list[AnyCall] = [*message.tool_calls, *message.invalid_tool_calls]
+    unique = _unique_ids(calls)
+    copy = message.model_copy()
+    copy.tool_calls = [{**call, "id": own} for call, own in zip(message.tool_calls, unique, strict=False)]
+    invalid = unique[len(message.tool_calls) :]
+    copy.invalid_tool_calls = [
+        {**call, "id": own} for call, own in zip(message.invalid_tool_calls, invalid, strict=True)
+    ]
+    if isinstance(message.content, list):
+        by_id: dict[Any, list[str]] = {}
+        for call, own in zip(calls, unique, strict=True):
+            by_id.setdefault(call["id"], []).append(own)
+        copy.content = [_with_next_id(block, by_id) for block in message.content]
+    return copy
+
+
+def _unique_ids(calls: Sequence[AnyCall]) -> list[str]:
+    taken = {call["id"] for call in calls}
+    unique: list[str] = []
+    for call in calls:
+        call_id = call["id"]
+        if not call_id or call_id in unique:
+            base = call_id or call["name"] or "call"
+            call_id = next(own for number in count(2) if (own := f"{base}-{number}") not in taken)
+            taken.add(call_id)
+        unique.append(call_id)
+    return unique
+
+
+def _with_next_id(block: Any, by_id: Mapping[Any, list[str]]) -> Any:
+    """A content block of a tool call under the next unique id of those that shared its id."""
+    if not isinstance(block, dict) or block.get("type") not in ("tool_call", "invalid_tool_call", "tool_use"):
+        return block
+    unique = by_id.get(block.get("id"))
+    return {**block, "id": unique.pop(0)} if unique else block
+
+
+def as_new(answer: AIMessage, messages: Sequence[BaseMessage]) -> AIMessage:
+    """The model's answer as it joins the messages: its calls have unique ids, and it replaces no message before it."""
+    answer = with_unique_ids(answer)
+    if answer.id is not None and any(answer.id == message.id for message in messages):
+        return answer.model_copy(update={"id": None})
+    return answer
+
+
+def last_answer(messages: Sequence[BaseMessage]) -> AIMessage | None:
+    """The last message of an assistant, None where there is none."""
+    return next((message for message in reversed(messages) if isinstance(message, AIMessage)), None)
 
 
 def pending_calls(messages: Sequence[BaseMessage]) -> list[AnyCall]:

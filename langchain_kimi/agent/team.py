@@ -61,6 +61,7 @@ def create_kimi_team(
     sequential_tools: Collection[str] = (),
     max_concurrency: int | None = None,
     interrupt_on: Mapping[str, bool | InterruptOn] | None = None,
+    run_input_tool_calls: bool = False,
     state_schema: type = TeamState,
     context_schema: type | None = None,
     checkpointer: Checkpointer = None,
@@ -109,6 +110,7 @@ def create_kimi_team(
         approval=Approval(interrupt_on or {}, runner.by_name),
         sequential=frozenset(sequential_tools),
         responds=response_format is not None,
+        runs_input_calls=run_input_tool_calls,
         handoffs=names,
     )
     return compiled(

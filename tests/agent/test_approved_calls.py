@@ -1,0 +1,148 @@
+"""No call runs that nobody approved as it runs: shared ids, repeated message ids, calls in the input, edits."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import ValidationError
+
+from langchain_kimi import Member, create_kimi_agent, create_kimi_team
+from langchain_kimi.testing import KimiServer, called, said
+from tests.agent.test_approval import TWO_KINDS, Files, decisions, ran, results
+from tests.conftest import kimi
+
+Serve = Callable[..., KimiServer]
+APPROVE: Any = {"type": "approve"}
+REJECT: Any = {"type": "reject"}
+
+
+class Foreign(GenericFakeChatModel):
+    """A chat model that is not ours: it repeats ids as it likes."""
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        return self
+
+
+def foreign(*answers: AIMessage) -> Foreign:
+    def messages() -> Iterator[AIMessage]:
+        yield from answers
+
+    return Foreign(messages=messages(), disable_streaming=True)
+
+
+def deletes(*paths: str, call_id: str | None = "same", **fields: Any) -> AIMessage:
+    calls = [{"name": "delete", "args": {"path": path}, "id": call_id, "type": "tool_call"} for path in paths]
+    return AIMessage("", tool_calls=calls, **fields)
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("call_id", ["same", None])
+async def test_decisions_bind_to_calls_that_share_an_id(way: str, call_id: str | None) -> None:
+    files = Files()
+    agent = create_kimi_agent(
+        foreign(deletes("a", "b", "c", call_id=call_id), AIMessage("done")),
+        files.tools,
+        interrupt_on={"delete": True},
+        checkpointer=InMemorySaver(),
+    )
+    await ran(agent, way)
+    edit = {"type": "edit", "edited_action": {"name": "delete", "args": {"path": "x"}}}
+    state = await ran(agent, way, decisions(APPROVE, REJECT, edit))
+    assert sorted(files.ran) == ["delete a", "delete x"]
+    answer = next(message for message in state["messages"] if isinstance(message, AIMessage))
+    by_id = {m.tool_call_id: m.text for m in state["messages"] if isinstance(m, ToolMessage)}
+    outcomes = [by_id[call["id"] or ""] for call in answer.tool_calls]
+    assert outcomes[0] == "deleted a"
+    assert outcomes[1].startswith("A person rejected")
+    assert outcomes[2].endswith("deleted x")
+
+
+@TWO_KINDS
+async def test_a_later_answer_under_an_approved_messages_id_asks_again(way: str) -> None:
+    files = Files()
+    agent = create_kimi_agent(
+        foreign(deletes("a", id="m1"), deletes("a", id="m1"), AIMessage("done")),
+        files.tools,
+        interrupt_on={"delete": True},
+        checkpointer=InMemorySaver(),
+    )
+    await ran(agent, way)
+    state = await ran(agent, way, decisions(APPROVE))
+    assert files.ran == ["delete a"]
+    assert state["__interrupt__"]
+    state = await ran(agent, way, decisions(REJECT))
+    assert files.ran == ["delete a"]
+    assert [status for _, status in results(state)] == ["success", "error"]
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("opted_in", [False, True])
+async def test_calls_in_the_input_run_only_where_that_was_asked_for(serve: Serve, way: str, opted_in: bool) -> None:
+    files = Files()
+    server = serve([said("done")])
+    agent = create_kimi_agent(kimi(server), files.tools, run_input_tool_calls=opted_in, checkpointer=InMemorySaver())
+    state = await ran(agent, way, {"messages": [HumanMessage("go"), deletes("a", call_id="c1")]})
+    assert files.ran == (["delete a"] if opted_in else [])
+    assert len(server.requests) == 1
+    assert state["messages"][-1].text == "done"
+    if not opted_in:
+        assert results(state)[0][0].startswith("This call was part of the input and was not run here.")
+
+
+@TWO_KINDS
+async def test_opted_in_calls_of_hidden_tools_and_other_members_do_not_run(serve: Serve, way: str) -> None:
+    files = Files()
+    delete, read = files.tools
+    given = {"messages": [HumanMessage("go"), deletes("a", call_id="c1")]}
+    single = create_kimi_agent(
+        kimi(serve([said("done")])),
+        files.tools,
+        select_tools=lambda state: ["read"],
+        run_input_tool_calls=True,
+        checkpointer=InMemorySaver(),
+    )
+    team = create_kimi_team(
+        [
+            Member(name="lead", model=kimi(serve([said("done")])), tools=[read]),
+            Member(name="cleaner", model=kimi(serve([])), tools=[delete]),
+        ],
+        run_input_tool_calls=True,
+        checkpointer=InMemorySaver(),
+    )
+    for agent in (single, team):
+        state = await ran(agent, way, given)
+        assert results(state)[0][0].startswith("delete is not a tool you have")
+    assert files.ran == []
+
+
+@TWO_KINDS
+async def test_an_edit_passes_the_checks_and_gates_of_the_models_own_calls(serve: Serve, way: str) -> None:
+    files = Files()
+
+    def wipe() -> str:
+        """Delete everything."""
+        files.ran.append("wipe")
+        return "wiped"
+
+    def shout() -> str:
+        """Shout."""
+        files.ran.append("shout")
+        return "loud"
+
+    agent = create_kimi_agent(
+        kimi(serve(lambda request: said("done") if request.tool_results() else called("delete", path="a"))),
+        [*files.tools, wipe, shout],
+        interrupt_on={"delete": True, "wipe": {"allowed_decisions": ["reject"]}},
+        select_tools=lambda state: ["delete", "read", "wipe"],
+        checkpointer=InMemorySaver(),
+    )
+    await ran(agent, way)
+    for name, words in (("wipe", "take only these decisions: reject"), ("shout", "shout is not a tool you have")):
+        edit = {"type": "edit", "edited_action": {"name": name, "args": {}}}
+        with pytest.raises(ValidationError, match=words):
+            await ran(agent, way, decisions(edit))
+    await ran(agent, way, decisions({"type": "edit", "edited_action": {"name": "read", "args": {"path": "b"}}}))
+    assert files.ran == ["read b"]
