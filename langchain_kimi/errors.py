@@ -16,8 +16,11 @@
     ├── APIConnectionError         (ModelConnectionError)       retryable: the host cannot be reached
     │   └── BrokenStreamError                                   retryable: an answer ended before its finish
     ├── APITimeoutError            (ModelTimeoutError)          retryable
-    ├── AnswerCutShort                                          the output cap went into thinking; has `message`
+    ├── IncompleteAnswerError      (ModelAPIError)              the host gave up on an answer; has `finish_reason`
+    ├── AnswerCutShort                                          the output cap went into thinking; has `max_tokens`
     └── StructuredOutputError      (OutputParserException)      no valid object came back
+
+An error that ends an answer which had begun carries, as `message`, the part that arrived, with its usage.
 
 `KimiWarning` is the category of every warning of this package.
 """
@@ -31,10 +34,12 @@ from langchain_core import exceptions as core
 from langchain_core.exceptions import OutputParserException
 
 from langchain_kimi.catalogue import find
+from langchain_kimi.finish_reasons import ABNORMAL, CONTENT_FILTER, RETRYABLE
 from langchain_kimi.redaction import escape_controls, mask_known, redact
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
+    from langchain_core.messages.ai import UsageMetadata
 
 
 class KimiWarning(UserWarning):
@@ -55,6 +60,8 @@ class KimiError(Exception):
     """
 
     is_retryable = False
+    message: "AIMessage | None" = None
+    """The part of an answer that arrived before the error; None where no answer had begun."""
 
     def __init__(
         self,
@@ -72,6 +79,16 @@ class KimiError(Exception):
         self.host = host
         self.request_id = request_id and _one_line(request_id)
         self.retry_after = retry_after
+
+    @property
+    def usage_metadata(self) -> "UsageMetadata | None":
+        """What the failed answer used, as far as it is known."""
+        return self.message.usage_metadata if self.message is not None else None
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether an answer ended in its midst for a reason that may pass, so that the request can be sent again."""
+        return self.is_retryable and self.message is not None
 
 
 class BadRequestError(KimiError, core.ModelInvalidRequestError):
@@ -161,6 +178,8 @@ class APIConnectionError(KimiError, core.ModelConnectionError):
 class BrokenStreamError(APIConnectionError):
     """An answer ended before its finish; what had arrived is not an answer."""
 
+    broke_off = True
+
 
 class APITimeoutError(KimiError, core.ModelTimeoutError):
     """Kimi did not answer in time. `deadline` names which of `Deadlines` passed; None where Kimi said so itself."""
@@ -168,11 +187,47 @@ class APITimeoutError(KimiError, core.ModelTimeoutError):
     is_retryable = True
     deadline: str | None = None
 
+    @property
+    def broke_off(self) -> bool:
+        """As for every error; but after the deadline `total` there is no time for another request."""
+        return super().broke_off and self.deadline != "total"
 
-class AnswerCutShort(KimiError):
-    """The answer spent its output cap on thinking: neither text nor calls. `message` is all of it."""
+
+class IncompleteAnswerError(KimiError, core.ModelAPIError):
+    """The host ended an answer with a `finish_reason` that says it is not whole, or moderation withheld all of it.
+
+    `message` is the part that arrived; its tool calls are in `invalid_tool_calls` and must not run. The error is
+    retryable where the reason has nothing to do with the request: `engine_overloaded`, `server_interrupted`, `abort`
+    and `error`.
+    """
 
     message: "AIMessage"
+    finish_reason: str = ""
+
+    @classmethod
+    def of(cls, finish_reason: str, message: "AIMessage", host: str) -> "IncompleteAnswerError":
+        """The error for an answer that ended so."""
+        withheld = "moderation withheld the answer" if finish_reason == CONTENT_FILTER else "the answer is not whole"
+        why = ABNORMAL.get(finish_reason, withheld)
+        retryable = finish_reason in RETRYABLE
+        advice = "Send the request again" if retryable else "Change the request before sending it again"
+        error = cls(
+            f"{host} ended its answer with the finish reason {finish_reason!r}: {why}. `message` on this error has the "
+            f"part that arrived; none of its tool calls should run. {advice}.",
+            host=host,
+            request_id=message.response_metadata.get("request_id"),
+        )
+        error.message, error.finish_reason, error.is_retryable = message, finish_reason, retryable
+        return error
+
+
+class AnswerCutShort(KimiError):
+    """The answer spent its output cap on thinking: neither text nor calls. `message` is all of it, and `max_tokens` the
+    cap that was sent; None where it is not known.
+    """
+
+    message: "AIMessage"
+    max_tokens: int | None = None
 
 
 class StructuredOutputError(KimiError, OutputParserException):

@@ -114,7 +114,7 @@ class ReasoningLog(BaseCallbackHandler):
         """A model failed, or was cancelled."""
         head, model = self._head(run_id)
         carried = getattr(error, "message", None)
-        arrived = _answers(told.get("response")) or ([carried] if isinstance(carried, AIMessage) else [])
+        arrived = [carried] if isinstance(carried, AIMessage) else _answers(told.get("response"))
         line = head | (_said(arrived[0], model) if arrived else {"model": model})
         failure = {"type": type(error).__name__, "message": str(error), "status": getattr(error, "status", None)}
         request_id = line.get("request_id") or getattr(error, "request_id", None)

@@ -43,6 +43,21 @@ def usage_metadata(wire: Mapping[str, Any] | None) -> UsageMetadata | None:
     return usage
 
 
+def usage_of_headers(headers: Mapping[str, str], output_tokens: int) -> dict[str, int] | None:
+    """A `usage` object from the headers in which Kimi tells, before an answer begins, what it reads; None without them.
+
+    What the answer writes is not in the headers, so that `output_tokens` is the caller's count or estimate.
+    """
+    read, cached = headers.get("x-msh-usage-prompt-tokens", ""), headers.get("x-msh-usage-cached-tokens", "")
+    if not read.isdecimal():
+        return None
+    return {
+        "prompt_tokens": int(read),
+        "cached_tokens": int(cached) if cached.isdecimal() else 0,
+        "completion_tokens": output_tokens,
+    }
+
+
 def is_inconsistent(wire: Mapping[str, Any] | None) -> bool:
     """Whether the numbers of a `usage` object contradict each other: a part above its whole, a total that is no sum."""
     if not wire:
@@ -142,9 +157,10 @@ class UsageMeter(BaseCallbackHandler):
     """A callback handler that sums what every model below it used: `config={"callbacks": [meter]}`.
 
     It counts answers of agents, sub-agents, retries and internal calls, and the fees of tools that Kimi runs, sync and
-    async, and one meter may be shared by many threads. An answer that broke off after its first piece counts as one of
-    unknown cost; a refused request and an answer out of LangChain's cache do not count. Each outermost run adds entries
-    to `by_run` for the meter's lifetime.
+    async, and one meter may be shared by many threads. Of an answer that broke off, the prompt counts as Kimi's headers
+    tell it and the output as estimated from what arrived; without these headers its cost is unknown. A refused request
+    and an answer out of LangChain's cache do not count. Each outermost run adds entries to `by_run` for the meter's
+    lifetime.
     """
 
     run_inline = True
@@ -209,9 +225,9 @@ class UsageMeter(BaseCallbackHandler):
         self._count(run_id, _answers(response))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
-        """A model failed: what had arrived counts, and so does an answer that the error carries."""
+        """A model failed: the answer that the error carries counts, else what had arrived."""
         carried = getattr(error, "message", None)
-        self._count(run_id, _answers(told.get("response")) or ([carried] if isinstance(carried, AIMessage) else []))
+        self._count(run_id, [carried] if isinstance(carried, AIMessage) else _answers(told.get("response")))
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **told: Any) -> None:
         """A run ended."""

@@ -6,7 +6,8 @@ was said. So every message of ours carries, in `additional_kwargs`:
 - `reasoning_content`: the thinking as one string; the key is absent where Kimi sent none or null
 - `kimi_calls`: `[{"id", "name", "arguments"}]` in the order of the answer, `arguments` being Kimi's own string;
   `"unwrapped"` lists the arguments that are JSON in a string there and the array or object itself in `tool_calls`,
-  `"cut"` marks a call whose answer was cut before its arguments began
+  `"cut"` marks a call whose answer was cut before its arguments began, `"not_run"` says why a call must not run
+  although its arguments may be whole
 - `kimi_reasoning_key`: the host's own key of the thinking, where that is not `reasoning_content`
 - `kimi_reasoning_details`: the list that some hosts send beside or instead of it, and want back
 """
@@ -17,6 +18,8 @@ from typing import Any, Never, NotRequired, TypedDict, TypeGuard
 
 from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
 from langchain_core.messages.tool import invalid_tool_call, tool_call
+
+from langchain_kimi.surrogates import replaced_in
 
 REASONING = "reasoning_content"
 CALLS = "kimi_calls"
@@ -37,14 +40,19 @@ class Call(TypedDict):
     arguments: str
     unwrapped: NotRequired[list[str]]
     cut: NotRequired[bool]
+    not_run: NotRequired[str]
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text in which control characters may stand bare in strings. Raises ValueError."""
+    """The value of a JSON text in which control characters may stand bare in strings. Raises ValueError.
+
+    A lone surrogate, which JSON can escape and no text can hold, becomes U+FFFD.
+    """
     try:
-        return json.loads(text, strict=False, parse_constant=_refuse_constant)
+        value = json.loads(text, strict=False, parse_constant=_refuse_constant)
     except RecursionError as error:
         raise ValueError("the JSON is nested too deeply") from error
+    return replaced_in(value) if "\\ud" in text or "\\uD" in text else value
 
 
 def parse_arguments(arguments: str, unwrapped: Iterable[str] = ()) -> dict[str, Any]:
@@ -64,6 +72,8 @@ def parse_calls(calls: Iterable[Call]) -> tuple[list[ToolCall], list[InvalidTool
     invalid: list[InvalidToolCall] = []
     for call in calls:
         try:
+            if why := call.get("not_run"):
+                raise ValueError(why)
             args = parse_arguments(call["arguments"], _unwrapped(call))
             if call.get("cut"):
                 raise ValueError("the answer was cut before the arguments")

@@ -364,9 +364,12 @@ def test_a_cut_call_is_invalid_by_every_way_to_stream(version: Any) -> None:
 
 def test_a_cap_spent_on_thinking_is_an_error_that_says_what_to_raise() -> None:
     message = Answer().whole(whole({"content": "", "reasoning_content": "Hm"}, "length"))
-    with pytest.raises(AnswerCutShort, match=r"cap of 40 tokens.*raise max_tokens.*thinking=False") as caught:
-        check_cut(message)
-    assert caught.value.message is message
+    with pytest.raises(
+        AnswerCutShort, match=r"cap of 32,768 tokens.*40 output.*raise max_tokens.*thinking=False"
+    ) as caught:
+        check_cut(message, 32_768)
+    assert (caught.value.message, caught.value.max_tokens) == (message, 32_768)
+    assert caught.value.usage_metadata == message.usage_metadata
     assert not caught.value.is_retryable
     assert pickle.loads(pickle.dumps(caught.value)).message == message
     message.response_metadata["model_name"] = "kimi-k3"
@@ -383,7 +386,7 @@ def test_a_cap_spent_on_thinking_is_an_error_that_says_what_to_raise() -> None:
         ({"content": "", "tool_calls": [call("a", '{"a', id="a:0", index=0)]}, "length"),
         ({"content": "", "tool_calls": [call("a", "{}", id="a:0", index=0)]}, "length"),
         ({"content": "", "reasoning_content": "Hm"}, "stop"),
-        ({"content": "", "reasoning_content": "Hm"}, None),
+        ({"content": "Half a sen", "reasoning_content": "Hm"}, None),
     ],
 )
 def test_other_answers_are_not_cut_short(message: dict[str, Any], finish: str) -> None:
@@ -403,7 +406,7 @@ MARKUP = "<|tool_calls_section_begin|><|tool_call_begin|>functions.rm:0<|tool_ca
         ({"content": " \n", "reasoning_content": "Hm"}, "stop", ["think_only"]),
         ({"content": None}, "stop", ["empty"]),
         ({"content": "x"}, None, ["finish_missing"]),
-        ({"content": "x"}, "unexpected_state", ["finish_unknown"]),
+        ({"content": "x"}, "brand_new", ["finish_unknown"]),
         ({"content": ""}, "content_filter", ["content_filter"]),
         ({"content": "Sure. " + MARKUP}, "stop", ["leaked_tool_markup"]),
         ({"content": "ok", "reasoning_content": MARKUP}, "stop", ["leaked_tool_markup"]),

@@ -224,7 +224,7 @@ def test_unknown_price_is_none_and_stays_none(serve: Serve) -> None:
     assert meter.total.requests == 2
 
 
-def test_refusals_cost_nothing_and_broken_answers_an_unknown_sum(serve: Serve) -> None:
+def test_refusals_cost_nothing_and_broken_answers_what_is_known_of_them(serve: Serve) -> None:
     server = serve([overloaded(), cut_after(said("One two three four five."), events=3), said("Fine.")])
     model, meter = kimi(server), UsageMeter()
     config: Any = {"callbacks": [meter]}
@@ -233,9 +233,14 @@ def test_refusals_cost_nothing_and_broken_answers_an_unknown_sum(serve: Serve) -
     assert meter.total == Spent()
     with pytest.raises(KimiError):
         list(model.stream("Hi", config))
-    assert (meter.total.requests, meter.total.cost_usd) == (1, None)
+    assert meter.total.requests == 1
+    assert meter.total.cost_usd
     model.invoke("Hi", config)
     assert meter.total.requests == 2
+    silent = kimi(serve([cut_after(said("One two"), events=2)], dialect="vllm"))  # no headers tell of usage
+    with pytest.raises(KimiError):
+        silent.invoke("Hi", config)
+    assert (meter.total.requests, meter.total.cost_usd) == (3, None)
 
 
 def test_retries_are_counted_one_by_one(serve: Serve) -> None:

@@ -28,7 +28,7 @@ from langchain_kimi.agent.effects import Ask, Effect
 from langchain_kimi.agent.guard import MARK, LoopGuard
 from langchain_kimi.agent.handoff import idle_handoffs, superseded
 from langchain_kimi.agent.limits import Limits
-from langchain_kimi.agent.speaker import SHOWN, Said, Speaker
+from langchain_kimi.agent.speaker import SHOWN, Said, Speaker, asked_again
 from langchain_kimi.agent.spending import account, spent_by, spent_on
 from langchain_kimi.agent.state import (
     AgentState,
@@ -44,7 +44,9 @@ from langchain_kimi.agent.state import (
     spent_since,
     with_unique_ids,
 )
+from langchain_kimi.finish_reasons import CONTENT_FILTER, calls_may_run
 from langchain_kimi.usage import UsageMeter
+from langchain_kimi.verbatim import CALLS
 
 _NOT_RUN = "Not run: {why}. Answer now with what you have; no further tool can be called."
 _NOT_JSON = "The arguments are no JSON object{}. Call the tool again with one."
@@ -52,6 +54,11 @@ _CUT = (
     "The answer reached its length cap within these arguments, so they were not run. Call the tool again with less in "
     "one call."
 )
+_NOT_WHOLE = (
+    "Not run: the answer with this call ended with the finish reason {reason!r}, so it may not be whole. Make the call "
+    "again if it is still needed."
+)
+_WITHHELD = "Not run: the host's moderation stopped the answer with this call (finish reason 'content_filter')."
 _NO_SUCH_TOOL = "{name} is not a tool you have. Your tools are: {known}."
 _BLOCKED = (
     "Not run: this call was made {count} times with the same result. It is blocked; do something else, or answer with "
@@ -146,8 +153,10 @@ class Loop:
             return (yield from self._last_answer(state, reason, begun))
         said = yield from self._said(state)
         finish = said.answer.response_metadata.get("finish_reason") or "stop"
-        ended = {} if calls_of(said.answer) else {"stop_reason": finish}
-        return {"messages": [*said.before, said.answer], **ended, **self._answered(state, said, begun)}
+        calls = calls_of(said.answer)
+        withheld = [refused(call, _WITHHELD) for call in calls] if finish == CONTENT_FILTER else []
+        ended = {} if calls and not withheld else {"stop_reason": finish}
+        return {"messages": [*said.before, said.answer, *withheld], **ended, **self._answered(state, said, begun)}
 
     def wrap_up(self, state: AgentState) -> Steps:
         """One last answer without tools; calls that are still open are answered as not run."""
@@ -162,7 +171,7 @@ class Loop:
         assert respond is not None
         request = [*speaker.prompt(state), *speaker.view(state["messages"]), HumanMessage(_ANSWER_AS_OBJECT)]
         meter = UsageMeter()  # the model may be asked more than once
-        outcome = yield Ask(respond, request, heard_by=[meter], metadata=speaker.metadata)
+        outcome = yield from asked_again(Ask(respond, request, heard_by=[meter], metadata=speaker.metadata), [])
         if outcome["parsing_error"] is not None:
             raise outcome["parsing_error"]
         return {"structured_response": outcome["parsed"], **self._account(state, meter, begun)}
@@ -186,7 +195,7 @@ class Loop:
         """Where the turn goes after the model spoke."""
         calls = pending_calls(state["messages"])
         if not calls:
-            return "respond" if self.responds else END
+            return "respond" if self.responds and not _withheld(state["messages"]) else END
         answer = last_answer(state["messages"])
         if answer is not None and not has_unique_ids(answer):
             return self._asks  # a hook or an edit of the state brought it
@@ -238,8 +247,11 @@ class Loop:
         said = last_answer(state["messages"])
         assert said is not None
         if "error" in call:
-            if said.response_metadata.get("finish_reason") == "length":
+            reason = said.response_metadata.get("finish_reason")
+            if reason == "length":
                 return _CUT
+            if CALLS in said.additional_kwargs and not calls_may_run(reason):
+                return _NOT_WHOLE.format(reason=reason)
             return _NOT_JSON.format(f": {call['error']}" if call["error"] else "")
         shown = said.additional_kwargs.get(SHOWN)
         if shown is None:  # the message was not written by this agent's model
@@ -351,6 +363,12 @@ def _compacted(
     steps = [step._asdict() for step in shorter.steps]
     _tell("compaction", before=shorter.before, after=shorter.after, steps=steps, archived=shorter.archived)
     return shorter
+
+
+def _withheld(messages: Sequence[AnyMessage]) -> bool:
+    """Whether moderation stopped the last answer."""
+    last = last_answer(messages)
+    return last is not None and last.response_metadata.get("finish_reason") == CONTENT_FILTER
 
 
 def _callers_limit() -> str | None:

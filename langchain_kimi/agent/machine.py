@@ -89,7 +89,7 @@ def _graph(
         graph.add_node("respond", _asking(loop.respond, "respond"))
         graph.add_edge("respond", END)
         ends = ["respond"]
-    ways = [TOOLS, "unusable", "wrap_up", *ends]
+    ways = [TOOLS, "unusable", "wrap_up", *{*ends, END}]
     if loop.reviews:
         graph.add_node("review", _of_whole(loop.review))
         graph.add_conditional_edges("review", _of_whole(loop.route_reviewed), [TOOLS, "unusable", asks])

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -12,11 +12,13 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.runtime import get_runtime
 
+from langchain_kimi import tokens
 from langchain_kimi.agent.effects import Ask, Effect
 from langchain_kimi.agent.state import AgentState
 from langchain_kimi.agent.view import view
 from langchain_kimi.catalogue import find
-from langchain_kimi.errors import AnswerCutShort, BrokenStreamError
+from langchain_kimi.errors import AnswerCutShort, IncompleteAnswerError, KimiError
+from langchain_kimi.finish_reasons import ABNORMAL, CONTENT_FILTER
 
 Prompt: TypeAlias = "str | SystemMessage | Callable[..., str | SystemMessage | Sequence[BaseMessage]] | None"
 ToolSelection: TypeAlias = "Callable[..., Sequence[BaseTool | str]] | None"
@@ -56,6 +58,9 @@ class Speaker:
         self.name = model_name(model)
         self.agent = agent
         self.metadata = {"lc_agent_name": agent} if agent else {}
+        # The second request after an answer that was cut in its thinking needs to know the cap of the first.
+        returns_cut = getattr(model, "on_cut_short", None) == "return"
+        self._settings: dict[str, Any] = {"on_cut_short": "raise"} if returns_cut else {}
         row = find(self.name)
         self._joins = select_tools is not None and row is not None and row.dynamic_tools
 
@@ -86,34 +91,55 @@ class Speaker:
     def say(
         self, state: AgentState, messages: Sequence[BaseMessage], *, silent: bool = False
     ) -> Generator[Effect, Any, Said]:
-        """The model's answer. One that broke off is asked for again, since nothing of it is in the state; one that
-        spent its cap on thinking is asked for once more with twice the cap."""
+        """The model's answer. One that broke off is asked for once more, since nothing of it is in the state; so is one
+        that spent its cap on thinking, with twice the cap. Raises IncompleteAnswerError where the model gave up on it.
+        """
         names = self.shown(state)
         declared, joined = (names, []) if silent or not self._joins else self._joining(messages, names)
         model, request = self.bound(declared, silent=silent), [*self.prompt(state), *self.view(messages), *joined]
         paid: list[AIMessage] = []
-        more: dict[str, Any] = {}
-        broken = False
-        while True:
-            try:
-                answer = yield Ask(model, request, more, metadata=self.metadata)
-                break
-            except AnswerCutShort as cut:
-                answer = cut.message
-                more = {} if more else _twice_the_cap(answer)
-                if not more:
-                    break
-                paid.append(answer)
-            except BrokenStreamError:
-                if broken:
-                    raise
-                broken = True
-                paid.append(AIMessage(""))  # of unknown cost
+        try:
+            answer = yield from self._answer(model, request, paid)
+        except IncompleteAnswerError as error:
+            if error.finish_reason != CONTENT_FILTER:
+                raise
+            answer = error.message  # the turn ends with it
         if self._select is not None or self.agent:
             answer.additional_kwargs[SHOWN] = list(names)
         if self.agent:
             answer.name = self.agent
         return Said(answer, [*paid, answer], joined)
+
+    def _answer(
+        self, model: Runnable[Any, Any], request: Sequence[BaseMessage], paid: list[AIMessage]
+    ) -> Generator[Effect, Any, AIMessage]:
+        ask = Ask(model, request, self._settings, metadata=self.metadata)
+        answer: AIMessage
+        try:
+            answer = yield from asked_again(ask, paid)
+            return answer
+        except AnswerCutShort as cut:
+            paid.append(cut.message)
+            settings = {**self._settings, **self._larger_cap(cut, request)}
+        try:
+            answer = yield from asked_again(replace(ask, settings=settings), paid)
+        except AnswerCutShort as cut:
+            answer = cut.message
+        return answer
+
+    def _larger_cap(self, cut: AnswerCutShort, request: Sequence[BaseMessage]) -> dict[str, int]:
+        """Twice the cap of the answer that was cut in its thinking, as far as the window has room; never less than it
+        was. Nothing where the cap is not known.
+        """
+        usage, row = cut.message.usage_metadata, find(self.name)
+        cap = max(cut.max_tokens or 0, usage["output_tokens"] if usage else 0)
+        if not cap:
+            return {}
+        larger = 2 * cap
+        if row is not None:
+            prompt = usage["input_tokens"] if usage else tokens.count(request, list(self._tools.values())) * 11 // 10
+            larger = min(larger, row.max_output or row.context, row.context - prompt)
+        return {"max_tokens": max(larger, cap)}
 
     def _joining(
         self, messages: Sequence[BaseMessage], names: tuple[str, ...]
@@ -155,6 +181,23 @@ def with_state(function: Callable[..., Any], state: AgentState) -> Any:
     return function(state, get_runtime()) if len(takes) > 1 else function(state)
 
 
-def _twice_the_cap(answer: AIMessage) -> dict[str, int]:
-    usage = answer.usage_metadata
-    return {"max_tokens": 2 * usage["output_tokens"]} if usage else {}
+def asked_again(ask: Ask, paid: list[AIMessage]) -> Generator[Effect, Any, Any]:
+    """The answer to a request, which is sent once more where the first answer broke off; that one is added to `paid`.
+
+    Raises IncompleteAnswerError for an answer that is not whole, whichever model gave it.
+    """
+    try:
+        return _whole((yield ask))
+    except KimiError as error:
+        if not error.broke_off:
+            raise
+        paid.append(error.message or AIMessage(""))
+    return _whole((yield ask))
+
+
+def _whole(answer: Any) -> Any:
+    reason = answer.response_metadata.get("finish_reason") if isinstance(answer, AIMessage) else None
+    if reason in ABNORMAL:
+        name = str(answer.response_metadata.get("model_name") or "The model")
+        raise IncompleteAnswerError.of(str(reason), answer, name)
+    return answer

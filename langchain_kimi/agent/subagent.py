@@ -13,6 +13,7 @@ from pydantic_core import to_json
 
 from langchain_kimi.agent.archive import OWN_THREAD
 from langchain_kimi.agent.spending import SPENT
+from langchain_kimi.finish_reasons import COMPLETE
 
 NAMESPACE = "kimi_namespace"
 """Where a result keeps the checkpoint namespace in which the agent's transcript is kept."""
@@ -20,9 +21,6 @@ NAMESPACE = "kimi_namespace"
 _STEPS = 10_007
 """LangGraph's own `recursion_limit`. Inside tools, langchain-core writes its own into the config: 25, which LangGraph
 takes for somebody's wish."""
-
-_ENDS = frozenset({"stop", "end_turn", "stop_sequence", "eos_token", "complete", "tool_calls", "tool_use"})
-"""How models say, in small letters, that an answer is whole."""
 
 _CUT_SHORT = "{name} was cut short ({reason}). What it had by then: {text}"
 _FAILED = "{name} failed: {error}"
@@ -110,7 +108,7 @@ def _cut_short(reason: str | None, answer: AIMessage) -> str | None:
     """Why the turn or the last answer ended, where it was not by the agent's own word."""
     told = answer.response_metadata
     reasons = [reason, told.get("finish_reason"), told.get("stop_reason")]
-    return next((str(one) for one in reasons if one and str(one).lower() not in _ENDS), None)
+    return next((str(one) for one in reasons if one and str(one).lower() not in COMPLETE), None)
 
 
 def _as_json(made: Any) -> str:

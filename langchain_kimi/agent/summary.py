@@ -16,8 +16,9 @@ from langchain_kimi import tokens
 from langchain_kimi.agent.archive import reasoning_of, text_of
 from langchain_kimi.agent.effects import Ask, Effect
 from langchain_kimi.agent.plan import SUMMARY, Plan, cut_middle, is_summary, is_users, summary_of
-from langchain_kimi.agent.speaker import SHOWN
-from langchain_kimi.errors import AnswerCutShort
+from langchain_kimi.agent.speaker import SHOWN, asked_again
+from langchain_kimi.errors import KimiError
+from langchain_kimi.finish_reasons import CONTENT_FILTER, LENGTH
 from langchain_kimi.verbatim import calls_of
 
 PROMPT = """\
@@ -46,7 +47,6 @@ _PART = "<conversation>\n{}\n</conversation>"
 _WORDS_A_TOKEN = 0.6
 _LEAST = 200
 """Tokens of conversation below which no smaller part is tried."""
-_CUT_BY_LENGTH = ("length", "max_tokens")
 _MOST_REQUESTS = 12
 
 
@@ -109,7 +109,7 @@ def summarise(
         count, text = _fitting(parts[done:], max(room - before, _LEAST))
         told = [instructions, *([_EARLIER.format(so_far)] if so_far else []), _PART.format(text)]
         try:
-            answer = yield Aside(model, [HumanMessage("\n\n".join(told))])
+            answer = yield from asked_again(Aside(model, [HumanMessage("\n\n".join(told))]), outcome.answers)
         except ContextOverflowError as error:
             if room <= 2 * _LEAST:
                 outcome.why = f"not even a small part fitted: {error}"
@@ -119,15 +119,17 @@ def summarise(
         except GraphBubbleUp:
             raise
         except Exception as error:
-            if isinstance(error, AnswerCutShort):
+            if isinstance(error, KimiError) and error.message is not None:
                 outcome.answers.append(error.message)
             outcome.why = f"{type(error).__name__}: {error}"
             return outcome
         assert isinstance(answer, AIMessage)
         outcome.answers.append(answer)
         so_far = answer.text.strip()
-        if not so_far or answer.response_metadata.get("finish_reason") in _CUT_BY_LENGTH:
-            outcome.why = "the summary was cut at the output cap" if so_far else "the summary was empty"
+        finish = answer.response_metadata.get("finish_reason")
+        if not so_far or finish in LENGTH or finish == CONTENT_FILTER:
+            why = "withheld by moderation" if finish == CONTENT_FILTER else "cut at the output cap"
+            outcome.why = f"the summary was {why if so_far else 'empty'}"
             return outcome
         done += count
         if done >= len(parts):

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -28,7 +28,7 @@ from langchain_kimi.chat_model.formats import response_format
 from langchain_kimi.chat_model.media import check_size
 from langchain_kimi.chat_model.profile import profile_of
 from langchain_kimi.chat_model.waits import teller
-from langchain_kimi.decode import Answer, check_cut, generation_of
+from langchain_kimi.decode import REPORT, Answer, check_complete, check_cut, generation_of
 from langchain_kimi.encode import (
     Declared,
     DialectName,
@@ -39,7 +39,14 @@ from langchain_kimi.encode import (
     encode_thinking,
 )
 from langchain_kimi.endpoints import HOSTS, NO_KEY, USER_AGENT
-from langchain_kimi.errors import AnswerCutShort, AuthenticationError, IllegalRequestError, NotFoundError, warn
+from langchain_kimi.errors import (
+    AnswerCutShort,
+    AuthenticationError,
+    IllegalRequestError,
+    KimiError,
+    NotFoundError,
+    warn,
+)
 from langchain_kimi.structured import Method, Rung, structured_output
 from langchain_kimi.transport import CLOCK, Clock, Connections, RateLimits, Transport, shared_connections
 from langchain_kimi.verbatim import PROVIDER, settle
@@ -55,7 +62,7 @@ _MOST_TOLD = 10_000
 _SETTINGS = (
     *("model", "thinking", "reasoning_effort", "keep_thinking", "max_tokens", "stop", *SAMPLING),
     *("prompt_cache_key", "prompt_cache_options", "safety_identifier", "extra_body"),
-    *("illegal_tool_choice", "strict_tools", "missing_reasoning"),
+    *("illegal_tool_choice", "strict_tools", "missing_reasoning", "on_cut_short"),
 )
 
 
@@ -139,6 +146,9 @@ class ChatKimi(BaseChatModel):
     missing_reasoning: Literal["pad", "raise"] = "pad"
     """What happens to an assistant message with tool calls but no known reasoning while the model thinks: a single
     space stands for it, or IllegalRequestError."""
+    on_cut_short: Literal["raise", "return"] = "raise"
+    """What happens to an answer that spent its whole output cap on thinking: AnswerCutShort, or the message, which has
+    no text and the finish reason `length`, for frameworks that expect a message from every call."""
 
     _connections: Connections = PrivateAttr(default_factory=shared_connections)
     _told: set[tuple[str, str]] = PrivateAttr(default_factory=set)
@@ -191,12 +201,13 @@ class ChatKimi(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         asked = self._ask(messages, stop, kwargs, run_manager, stream=self.streaming is not False)
-        if not asked.streamed:
-            return _result(asked.answer.whole(asked.transport.post(**asked.call)))
-        with closing(asked.transport.stream(**asked.call)) as events:
-            for data in events:
-                asked.answer.take(data)
-        return _result(asked.answer.message())
+        with asked.carrying_what_arrived():
+            if not asked.streamed:
+                return self._result(asked, asked.answer.whole(asked.transport.post(**asked.call)))
+            with closing(asked.transport.stream(**asked.call)) as events:
+                for data in events:
+                    asked.answer.take(data)
+            return self._result(asked, asked.answer.message())
 
     async def _agenerate(
         self,
@@ -206,12 +217,13 @@ class ChatKimi(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         asked = self._ask(messages, stop, kwargs, run_manager, stream=self.streaming is not False)
-        if not asked.streamed:
-            return _result(asked.answer.whole(await asked.transport.apost(**asked.call)))
-        async with aclosing(asked.transport.astream(**asked.call)) as events:
-            async for data in events:
-                asked.answer.take(data)
-        return _result(asked.answer.message())
+        with asked.carrying_what_arrived():
+            if not asked.streamed:
+                return self._result(asked, asked.answer.whole(await asked.transport.apost(**asked.call)))
+            async with aclosing(asked.transport.astream(**asked.call)) as events:
+                async for data in events:
+                    asked.answer.take(data)
+            return self._result(asked, asked.answer.message())
 
     def _stream(
         self,
@@ -221,16 +233,18 @@ class ChatKimi(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         asked = self._ask(messages, stop, kwargs, run_manager, stream=True)
-        with closing(asked.transport.stream(**asked.call)) as events:
-            for data in events:
-                for chunk in asked.answer.chunks(data):
-                    generation = generation_of(chunk)
-                    if run_manager:
-                        run_manager.on_llm_new_token(generation.text, chunk=generation)
-                    yield generation
-        for chunk in asked.answer.end():
-            yield generation_of(chunk)
-        check_cut(asked.answer.message())
+        with asked.carrying_what_arrived():
+            with closing(asked.transport.stream(**asked.call)) as events:
+                for data in events:
+                    for chunk in asked.answer.chunks(data):
+                        generation = generation_of(chunk)
+                        if run_manager:
+                            run_manager.on_llm_new_token(generation.text, chunk=generation)
+                        yield generation
+            message = self._complete(asked, asked.answer.message())
+            for chunk in asked.answer.end():
+                yield generation_of(chunk)
+            asked.check_cut(message)
 
     async def _astream(
         self,
@@ -240,16 +254,18 @@ class ChatKimi(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         asked = self._ask(messages, stop, kwargs, run_manager, stream=True)
-        async with aclosing(asked.transport.astream(**asked.call)) as events:
-            async for data in events:
-                for chunk in asked.answer.chunks(data):
-                    generation = generation_of(chunk)
-                    if run_manager:
-                        await run_manager.on_llm_new_token(generation.text, chunk=generation)
-                    yield generation
-        for chunk in asked.answer.end():
-            yield generation_of(chunk)
-        check_cut(asked.answer.message())
+        with asked.carrying_what_arrived():
+            async with aclosing(asked.transport.astream(**asked.call)) as events:
+                async for data in events:
+                    for chunk in asked.answer.chunks(data):
+                        generation = generation_of(chunk)
+                        if run_manager:
+                            await run_manager.on_llm_new_token(generation.text, chunk=generation)
+                        yield generation
+            message = self._complete(asked, asked.answer.message())
+            for chunk in asked.answer.end():
+                yield generation_of(chunk)
+            asked.check_cut(message)
 
     # LangChain joins streamed chunks with a parser that completes arguments that were cut short. What `invoke` and
     # every agent gets is settled here to a strict reading.
@@ -420,7 +436,27 @@ class ChatKimi(BaseChatModel):
             "on_wait": teller(run_manager),
             "heard": heard,
         }
-        return _Asked(transport, call, answer, streamed=bool(fields.get("stream")))
+        cut_short: str = kwargs.get("on_cut_short", self.on_cut_short)
+        if cut_short not in ("raise", "return"):
+            raise IllegalRequestError(f"on_cut_short={cut_short!r} is neither 'raise' nor 'return'.")
+        return _Asked(transport, call, answer, streamed=bool(fields.get("stream")), fields=fields, cut_short=cut_short)
+
+    def _result(self, asked: "_Asked", message: AIMessage) -> ChatResult:
+        """The answer as LangChain wants it. Raises where it is not whole."""
+        asked.check_cut(self._complete(asked, message))
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _complete(self, asked: "_Asked", message: AIMessage) -> AIMessage:
+        """The message, unless the host gave up on it. A finish reason that nobody knows is warned of."""
+        host = asked.transport.host
+        check_complete(message, host)
+        if "finish_unknown" in message.response_metadata.get(REPORT, ()):
+            reason = str(message.response_metadata["finish_reason"])
+            text = f"{host} ended an answer with the finish reason {reason!r}, which is not known here."
+            logger.warning("%s", text)
+            if self._first_time("finish_reason", reason):
+                warn(f"{text} Tool calls of such an answer do not run.")
+        return message
 
     def _encode(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
@@ -508,11 +544,25 @@ class _Asked:
     call: dict[str, Any]
     answer: Answer
     streamed: bool
+    fields: Mapping[str, Any]
+    """The request without its messages."""
+    cut_short: str
+    """`on_cut_short` of this call."""
 
+    def check_cut(self, message: AIMessage) -> None:
+        """Raise AnswerCutShort where the cap went into thinking, unless such an answer is wanted."""
+        if self.cut_short == "raise":
+            check_cut(message, self.fields.get("max_completion_tokens"))
 
-def _result(message: AIMessage) -> ChatResult:
-    check_cut(message)
-    return ChatResult(generations=[ChatGeneration(message=message)])
+    @contextmanager
+    def carrying_what_arrived(self) -> Iterator[None]:
+        """Errors that end an answer carry what arrived of it, with its usage."""
+        try:
+            yield
+        except KimiError as error:
+            if error.message is None:
+                error.message = self.answer.partial()
+            raise
 
 
 def _settled(result: LLMResult) -> LLMResult:

@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 import orjson
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolCallChunk
 
-from langchain_kimi import errors
-from langchain_kimi.catalogue import find
+from langchain_kimi import errors, surrogates
 from langchain_kimi.decode.calls import Calls
+from langchain_kimi.decode.mend import Mender
 from langchain_kimi.decode.pieces import Pieces
 from langchain_kimi.decode.thinking import Thinking
-from langchain_kimi.errors import AnswerCutShort, BrokenStreamError
-from langchain_kimi.usage import is_inconsistent, usage_metadata
+from langchain_kimi.errors import BrokenStreamError
+from langchain_kimi.finish_reasons import COMPLETE, CONTENT_FILTER, KNOWN, LENGTH, calls_may_run
+from langchain_kimi.tokens import count_text
+from langchain_kimi.usage import is_inconsistent, usage_metadata, usage_of_headers
 from langchain_kimi.verbatim import CALLS, PROVIDER, REASONING, Call, parse_calls
 
 REPORT = "kimi_report"
@@ -25,8 +27,8 @@ REPORT = "kimi_report"
 
 _METADATA = {"model": "model_name"} | {key: key for key in ("id", "created", "service_tier", "system_fingerprint")}
 _HEADERS = {"request_id": ("x-request-id", "msh-request-id"), "trace_id": ("x-trace-id", "x-msh-trace-id")}
-_CUT_FINISHES = ("length", "content_filter")
-_KNOWN_FINISHES = {"stop", "length", "tool_calls", "content_filter"}
+_BROKE_OFF = "the answer broke off"
+_ENDED = "the answer ended with the finish reason {!r}, so this call was not run"
 _MARKUP = re.compile(r"<\|tool_calls_section_begin\|>|<\|tool_call_begin\|>|<\|open\|>\s*tools?_?call")
 _V1 = {"output_version": "v1"}
 
@@ -63,6 +65,9 @@ class Answer:
         self._v1 = v1
         self._begun = self._signed = False
         self._done = False
+        self._has_choice = False
+        self._mender: Mender | None = None
+        self._rest = _Added()
         self._text: list[str] = []
         self._thinking = Thinking()
         self._pieces = Pieces()
@@ -73,7 +78,8 @@ class Answer:
 
     def whole(self, body: Mapping[str, Any]) -> AIMessage:
         """The message of an answer that came in one piece."""
-        self._absorb(body, "message")
+        self._mender = Mender()
+        self._absorb(self._mender.plain(body), "message")
         self._done = True
         return self.message()
 
@@ -96,15 +102,25 @@ class Answer:
 
     def message(self) -> AIMessage:
         """The whole message. Raises BrokenStreamError where a stream ended before its answer did."""
-        self._require_end()
-        calls = self._record()
+        self._complete()
+        return self._message(self._record())
+
+    def partial(self) -> AIMessage | None:
+        """What arrived of an answer that broke off; its calls are invalid. None where nothing is known of an answer."""
+        if not self._begun and self._usage_known() is None:
+            return None
+        message = self._message(self._calls.record(cut=True, not_run=_BROKE_OFF))
+        message.response_metadata[REPORT] = ["broken_off"]
+        return message
+
+    def _message(self, calls: list[Call]) -> AIMessage:
         valid, invalid = parse_calls(calls)
         return AIMessage(
             content="".join(self._text),
             additional_kwargs=self._verbatim(calls, whole=True),
             tool_calls=valid,
             invalid_tool_calls=invalid,
-            usage_metadata=usage_metadata(self._usage),
+            usage_metadata=usage_metadata(self._usage_known()),
             response_metadata=self._response_metadata(),
         )
 
@@ -115,14 +131,15 @@ class Answer:
         Joined chunks never have a call with arguments that were cut: the text of such arguments gets an ending that
         LangChain's lenient parser refuses too.
         """
-        self._require_end()
+        self._complete()
         record = self._record()
-        amended = self._to_chunks(_Added(calls=self._calls.amendments(record)))
+        rest, self._rest = self._to_chunks(self._rest), _Added()
+        amended = [*rest, *self._to_chunks(_Added(calls=self._calls.amendments(record)))]
         metadata = self._response_metadata()
         last = AIMessageChunk(
             content=[] if self._v1 else "",
             additional_kwargs=self._verbatim(record, whole=False),
-            usage_metadata=usage_metadata(self._usage),
+            usage_metadata=usage_metadata(self._usage_known()),
             response_metadata=metadata | _V1 if self._v1 else metadata,
             chunk_position="last",
         )
@@ -134,10 +151,19 @@ class Answer:
             return None
         try:
             event = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
+        except orjson.JSONDecodeError:
+            event = self._odd_event(data)
+        return event if isinstance(event, dict) else None
+
+    def _odd_event(self, data: bytes) -> Any:
+        """An event with lone surrogates. Raises BrokenStreamError for one that is no JSON."""
+        try:
+            event = surrogates.loads(data)
+        except ValueError as error:
             text = data[:200].decode(errors="replace")
             raise BrokenStreamError(f"{self._host} sent an event that is no JSON: {text!r}", host=self._host) from error
-        return event if isinstance(event, dict) else None
+        self._mender = self._mender or Mender()
+        return event
 
     def _absorb(self, event: Mapping[str, Any], part: str) -> _Added:
         """Collect a body or an event; what it adds."""
@@ -146,13 +172,20 @@ class Answer:
         choices = event.get("choices")
         if not choices or not self._begun or event.get("usage"):
             self._note(event)
-        if not choices or not isinstance(choice := choices[0], dict):
+        if not choices or not isinstance(choices, list) or not isinstance(choice := choices[0], dict):
             return _Added()
         if choice.get("finish_reason") or choice.get("usage") or choice.get("error"):
             self._finish(event, choice)
         delta = choice.get(part)
         if not isinstance(delta, dict):
             return _Added()
+        self._has_choice = True
+        if self._mender is not None and part == "delta":
+            delta = self._mender.delta(delta)
+        return self._add(delta, part)
+
+    def _add(self, delta: Mapping[str, Any], part: str) -> _Added:
+        """Collect a message or a delta; what it adds."""
         text = delta.get("content")
         if not isinstance(text, str):
             text = _text_of(text)
@@ -164,6 +197,8 @@ class Answer:
     def _note(self, event: Mapping[str, Any]) -> None:
         """Keep what an event says besides its delta: each fact once, usage as it was said last."""
         self._begun = True
+        if self._mender is not None:
+            event = {key: self._mender.plain(value) for key, value in event.items() if key != "choices"}
         for key, name in _METADATA.items():
             if event.get(key):
                 self._metadata.setdefault(name, event[key])
@@ -184,11 +219,28 @@ class Answer:
         status = said if isinstance(said, int) and 400 <= said < 600 else 500
         return errors.from_response(status, event, host=self._host, headers=self._headers or {})
 
-    def _require_end(self) -> None:
+    def _complete(self) -> None:
+        """The end of the stream. Raises BrokenStreamError where it is none of an answer."""
         if not self._done and self._finish_reason is None:
             raise BrokenStreamError(
                 f"{self._host} ended its answer before the finish; nothing of it is used. Ask again.", host=self._host
             )
+        if self._mender is not None and (rest := self._mender.rest()):
+            self._rest = self._add(rest, "delta")
+        if not self._has_choice:
+            raise BrokenStreamError(f"{self._host} sent an answer without a choice in it. Ask again.", host=self._host)
+        if self._finish_reason is None and not self._calls and not "".join(self._text).strip():
+            raise BrokenStreamError(
+                f"{self._host} sent an answer without text, tool calls or a finish reason. Ask again.", host=self._host
+            )
+
+    def _usage_known(self) -> Mapping[str, Any] | None:
+        """The usage as the answer told it, else as the headers tell it, with an estimate of what arrived."""
+        if self._usage:
+            return self._usage
+        arguments = "".join(call["arguments"] for call in self._calls.record(cut=False))
+        arrived = count_text("".join(self._text)) + count_text(self._thinking.text) + count_text(arguments)
+        return usage_of_headers(self._headers or {}, arrived)
 
     # Handing out.
 
@@ -205,7 +257,9 @@ class Answer:
         return chunks
 
     def _record(self) -> list[Call]:
-        return self._calls.record(cut=self._finish_reason in _CUT_FINISHES)
+        reason = self._finish_reason
+        not_run = None if calls_may_run(reason) else _ENDED.format(reason)
+        return self._calls.record(cut=reason not in COMPLETE, not_run=not_run)
 
     def _verbatim(self, calls: list[Call], *, whole: bool) -> dict[str, Any]:
         """What goes back to Kimi as it came."""
@@ -225,15 +279,17 @@ class Answer:
     def _report(self) -> list[str]:
         """What is odd about the answer, in short words."""
         text, thought = "".join(self._text), self._thinking.text
-        silent = not text.strip() and not self._calls and self._finish_reason not in _CUT_FINISHES
+        cut = self._finish_reason in LENGTH or self._finish_reason == CONTENT_FILTER
+        silent = not text.strip() and not self._calls and not cut
         found = {
             "finish_missing": self._finish_reason is None,
-            "finish_unknown": self._finish_reason is not None and self._finish_reason not in _KNOWN_FINISHES,
-            "content_filter": self._finish_reason == "content_filter",
+            "finish_unknown": self._finish_reason is not None and self._finish_reason not in KNOWN,
+            "content_filter": self._finish_reason == CONTENT_FILTER,
             "think_only": silent and bool(thought),
             "empty": silent and not thought,
             "leaked_tool_markup": bool(_MARKUP.search(text) or _MARKUP.search(thought)),
             "usage_inconsistent": is_inconsistent(self._usage),
+            "lone_surrogates": self._mender is not None and self._mender.found,
         }
         return [word for word, is_so in found.items() if is_so]
 
@@ -259,25 +315,6 @@ def _v1_calls(calls: list[ToolCallChunk]) -> AIMessageChunk:
         {**call, "type": "tool_call_chunk", "index": f"lc_tc_{call['index']}"} for call in calls
     ]
     return AIMessageChunk(content=pieces, tool_call_chunks=calls, response_metadata={**_V1})
-
-
-def check_cut(message: AIMessage) -> None:
-    """Raise AnswerCutShort where the answer spent its whole cap on thinking: neither text nor calls."""
-    if message.response_metadata.get("finish_reason") != "length" or message.text.strip():
-        return
-    if message.tool_calls or message.invalid_tool_calls:
-        return
-    usage = message.usage_metadata
-    spent = f" of {usage['output_tokens']} tokens" if usage else ""
-    row = find(str(message.response_metadata.get("model_name") or ""))
-    ways = ["raise max_tokens, which counts thinking too"]
-    if row is None or row.thinking == "optional":
-        ways.append("switch thinking off (thinking=False)")
-    if row and row.efforts:
-        ways.append(f"let it think less (thinking={row.efforts[0]!r})")
-    error = AnswerCutShort(f"The model spent its output cap{spent} on thinking and said nothing: {', or '.join(ways)}.")
-    error.message = message
-    raise error
 
 
 def _text_of(content: object) -> str:

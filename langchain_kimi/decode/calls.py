@@ -51,9 +51,9 @@ class Calls:
             return []
         return [self._take(place, delta) for place, delta in enumerate(deltas) if isinstance(delta, dict)]
 
-    def record(self, *, cut: bool) -> list[Call]:
+    def record(self, *, cut: bool, not_run: str | None = None) -> list[Call]:
         """The calls as they were said, with made-up ids where the host sent none. In an answer that was cut, no
-        arguments does not mean empty ones.
+        arguments does not mean empty ones. `not_run` says why none of them may run.
         """
         calls: list[Call] = []
         ids = set(self._ids)
@@ -64,6 +64,8 @@ class Calls:
             call = self._recorded(own_id, name, "".join(slot.arguments))
             if cut and not call["arguments"].strip():
                 call["cut"] = True
+            if not_run:
+                call["not_run"] = not_run
             calls.append(call)
         return calls
 
@@ -73,7 +75,8 @@ class Calls:
         for slot, call in zip(self._slots, record, strict=True):
             new_id = call["id"] if slot.id is None else None
             new_name = call["name"] if not slot.name and call["name"] else None
-            spoiler = "" if _is_json(call["arguments"]) and not call.get("cut") else SPOILER
+            runs = _is_json(call["arguments"]) and not call.get("cut") and not call.get("not_run")
+            spoiler = "" if runs else SPOILER
             if new_id or new_name or spoiler:
                 amended.append(tool_call_chunk(name=new_name, args=spoiler, id=new_id, index=slot.index))
         return amended

@@ -48,6 +48,7 @@ _OURS = frozenset(
     (
         *("model", "thinking", "reasoning_effort", "keep_thinking", "max_tokens", "max_completion_tokens", "stop"),
         *("tools", "tool_choice", "illegal_tool_choice", "strict_tools", "missing_reasoning", "parallel_tool_calls"),
+        "on_cut_short",
         *("extra_body", "response_format", "k2_ids", *SAMPLING),
     )
 )

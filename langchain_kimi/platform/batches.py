@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_kimi import endpoints
 from langchain_kimi.catalogue import MODELS, find
-from langchain_kimi.decode import Answer, check_cut
+from langchain_kimi.decode import Answer, check_complete, check_cut
 from langchain_kimi.encode import Encoded
 from langchain_kimi.endpoints import Batch
 from langchain_kimi.errors import APITimeoutError, BadRequestError, IllegalRequestError, KimiError
@@ -233,6 +233,7 @@ class _Reader:
         names, schemas = (self._encoded.names, self._encoded.schemas) if self._encoded else ({}, {})
         try:
             message = Answer(host=self._host, names=names, schemas=schemas).whole(said)
+            check_complete(message, self._host)
             check_cut(message)
         except KimiError as error:
             return error

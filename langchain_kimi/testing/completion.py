@@ -47,6 +47,16 @@ class Completion:
             "model": request.model,
         }
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers in which Kimi tells what the answer reads; other hosts have none."""
+        if self._dialect != "kimi":
+            return {}
+        return {
+            "x-msh-usage-prompt-tokens": str(self._prompt_tokens),
+            "x-msh-usage-cached-tokens": str(self._cached_tokens),
+        }
+
     def whole(self) -> bytes:
         """The body of a whole answer."""
         message: dict[str, Any] = {"role": "assistant", "content": self._joined("content", self._reply.text)}
@@ -56,10 +66,14 @@ class Completion:
             message["tool_calls"] = self._calls
         message = write_part(message, self._dialect)
         choice = {"index": 0, "message": message, "finish_reason": self._finish}
-        return encode({**self._head, "choices": [choice], "usage": self._usage()})
+        choices = [choice] if self._reply.choices else []
+        return encode({**self._head, "choices": choices, "usage": self._usage()})
 
     def events(self) -> Iterator[list[bytes]]:
         """The server-sent events, `[DONE]` included; each list holds those that need no waiting."""
+        if not self._reply.choices:
+            yield self._end()
+            return
         before, after = encode({**self._head, "choices": ["<delta>"]}).split(b'"<delta>"')
         before = b'data: %b{"index":0,"delta":' % before
         after = b',"finish_reason":null}%b\n\n' % after
@@ -81,7 +95,7 @@ class Completion:
     def _end(self) -> list[bytes]:
         usage = self._usage()
         choice = {"index": 0, "delta": {}, "finish_reason": self._finish, "usage": usage}
-        last: list[dict[str, Any]] = [{**self._head, "choices": [choice]}]
+        last: list[dict[str, Any]] = [{**self._head, "choices": [choice]}] if self._reply.choices else []
         if self._usage_at_end:
             last.append({**self._head, "choices": [], "usage": usage})
         return [*(b"data: %b\n\n" % encode(event) for event in last), b"data: [DONE]\n\n"]
@@ -121,10 +135,11 @@ def _numbered(reply: Reply, request: Request) -> list[dict[str, Any]]:
         # A conversation that was shortened holds fewer calls than their numbers say.
         while f"{call.name}:{number}" in taken:
             number += 1
+        own_id = f"{call.name}:{number}" if call.id is None else call.id
         calls.append(
             {
                 "index": index,
-                "id": f"{call.name}:{number}" if call.id is None else call.id,
+                **({"id": own_id} if own_id else {}),
                 "type": "builtin_function" if call.name.startswith("$") else "function",
                 "function": {"name": call.name, "arguments": call.arguments},
             }

@@ -10,7 +10,8 @@
 Others: `shaped: {city: Oslo}`, `continued: text`, `finish: length`, `times: 3`; the refusals `refused: {status: 400,
 type: invalid_request_error, message: …}`, `rate_limited: 1.5` (seconds), `too_many: 3` (at once), `empty: 200`; and the
 faults `cut_after: 3` (events, or `{bytes: 100}`), `stall: 2` (events, or `{after_events: 2, seconds: 0.5}`),
-`slowly: 1` (bytes), `garbage: {data: "{", after_events: 1}`, `error_event: {after_events: 1, message: …}`.
+`slowly: 1` (bytes), `garbage: {data: "{", after_events: 1}`, `error_event: {after_events: 1, message: …}`, and
+`no_choice: ` (with nothing behind it).
 """
 
 import os
@@ -32,6 +33,7 @@ _SPEECH: dict[str, Callable[[Any], Reply]] = {
     "overloaded": lambda times: script.overloaded(1 if times is None else times),
     "rate_limited": lambda seconds: script.rate_limited(seconds),
     "too_many": lambda concurrency: script.too_many(concurrency),
+    "no_choice": lambda nothing: script.no_choice(),
     "empty": lambda status: script.empty(200 if status is None else status),
 }
 """What begins a reply."""

@@ -211,10 +211,15 @@ class KimiDouble:
         tell = partial(self._usages.__setitem__, request.number)
         completion = Completion(request, reply, read, cached, self._dialect, tell)
         if request.stream:
-            headers = {"content-type": "text/event-stream", "cache-control": "no-cache", **answer_ids()}
+            headers = {
+                "content-type": "text/event-stream",
+                "cache-control": "no-cache",
+                **completion.headers,
+                **answer_ids(),
+            }
             return Answer(200, headers, self._streamed(request, cut_pieces(completion.events(), reply)))
         try:
-            return whole(200, completion.whole(), fault=reply)
+            return whole(200, completion.whole(), completion.headers, fault=reply)
         except BaseException as error:  # from the script's own pieces
             return self._play.raised(request, error).answer()
 

@@ -55,6 +55,8 @@ class Reply:
     """Given by `slowly`: the most bytes of the body sent at once."""
     length: int | None = None
     """Given by `cut_after`: the bytes of the body after which the connection closes."""
+    choices: bool = True
+    """Given by `no_choice`: whether the answer has any choice in it."""
     times: int = 1
     """How often a list says it, one after the other."""
     fit: "Callable[[Reply, Request], Reply] | None" = None
@@ -75,11 +77,15 @@ class Reply:
         return self.calling_raw(name, compact(arguments))
 
     def calling_raw(self, name: str, arguments: str, id: str | None = None) -> "Reply":
-        """The reply with one more tool call of exactly this argument string (JSON or not) and id."""
+        """The reply with one more tool call of exactly this argument string (JSON or not) and id; the id `""` is left
+        out of the answer.
+        """
         return replace(self, calls=(*self.calls, Call(name, arguments, id)))
 
     def finish(self, reason: str) -> "Reply":
-        """The reply with another `finish_reason`, such as `length`."""
+        """The reply with another `finish_reason`: `length`, `content_filter`, or one of those with which Kimi gives up
+        on an answer, such as `engine_overloaded`.
+        """
         return replace(self, finish_reason=reason)
 
     def expecting(self, **expected: str) -> "Reply":
@@ -217,6 +223,11 @@ def cut_after(reply: Reply, *, events: int | None = None, bytes: int | None = No
     if (events is None) == (bytes is None):
         raise TypeError("give either events= or bytes=")
     return replace(reply, cut=events, length=bytes, ending="close")
+
+
+def no_choice(reply: Reply | None = None) -> Reply:
+    """An answer that ends well and has nothing in it: a stream of its last events only, or `"choices": []`."""
+    return replace(reply or Reply(), choices=False)
 
 
 def stall(reply: Reply, *, after_events: int, seconds: float | None = None) -> Reply:

@@ -12,8 +12,8 @@ def compact(value: Any) -> str:
 
 
 def encode(value: object) -> bytes:
-    """The bytes of `compact`."""
-    return compact(value).encode("utf-8", "surrogatepass")
+    """The bytes of `compact`; a lone surrogate is written as JSON's escape, as no text can hold it."""
+    return compact(value).encode("utf-8", "backslashreplace")
 
 
 def tokens(size: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any, TypedDict, Unpack
 import httpx2
 import orjson
 
-from langchain_kimi import errors
+from langchain_kimi import errors, surrogates
 from langchain_kimi.errors import KimiError
 from langchain_kimi.transport.clock import CLOCK, Clock
 from langchain_kimi.transport.connections import Connections
@@ -236,8 +236,8 @@ class _Call:
         if self._about.get("raw") and not refused:
             return body
         try:
-            parsed = orjson.loads(body)
-        except orjson.JSONDecodeError:
+            parsed = surrogates.loads(body)
+        except ValueError:
             parsed = body.decode("utf-8", "replace")
         if refused or not isinstance(parsed, dict):
             status = answer.status_code if answer.status_code != 200 else 502

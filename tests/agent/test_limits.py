@@ -109,8 +109,10 @@ async def test_the_account_is_what_the_server_counted(serve: Serve, way: str) ->
 
 
 @TWO_KINDS
-async def test_an_answer_that_broke_off_counts_as_one_of_unknown_cost(serve: Serve, way: str) -> None:
-    server = serve([cut_after(said("hello there"), events=3), said("hello there")])
+async def test_an_answer_that_broke_off_without_a_word_of_usage_counts_as_one_of_unknown_cost(
+    serve: Serve, way: str
+) -> None:
+    server = serve([cut_after(said("hello there"), events=3), said("hello there")], dialect="vllm")
     state = await ran(create_kimi_agent(kimi(server), [add]), way)
     assert state["messages"][-1].text == "hello there"
     assert state["spent"]["requests"] == 2

@@ -1,0 +1,358 @@
+"""An agent whose model's answer is not whole: what it asks again, what it never runs, and what it counts."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import BaseModel
+
+from langchain_kimi import (
+    Context,
+    KimiError,
+    Member,
+    UsageMeter,
+    agent_as_tool,
+    create_kimi_agent,
+    create_kimi_team,
+)
+from langchain_kimi.errors import APITimeoutError, BrokenStreamError, IncompleteAnswerError
+from langchain_kimi.testing import (
+    KimiServer,
+    Reply,
+    Request,
+    cut_after,
+    error_event,
+    garbage,
+    no_choice,
+    raw_call,
+    said,
+    stall,
+    thought,
+)
+from langchain_kimi.transport import Deadlines
+from tests.conftest import kimi
+
+Serve = Callable[..., KimiServer]
+ASK: Any = {"messages": [("user", "go")]}
+EVERY_WAY = pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
+TWO_KINDS = pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+WIPES: list[str] = []
+
+
+@tool
+def wipe(path: str = "/") -> str:
+    """Delete everything below a path."""
+    WIPES.append(path)
+    return f"wiped {path}"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_wiped_yet() -> None:
+    WIPES.clear()
+
+
+async def ran(agent: Any, way: str, given: Any = ASK, config: Any = None) -> dict[str, Any]:
+    """The last state of a run."""
+    if way == "invoke":
+        return await asyncio.to_thread(agent.invoke, given, config)  # type: ignore[no-any-return]
+    if way == "ainvoke":
+        return await agent.ainvoke(given, config)  # type: ignore[no-any-return]
+    if way == "stream":
+        states = await asyncio.to_thread(lambda: list(agent.stream(given, config, stream_mode="values")))
+    else:
+        states = [state async for state in agent.astream(given, config, stream_mode="values")]
+    return states[-1]  # type: ignore[no-any-return]
+
+
+CALL = thought("I wipe.").calling("wipe", path="/tmp")
+BROKEN: dict[str, Reply] = {
+    "engine_overloaded": CALL.finish("engine_overloaded"),
+    "server_interrupted": CALL.finish("server_interrupted"),
+    "cut": cut_after(CALL, events=6),
+    "error event": error_event(CALL, after_events=6, message="oops"),
+    "overload event": error_event(CALL, after_events=6, type="engine_overloaded_error", message="full"),
+    "error in a chunk": garbage(
+        b'{"error": {"code": 502, "message": "gone"}, "choices": [{"index": 0, "delta": {"content": ""}, '
+        b'"finish_reason": "error"}]}',
+        within=CALL,
+        after_events=6,
+    ),
+    "no JSON": garbage(b"{", within=CALL, after_events=6),
+    "silence": stall(CALL, after_events=6),
+    "no choice": no_choice(),
+    "done": garbage(b"[DONE]"),
+}
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("name", BROKEN)
+async def test_an_answer_that_broke_off_is_asked_for_once_more(serve: Serve, way: str, name: str) -> None:
+    server, meter = serve([BROKEN[name], said("done")]), UsageMeter()
+    agent = create_kimi_agent(kimi(server, timeout=Deadlines(silence=0.3)), [wipe])
+    state = await ran(agent, way, config={"callbacks": [meter]})
+    assert [message.text for message in state["messages"]] == ["go", "done"]
+    assert (state["stop_reason"], WIPES) == ("stop", [])
+    assert state["spent"]["requests"] == meter.total.requests == 2
+    assert state["spent"]["input_tokens"] == meter.total.input_tokens
+    assert state["spent"]["output_tokens"] == meter.total.output_tokens
+    assert state["spent"]["cost_usd"] == pytest.approx(meter.total.cost_usd)
+    whole = state["messages"][-1].usage_metadata
+    if name != "done":  # an event of nothing but the end tells no usage, but the headers do
+        assert state["spent"]["input_tokens"] == 2 * whole["input_tokens"]
+    assert "unpriced" not in state["spent"]
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("name", ["no choice", "engine_overloaded"])
+async def test_a_whole_answer_that_is_broken_is_asked_for_once_more(serve: Serve, way: str, name: str) -> None:
+    agent = create_kimi_agent(kimi(serve([BROKEN[name], said("done")]), streaming=False), [wipe])
+    state = await ran(agent, way)
+    assert (state["messages"][-1].text, WIPES) == ("done", [])
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("reason", ["malformed_byte_sequence", "unexpected_state", "repeat", "unknown"])
+async def test_other_abnormal_answers_end_the_run_with_a_typed_error(serve: Serve, way: str, reason: str) -> None:
+    server = serve([CALL.finish(reason), said("never asked")])
+    with pytest.raises(IncompleteAnswerError) as caught:
+        await ran(create_kimi_agent(kimi(server), [wipe]), way)
+    assert (caught.value.finish_reason, len(server.requests), WIPES) == (reason, 1, [])
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("name", BROKEN)
+async def test_an_answer_that_breaks_off_twice_is_a_typed_error_that_counts_both(
+    serve: Serve, way: str, name: str
+) -> None:
+    server, meter = serve(lambda request: BROKEN[name]), UsageMeter()
+    agent = create_kimi_agent(kimi(server, timeout=Deadlines(silence=0.2)), [wipe])
+    with pytest.raises(KimiError) as caught:
+        await ran(agent, way, config={"callbacks": [meter]})
+    assert caught.value.broke_off
+    assert len(server.requests) == meter.total.requests == 2
+    assert meter.total.input_tokens > 0
+    assert meter.total.cost_usd
+    assert WIPES == []
+
+
+async def test_a_total_deadline_is_not_waited_for_twice(serve: Serve) -> None:
+    server = serve([stall(said("a b c"), after_events=2), said("never asked")])
+    agent = create_kimi_agent(kimi(server, timeout=Deadlines(total=0.3)), [wipe])
+    with pytest.raises(APITimeoutError) as caught:
+        await agent.ainvoke(ASK)
+    assert (caught.value.deadline, len(server.requests)) == ("total", 1)
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("text", ["", "I may not say"])
+async def test_no_call_of_a_filtered_answer_runs_and_the_turn_says_why_it_ended(
+    serve: Serve, way: str, text: str
+) -> None:
+    def script(request: Request) -> Reply:
+        if request.last.get("content") == "again":
+            return said("fine")
+        return CALL.saying(text).calling("wipe", path="/etc").finish("content_filter")
+
+    server = serve(script)
+    agent = create_kimi_agent(kimi(server), [wipe], checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "1"}}
+    state = await ran(agent, way, config=config)
+    assert (state["stop_reason"], WIPES, len(server.requests)) == ("content_filter", [], 1)
+    answer, *results = state["messages"][1:]
+    assert (answer.text, answer.response_metadata["finish_reason"]) == (text, "content_filter")
+    assert [(result.status, "moderation" in result.text) for result in results] == [("error", True)] * 2
+    assert state["spent"]["requests"] == 1
+    assert state["spent"]["input_tokens"] > 0
+    again = await ran(agent, way, {"messages": [("user", "again")]}, config)
+    assert (again["messages"][-1].text, again["stop_reason"]) == ("fine", "stop")
+    assert set(server.statuses) == {200}
+
+
+@TWO_KINDS
+@pytest.mark.filterwarnings("ignore:.*brand_new")
+async def test_calls_of_an_answer_with_an_unknown_finish_reason_do_not_run(serve: Serve, way: str) -> None:
+    def script(request: Request) -> Reply:
+        return said("I see.") if request.tool_results() else CALL.finish("brand_new")
+
+    server = serve(script)
+    state = await ran(create_kimi_agent(kimi(server), [wipe]), way)
+    assert (state["messages"][-1].text, WIPES) == ("I see.", [])
+    assert "finish reason 'brand_new'" in server.requests[1].tool_results()[0]["content"]
+    assert server.requests[1].messages[1]["tool_calls"][0]["function"]["arguments"] == '{"path":"/tmp"}'
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("finish", [None, "length"])
+async def test_a_call_whose_arguments_never_came_does_not_run_with_defaults(
+    serve: Serve, way: str, finish: Any
+) -> None:
+    begun = raw_call("wipe", "").thinking("Hm.")
+    reply = begun.finish(finish) if finish else garbage(b"[DONE]", within=begun, after_events=3)
+    state = await ran(create_kimi_agent(kimi(serve([reply, said("done")])), [wipe]), way)
+    assert (state["messages"][-1].text, WIPES) == ("done", [])
+    assert [message.status for message in state["messages"] if isinstance(message, ToolMessage)] == ["error"]
+
+
+async def test_a_whole_answer_may_call_a_tool_without_arguments(serve: Serve) -> None:
+    await ran(create_kimi_agent(kimi(serve([raw_call("wipe", "").thinking("Hm."), said("done")])), [wipe]), "ainvoke")
+    assert WIPES == ["/"]
+
+
+# Other models and other agents.
+
+
+class Foreign(GenericFakeChatModel):
+    """Another provider's model."""
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        return self
+
+
+def foreign(*finishes: str) -> Foreign:
+    calls: Any = [{"name": "wipe", "args": {"path": "/tmp"}, "id": "1", "type": "tool_call"}]
+    answers = [AIMessage("", tool_calls=calls, response_metadata={"finish_reason": finish}) for finish in finishes]
+    return Foreign(messages=iter([*answers, AIMessage("done")]))
+
+
+@TWO_KINDS
+async def test_answers_of_other_models_are_judged_by_their_finish_reason_too(way: str) -> None:
+    state = await ran(create_kimi_agent(foreign("server_interrupted"), [wipe]), way)
+    assert (state["messages"][-1].text, WIPES) == ("done", [])
+    with pytest.raises(IncompleteAnswerError):
+        await ran(create_kimi_agent(foreign("repeat"), [wipe]), way)
+    state = await ran(create_kimi_agent(foreign("content_filter"), [wipe]), way)
+    assert (state["stop_reason"], WIPES) == ("content_filter", [])
+    await ran(create_kimi_agent(foreign("FUNCTION_CALL"), [wipe]), way)
+    assert WIPES == ["/tmp"]
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("name", ["engine_overloaded", "cut", "error event", "silence", "no choice"])
+async def test_teams_and_sub_agents_ask_once_more_and_count_it(serve: Serve, way: str, name: str) -> None:
+    settings: Any = {"timeout": Deadlines(silence=0.3)}
+    inner = create_kimi_agent(kimi(serve([BROKEN[name], said("found")]), **settings), [wipe])
+    research = agent_as_tool(inner, name="research", description="Researches.")
+
+    def lead(request: Request) -> Reply:
+        if request.number == 1:
+            return BROKEN[name]
+        return said("done") if request.tool_results() else thought("Hm.").calling("research", task="x")
+
+    outer = create_kimi_team([Member(name="lead", model=kimi(serve(lead), **settings), tools=[research])])
+    meter = UsageMeter()
+    state = await ran(outer, way, config={"callbacks": [meter]})
+    assert state["messages"][-1].text == "done"
+    assert [message.text for message in state["messages"] if isinstance(message, ToolMessage)] == ["found"]
+    assert state["spent"]["requests"] == meter.total.requests == 5
+    for key in ("input_tokens", "output_tokens", "cached_tokens"):
+        assert state["spent"].get(key, 0) == getattr(meter.total, key)
+    assert WIPES == []
+
+
+@TWO_KINDS
+async def test_a_filtered_sub_agent_is_an_error_result_for_its_caller(serve: Serve, way: str) -> None:
+    inner = create_kimi_agent(kimi(serve([CALL.saying("I may").finish("content_filter")])), [wipe])
+    research = agent_as_tool(inner, name="research", description="Researches.")
+    server = serve([thought("Hm.").calling("research", task="x"), said("done")])
+    state = await ran(create_kimi_agent(kimi(server), [research]), way)
+    (result,) = (message for message in state["messages"] if isinstance(message, ToolMessage))
+    assert (result.status, "content_filter" in result.text, WIPES) == ("error", True, [])
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("name", ["engine_overloaded", "no choice", "cut"])
+async def test_langchains_create_agent_runs_no_call_of_a_broken_answer(serve: Serve, way: str, name: str) -> None:
+    with pytest.raises((IncompleteAnswerError, BrokenStreamError)):
+        await ran(create_agent(kimi(serve([BROKEN[name]])), [wipe]), way)
+    state = await ran(create_agent(kimi(serve([CALL.saying("I may").finish("content_filter")])), [wipe]), way)
+    assert (state["messages"][-1].text, WIPES) == ("I may", [])
+
+
+class Report(BaseModel):
+    """What is asked for in the end."""
+
+    total: int
+
+
+@TWO_KINDS
+async def test_the_object_in_the_end_is_asked_for_once_more_too(serve: Serve, way: str) -> None:
+    server = serve([said("5"), error_event(said('{"total": 5}'), after_events=3), said('{"total": 5}')])
+    state = await ran(create_kimi_agent(kimi(server), response_format=Report), way)
+    assert state["structured_response"] == Report(total=5)
+    assert state["spent"]["requests"] == 3
+    filtered = serve([said("I may not").finish("content_filter")])
+    state = await ran(create_kimi_agent(kimi(filtered), response_format=Report), way)
+    assert (state["stop_reason"], state["structured_response"]) == ("content_filter", None)
+
+
+@TWO_KINDS
+async def test_a_summary_that_broke_off_is_asked_for_once_more(serve: Serve, way: str) -> None:
+    def script(request: Request) -> Reply:
+        if "Below is the earlier part" not in request.text_of("user"):
+            return said("done")
+        summaries.append(request)
+        return cut_after(said("a b c"), events=2) if len(summaries) == 1 else said("They counted.")
+
+    summaries: list[Request] = []
+    context = Context(window=10_000, reserve=1_000)
+    thread: list[Any] = [("user" if turn % 2 == 0 else "assistant", f"{turn} " * 400) for turn in range(41)]
+    agent = create_kimi_agent(kimi(serve(script)), [wipe], context=context)
+    state = await ran(agent, way, {"messages": thread})
+    messages: list[BaseMessage] = state["messages"]
+    assert len(summaries) == 3  # in two parts, of which the first was asked for twice
+    assert any("They counted." in message.text for message in messages)
+    assert state["spent"]["requests"] == 4
+
+
+# The second request after a cap that went into thinking.
+
+CUT = thought("I think and think").finish("length")
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("choice", ["raise", "return"])
+@pytest.mark.parametrize(
+    ("model", "cap", "second"),
+    [("kimi-k2.6", None, 65_536), ("kimi-k2.6", 20_000, 40_000), ("kimi-k3", None, 262_144)],
+)
+async def test_the_second_cap_is_twice_the_first(
+    serve: Serve, way: str, choice: Any, model: str, cap: int | None, second: int
+) -> None:
+    server, meter = serve([CUT, said("done")]), UsageMeter()
+    agent = create_kimi_agent(kimi(server, model, max_tokens=cap, on_cut_short=choice), [wipe])
+    state = await ran(agent, way, config={"callbacks": [meter]})
+    assert state["messages"][-1].text == "done"
+    assert server.requests[1].json["max_completion_tokens"] == second
+    assert state["spent"]["requests"] == meter.total.requests == 2
+    assert state["spent"]["output_tokens"] == meter.total.output_tokens > 5
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("prompt", [100_000, 220_000])
+async def test_the_second_cap_fits_the_window_and_is_never_lower(serve: Serve, way: str, prompt: int) -> None:
+    long: Any = {"messages": [("user", "word" * prompt)]}
+    server = serve([CUT, said("done")])
+    agent = create_kimi_agent(kimi(server, max_tokens=100_000 if prompt == 100_000 else 32_768), [wipe], context=None)
+    state = await ran(agent, way, long)
+    assert state["messages"][-1].text == "done"
+    first, second = (request.json["max_completion_tokens"] for request in server.requests)
+    assert first <= second < 2 * first
+    assert server.statuses == [200, 200]
+
+
+@TWO_KINDS
+async def test_without_usage_the_cap_is_doubled_too(serve: Serve, way: str) -> None:
+    event = (
+        b'{"choices": [{"index": 0, "delta": {"reasoning_content": "Hm"}, "finish_reason": "length"}], "model": "x"}'
+    )
+    server = serve([garbage(event), said("done")], dialect="vllm")
+    state = await ran(create_kimi_agent(kimi(server), [wipe]), way)
+    assert state["messages"][-1].text == "done"
+    assert [request.json["max_completion_tokens"] for request in server.requests] == [32_768, 65_536]
+    assert state["spent"]["unpriced"] == 1
