@@ -5,8 +5,9 @@ They are synchronous and asynchronous at once: `transport.run` or `transport.aru
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any, Literal
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
@@ -25,8 +26,36 @@ NO_KEY = (
     'region="intl", keys of platform.kimi.com with region="cn".'
 )
 
+PLACEHOLDER_KEY = "not-needed"
+"""Sent to a server on this machine where no key is configured: test servers and some others want any key."""
+
 CHAT = "/v1/chat/completions"
 """The path that the lines of a batch name, whatever the base URL."""
+
+
+def authorization_header(
+    url: str, key: str | None, headers: Mapping[str, str] | None, *, own_client: bool
+) -> dict[str, str]:
+    """The header with the key. Without one, only a server on this machine gets a placeholder.
+
+    What the user sends instead, in `headers` or by an HTTP client of their own, is not replaced by the placeholder.
+    """
+    if key:
+        return {"authorization": f"Bearer {key}"}
+    brings_own = own_client or any(name.lower() == "authorization" for name in headers or {})
+    return {} if brings_own or not is_loopback(url) else {"authorization": f"Bearer {PLACEHOLDER_KEY}"}
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
 
 Purpose = Literal["file-extract", "image", "video", "batch"]
 PURPOSES: tuple[Purpose, ...] = ("file-extract", "image", "video", "batch")

@@ -1,4 +1,4 @@
-"""What the README says is so: its code runs, its commands are the ones CI runs."""
+"""What the README and the documentation say is so: their code runs, their commands are the ones CI runs."""
 
 import os
 import re
@@ -10,21 +10,54 @@ from pathlib import Path
 
 import pytest
 
-from langchain_kimi.testing import FakeKimi, KimiServer
-from tests.standard.replies import reply
+from langchain_kimi.testing import FakeKimi, KimiServer, Reply, Request, said
+from tests.standard.replies import last_user_text, reply
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 COMMANDS = re.findall(r"^    ((?:pip|python|ruff|langchain-kimi) .*)$", README, re.MULTILINE)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+NEEDED = ("PATH", "HOME", "PYTHONPATH", "TMPDIR")
+"""All that a block gets of the environment: no key, no host, no setting of LangChain."""
 
 
-@pytest.mark.parametrize("code", EXAMPLES, ids=lambda code: code.split("\n")[0])
-def test_code_runs(code: str, serve: Callable[..., KimiServer]) -> None:
-    server = serve(reply)
-    env = {**os.environ, "MOONSHOT_API_KEY": "sk-readme", "MOONSHOT_BASE_URL": server.url}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+def blocks() -> list[object]:
+    """Every block of Python, named by its page and the line on which it begins."""
+    found = []
+    for page in PAGES:
+        text = page.read_text()
+        for match in CODE.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append(pytest.param(match.group(1), id=f"{page.relative_to(ROOT)}:{line}"))
+    return found
+
+
+def run(*command: str, cwd: Path = ROOT, **variables: str) -> None:
+    env = {name: os.environ[name] for name in NEEDED if name in os.environ} | variables
+    done = subprocess.run([sys.executable, *command], env=env, cwd=cwd, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def polite(request: Request) -> Reply:
+    """Greets where a greeting is wanted."""
+    return said("Hello.") if "hello" in last_user_text(request).lower() else reply(request)
+
+
+@pytest.mark.parametrize("code", blocks())
+def test_code_runs(code: str, serve: Callable[..., KimiServer], tmp_path: Path) -> None:
+    if re.search(r"\b(?:KimiServer|FakeKimi)\(", code):  # brings its own server, so it needs nothing else
+        run("-c", code)
+        return
+    server = serve(polite)
+    live = {"MOONSHOT_API_KEY": "sk-readme", "MOONSHOT_BASE_URL": server.url}
+    if "def test_" not in code:
+        run("-c", code, **live)
+    else:  # a test with a cassette: recorded from the server, then replayed without it
+        (tmp_path / "test_block.py").write_text(code)
+        plugin = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "langchain_kimi.testing.plugin"}
+        run("-m", "pytest", "-q", "test_block.py", "--kimi-record=once", cwd=tmp_path, **plugin, **live)
+        run("-m", "pytest", "-q", "test_block.py", cwd=tmp_path, **plugin)
     assert server.script_errors == []
 
 

@@ -38,7 +38,7 @@ from langchain_kimi.encode import (
     encode_request,
     encode_thinking,
 )
-from langchain_kimi.endpoints import HOSTS, NO_KEY, USER_AGENT
+from langchain_kimi.endpoints import HOSTS, NO_KEY, USER_AGENT, authorization_header
 from langchain_kimi.errors import (
     AnswerCutShort,
     AuthenticationError,
@@ -86,7 +86,8 @@ class ChatKimi(BaseChatModel):
     model: str = Field(validation_alias=AliasChoices("model", "model_name"))
     """The model's id, for instance `kimi-k2.6`; `langchain_kimi.catalogue.MODELS` lists those known here."""
     api_key: SecretStr | None = Field(default_factory=secret_from_env("MOONSHOT_API_KEY", default=None))
-    """The key, by default from MOONSHOT_API_KEY. Kimi's hosts need one; keys are bound to their host."""
+    """The key, by default from MOONSHOT_API_KEY. Kimi's hosts need one; keys are bound to their host.
+    A server on this machine gets the placeholder `not-needed` where there is none."""
     base_url: str | None = Field(default_factory=from_env("MOONSHOT_BASE_URL", default=None))
     """The host's URL up to and with `/v1`: given here, else by `region`, else MOONSHOT_BASE_URL, else international."""
     region: Literal["intl", "cn"] | None = None
@@ -529,7 +530,8 @@ class ChatKimi(BaseChatModel):
         return self.api_key.get_secret_value() if self.api_key else ""
 
     def _transport(self) -> Transport:
-        authorization = {"authorization": f"Bearer {self._key}"} if self._key else {}
+        own_client = self.http_client is not None or self.http_async_client is not None
+        authorization = authorization_header(self._url, self._key, self.default_headers, own_client=own_client)
         headers = {"user-agent": USER_AGENT, **authorization, **(self.default_headers or {})}
         return Transport(
             self._url, self._connections, headers, self.timeout, self.max_retries, self.rate_limits, self.clock

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from langchain_kimi import endpoints
 from langchain_kimi.encode import Tools, encode_request
-from langchain_kimi.endpoints import HOSTS, NO_KEY, USER_AGENT, Balance, ModelInfo
+from langchain_kimi.endpoints import HOSTS, NO_KEY, USER_AGENT, Balance, ModelInfo, authorization_header
 from langchain_kimi.errors import AuthenticationError, IllegalRequestError
 from langchain_kimi.platform.batches import Batches
 from langchain_kimi.platform.files import Files
@@ -83,7 +83,7 @@ class KimiPlatform:
             raise AuthenticationError(NO_KEY)
         own = http_client is not None or http_async_client is not None
         connections = Connections(http_client, http_async_client) if own else shared_connections()
-        authorization = {"authorization": f"Bearer {key}"} if key else {}
+        authorization = authorization_header(url, key, default_headers, own_client=own)
         headers = {"user-agent": USER_AGENT, **authorization, **(default_headers or {})}
         self._begin(Transport(url, connections, headers, timeout, max_retries, clock=clock), None)
 
