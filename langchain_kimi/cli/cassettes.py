@@ -30,8 +30,11 @@ def declare(commands: Any) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Run a subcommand; the exit status."""
-    from langchain_kimi.testing.cassettes import CassetteError
-
+    try:
+        from langchain_kimi.testing.cassettes import CassetteError
+    except ImportError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     try:
         if chosen.subject == "check":
             return _check(chosen.paths, chosen.skip)

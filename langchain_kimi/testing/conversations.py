@@ -22,6 +22,7 @@ from typing import Any
 
 from langchain_kimi.testing import script
 from langchain_kimi.testing.fitting import continued, shaped
+from langchain_kimi.testing.pyyaml import load_pyyaml
 from langchain_kimi.testing.script import Reply
 from langchain_kimi.testing.wire import compact
 
@@ -54,8 +55,7 @@ _MORE: dict[str, Callable[[Reply, Any], Reply]] = {
 
 def conversation(path: str | os.PathLike[str]) -> list[Reply]:
     """The replies of a YAML file. Raises ValueError, which names the file and the reply, where it is not understood."""
-    import yaml  # type: ignore[import-untyped]
-
+    yaml = load_pyyaml()
     try:
         read = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

@@ -104,7 +104,10 @@ def kimi_cassette(
     try:
         from langchain_kimi.testing.cassettes import Cassette, CassetteError
     except ImportError as error:
-        pytest.fail(f"kimi_cassette: {error}. Install it with `pip install 'langchain-kimi-agent[testing]'`.", False)
+        advice = (
+            "" if "pip install" in str(error) else " Install it with `pip install 'langchain-kimi-agent[testing]'`."
+        )
+        pytest.fail(f"kimi_cassette: {error}{advice}", False)
     options = _options(request.node, kimi_cassette_config)
     allow_unplayed = options.pop("allow_unplayed", False)
     path = Path(kimi_cassette_dir) / f"{options.pop('name', None) or _name(request.node)}.kimi.yaml"

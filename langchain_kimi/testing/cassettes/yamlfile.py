@@ -8,8 +8,9 @@ import json
 import re
 from typing import Any
 
-import yaml  # type: ignore[import-untyped, unused-ignore]
+from langchain_kimi.testing.pyyaml import load_pyyaml
 
+yaml = load_pyyaml()
 NotYaml: type[Exception] = yaml.YAMLError
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./-]+)*\Z")

@@ -1,0 +1,126 @@
+"""Every package that is imported is declared, where it is needed, and the extras are needed only where they say."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "langchain_kimi"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = {"testing": PACKAGE / "testing", "cli": PACKAGE / "cli"}
+"""The extras of users, each for one folder."""
+PEERS = {"langchain"}
+"""What only a user imports who has it: `register_with_langchain` adds to its table."""
+
+USE_OF_THE_CORE = """
+import langchain_kimi
+from langchain_core.tools import tool
+from langchain_kimi import *
+from langchain_kimi.testing import FakeKimi, KimiServer, called, said
+
+@tool
+def add(a: int, b: int) -> int:
+    "Add."
+    return a + b
+
+script = [called("add", a=1, b=2), said("3")]
+with KimiServer(script) as server:
+    agent = create_kimi_agent(ChatKimi(model="kimi-k2.6", base_url=server.url), [add])
+    assert agent.invoke({"messages": [("user", "1 + 2?")]})["messages"][-1].text == "3"
+assert agent_as_tool(create_kimi_agent(FakeKimi(script), [add], name="a"), name="a", description="A.")
+"""
+
+
+def name(distribution: str) -> str:
+    """A distribution's name as the index compares it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def declared(requirements: list[str]) -> set[str]:
+    return {name(re.split(r"[\[<>=!~ ;]", requirement)[0]) for requirement in requirements}
+
+
+def imported_by(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def third_parties(folder: Path) -> dict[str, set[Path]]:
+    """The modules of others that files import, with the files."""
+    found: dict[str, set[Path]] = {}
+    for path in folder.rglob("*.py"):
+        for module in imported_by(path):
+            if module not in sys.stdlib_module_names and module != PACKAGE.name:
+                found.setdefault(module, set()).add(path)
+    return found
+
+
+def test_every_import_is_declared() -> None:
+    core = declared(PROJECT["dependencies"])
+    distributions = packages_distributions()
+    undeclared = []
+    for module, paths in third_parties(PACKAGE).items():
+        names = {name(distribution) for distribution in distributions[module]} | {name(module)}
+        for path in paths:
+            extras = [extra for extra, folder in EXTRAS.items() if folder in path.parents]
+            allowed = core.union(*(declared(PROJECT["optional-dependencies"][extra]) for extra in extras))
+            if not names & (allowed | PEERS):
+                undeclared.append(f"{path.relative_to(ROOT)} imports {module}")
+    assert undeclared == []
+
+
+def test_every_declared_package_is_imported() -> None:
+    distributions = packages_distributions()
+    used = {name(distribution) for module in third_parties(PACKAGE) for distribution in distributions[module]}
+    wanted = declared(PROJECT["dependencies"]).union(
+        *(declared(PROJECT["optional-dependencies"][extra]) for extra in EXTRAS)
+    )
+    assert wanted - used == set()
+
+
+def test_the_core_runs_without_the_extras() -> None:
+    done = run_without({"anyio", "pytest", "rich", "yaml"}, USE_OF_THE_CORE)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "from langchain_kimi.testing import Cassette",
+        "from langchain_kimi.testing import conversation; conversation('talk.yaml')",
+        "from langchain_kimi.testing import KimiServer; import pathlib; KimiServer(pathlib.Path('talk.yaml'))",
+        "from langchain_kimi.cli import main; raise SystemExit(main(['serve', '--script', 'talk.yaml']))",
+        "from langchain_kimi.cli import main; raise SystemExit(main(['cassettes', 'check', '.']))",
+    ],
+)
+def test_without_pyyaml_its_users_say_what_to_install(use: str) -> None:
+    done = run_without({"yaml"}, use)
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert "need PyYAML. Install it with `pip install 'langchain-kimi-agent[testing]'`." in last
+    assert "cli" not in use or done.stderr.count("\n") == 1
+
+
+def run_without(modules: set[str], code: str) -> "subprocess.CompletedProcess[str]":
+    """Runs code in an interpreter in which this package does not find some modules; others may import theirs."""
+    blocked = (
+        "import builtins\n"
+        "real = builtins.__import__\n"
+        "def without(name, globals=None, *rest, **named):\n"
+        "    importer = (globals or {}).get('__name__', '')\n"
+        f"    if name.partition('.')[0] in {modules!r} and importer.partition('.')[0] == 'langchain_kimi':\n"
+        "        raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "    return real(name, globals, *rest, **named)\n"
+        "builtins.__import__ = without\n"
+    )
+    return subprocess.run([sys.executable, "-c", blocked + code], capture_output=True, text=True, timeout=60, cwd=ROOT)
