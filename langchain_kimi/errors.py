@@ -18,7 +18,8 @@
     ├── APITimeoutError            (ModelTimeoutError)          retryable
     ├── IncompleteAnswerError      (ModelAPIError)              the host gave up on an answer; has `finish_reason`
     ├── AnswerCutShort                                          the output cap went into thinking; has `max_tokens`
-    └── StructuredOutputError      (OutputParserException)      no valid object came back
+    ├── StructuredOutputError      (OutputParserException)      no valid object came back
+    └── AsyncOnlyToolError         (NotImplementedError)        an asynchronous tool in a synchronous run
 
 An error that ends an answer which had begun carries, as `message`, the part that arrived, with its usage.
 
@@ -238,6 +239,17 @@ class StructuredOutputError(KimiError, OutputParserException):
         self.llm_output = llm_output
         self.observation = None
         self.send_to_llm = False
+
+
+class AsyncOnlyToolError(KimiError, NotImplementedError):
+    """An agent with a tool that can only run asynchronously was run by `invoke` or `stream`."""
+
+    def __init__(self, tools: Sequence[str]) -> None:
+        names = ", ".join(tools)
+        super().__init__(
+            f"These tools can only run asynchronously: {names}. Run the agent with `ainvoke` or `astream`, or give the "
+            "tools a synchronous function."
+        )
 
 
 _OVERFLOW = re.compile(r"exceeded model token limit\s*:\s*(\d+)\s*(?:\(requested:\s*(\d+)\))?")

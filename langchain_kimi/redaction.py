@@ -123,6 +123,8 @@ class LogFilter(logging.Filter):
             shown = escape_controls(shown)
         if shown != text:
             record.msg, record.args = shown, None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = mask_known(logging.Formatter().formatException(record.exc_info))
         return True
 
 

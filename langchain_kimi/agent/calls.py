@@ -20,6 +20,16 @@ from langchain_kimi.agent.budget import budget_of
 from langchain_kimi.agent.guard import fingerprint, hinted
 from langchain_kimi.agent.spending import account, spent_in
 from langchain_kimi.agent.state import BROUGHT, SpentSoFar, refused
+from langchain_kimi.agent.tool_errors import (
+    ArgumentChecks,
+    ToolErrors,
+    collected_errors,
+    error_handler,
+    error_text,
+    is_async_only,
+    log_errors,
+)
+from langchain_kimi.errors import AsyncOnlyToolError
 from langchain_kimi.usage import UsageMeter
 
 SECONDS = "kimi_seconds"
@@ -52,9 +62,13 @@ class Job(TypedDict):
 class ToolCalls:
     """Runs jobs in LangGraph's ToolNode: synchronous tools in threads of their own, each within its timeout."""
 
-    def __init__(self, tools: Sequence[BaseTool], timeout: float | Mapping[str, float] | None) -> None:
-        self._node = ToolNode(tools, handle_tool_errors=_told)
+    def __init__(
+        self, tools: Sequence[BaseTool], timeout: float | Mapping[str, float] | None, tool_errors: ToolErrors = True
+    ) -> None:
+        self._node = ToolNode(tools, handle_tool_errors=error_handler(tool_errors))
         self.by_name = self._node.tools_by_name
+        self._checks = ArgumentChecks(self.by_name)
+        self._async_only = [name for name, tool in self.by_name.items() if is_async_only(tool)]
         self._timeout = timeout
         self._sync = {name for name, tool in self.by_name.items() if _is_sync(tool)}
         self._check_timeout()
@@ -68,31 +82,44 @@ class ToolCalls:
             if seconds is not None and not seconds > 0:
                 raise ValueError(f"tool_timeout={self._timeout!r}: seconds above 0.")
 
+    def check_sync(self) -> None:
+        """Raise AsyncOnlyToolError where a synchronous run could not run every tool."""
+        if self._async_only:
+            raise AsyncOnlyToolError(self._async_only)
+
     def run(self, job: Job, config: RunnableConfig) -> Any:
         """The updates of one call."""
         told = _Telling(job, config)
         call, seconds = job["call"], self._seconds(job)
-        if seconds is None:
-            return told.finished(self._node.invoke([call], told.config))
-        try:
-            output = threads.submit(lambda: self._node.invoke([call], told.config)).result(seconds)
-        except TimeoutError:
-            output = _too_late(call, seconds)
-        return told.finished(output)
+        if call["name"] in self._async_only:
+            raise AsyncOnlyToolError([call["name"]])
+        if why := self._checks.invalid(call):
+            return told.finished({"messages": [refused(call, why)]})
+        with collected_errors() as told.errors:
+            if seconds is None:
+                return told.finished(self._node.invoke([call], told.config))
+            try:
+                output = threads.submit(lambda: self._node.invoke([call], told.config)).result(seconds)
+            except TimeoutError:
+                output = _too_late(call, seconds)
+            return told.finished(output)
 
     async def arun(self, job: Job, config: RunnableConfig) -> Any:
         """The updates of one call."""
         told = _Telling(job, config)
         call, seconds = job["call"], self._seconds(job)
-        try:
-            async with asyncio.timeout(seconds):
-                if call["name"] in self._sync:
-                    output = await threads.run(lambda: self._node.invoke([call], told.config))
-                else:
-                    output = await self._node.ainvoke([call], told.config)
-        except TimeoutError:
-            output = _too_late(call, seconds or 0)
-        return told.finished(output)
+        if why := self._checks.invalid(call):
+            return told.finished({"messages": [refused(call, why)]})
+        with collected_errors() as told.errors:
+            try:
+                async with asyncio.timeout(seconds):
+                    if call["name"] in self._sync:
+                        output = await threads.run(lambda: self._node.invoke([call], told.config))
+                    else:
+                        output = await self._node.ainvoke([call], told.config)
+            except TimeoutError:
+                output = _too_late(call, seconds or 0)
+            return told.finished(output)
 
     def _seconds(self, job: Job) -> float | None:
         if isinstance(self._timeout, Mapping):
@@ -114,6 +141,8 @@ class _Telling:
         self._about = {"name": job["call"]["name"], "tool_call_id": job["call"]["id"]}
         self._writer({"event": "tool_started", **self._about, "args": job["call"]["args"]})
         self._begun = time.perf_counter()
+        self.errors: list[Exception] = []
+        """The exceptions of the tool that became its result."""
 
     def finished(self, output: Any) -> dict[str, Any] | list[Any]:
         """The updates of the graph's state for what the tool gave."""
@@ -121,8 +150,11 @@ class _Telling:
         updates = [self._noted(update, seconds) for update in (output if isinstance(output, list) else [output])]
         results = self._results(updates)
         status = "error" if any(message.status == "error" for message in results) else "success"
-        self._writer({"event": "tool_finished", **self._about, "seconds": seconds, "status": status})
-        spent = account(spent_in(results, self._meter), self._job.get("agent"))
+        failed = {"error": error_text(self.errors[0])} if self.errors else {}
+        self._writer({"event": "tool_finished", **self._about, "seconds": seconds, "status": status, **failed})
+        log_errors(self._job["call"]["name"], self.errors)
+        counted = {"tool_errors": len(self.errors)} if self.errors else {}
+        spent = account({**spent_in(results, self._meter), **counted}, self._job.get("agent"))
         return updates[0] | spent if isinstance(updates[0], dict) and len(updates) == 1 else [*updates, spent]
 
     def _results(self, updates: Sequence[Any]) -> list[ToolMessage]:
@@ -177,7 +209,3 @@ def _is_sync(tool: BaseTool) -> bool:
 
 def _too_late(call: ToolCall, seconds: float) -> dict[str, Any]:
     return {"messages": [refused(call, _TOO_LATE.format(name=call["name"], seconds=seconds))]}
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -18,6 +18,7 @@ from langchain_kimi.agent.machine import check, check_schema, compiled, responde
 from langchain_kimi.agent.recovery import KimiAgent
 from langchain_kimi.agent.speaker import Prompt, Speaker, ToolSelection
 from langchain_kimi.agent.state import KimiState
+from langchain_kimi.agent.tool_errors import ToolErrors
 
 
 def create_kimi_agent(
@@ -30,6 +31,7 @@ def create_kimi_agent(
     guard: LoopGuard | None = LoopGuard(),  # noqa: B008 (frozen)
     context: Context | None = Context(),  # noqa: B008 (frozen)
     tool_timeout: float | Mapping[str, float] | None = None,
+    tool_errors: ToolErrors = True,
     sequential_tools: Collection[str] = (),
     max_concurrency: int | None = None,
     interrupt_on: Mapping[str, bool | InterruptOn] | None = None,
@@ -58,6 +60,9 @@ def create_kimi_agent(
     `context`: when a long thread is made shorter, where the model's window is known.
     `tool_timeout`: seconds for each call, or by tool name; a call that takes longer gets an error result, and its
         siblings keep theirs. A synchronous tool cannot be stopped: its thread goes on by itself.
+    `tool_errors`: which exceptions of tools become error results, as LangGraph's ToolNode takes them: True (all), False
+        (none: the run raises them), a text, exception types, or a function of the exception. Each one is logged with
+        its traceback. Arguments that do not fit a tool's schema are always an error result.
     `sequential_tools`: names of tools of which no two calls run side by side.
     `max_concurrency`: how many calls run side by side; LangGraph's config of the same name wins.
     `interrupt_on`: tools that need a person's decision, in the format of LangChain's human-in-the-loop middleware.
@@ -72,7 +77,7 @@ def create_kimi_agent(
     Raises ValueError for settings that do not fit together.
     """
     own_tools = tools_of(tools)
-    runner = ToolCalls(own_tools, tool_timeout)
+    runner = ToolCalls(own_tools, tool_timeout, tool_errors)
     limits = limits or Limits()
     check(runner, [model], limits, sequential_tools)
     check_schema(state_schema, KimiState)

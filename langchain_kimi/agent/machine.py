@@ -68,7 +68,7 @@ def _graph(
 ) -> StateGraph[Any, Any, Any, Any]:
     state, given, answered = _schemas(state_schema)
     graph = StateGraph(state, context_schema, input_schema=given, output_schema=answered)
-    graph.add_node("begin", _of_whole(loop.begin))
+    graph.add_node("begin", _beginning(loop, runner))
     graph.add_node("model", _asking(loop.model, "model"))
     graph.add_node(TOOLS, Node(runner.run, runner.arun, TOOLS))
     unusable: Runnable[Any, Any] = RunnableLambda(loop.unusable, name="unusable")
@@ -107,6 +107,19 @@ def _asking(policy: Callable[[AgentState], Steps], name: str) -> Runnable[Any, A
     return Node(
         lambda state, config: drive(policy(state), config), lambda state, config: adrive(policy(state), config), name
     )
+
+
+def _beginning(loop: Loop, runner: ToolCalls) -> Runnable[Any, Any]:
+    """The first node of a turn; it also refuses a synchronous run that could not run every tool."""
+
+    def begin(state: AgentState, config: RunnableConfig) -> dict[str, Any]:
+        runner.check_sync()
+        return loop.begin(state)
+
+    async def abegin(state: AgentState, config: RunnableConfig) -> dict[str, Any]:
+        return loop.begin(state)
+
+    return Node(begin, abegin, "begin")
 
 
 def _of_whole(function: Callable[[AgentState], Any]) -> Any:

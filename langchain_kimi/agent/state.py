@@ -123,7 +123,8 @@ class KimiState(TypedDict):
     spent: Annotated[SpentSoFar, add_spent]
     """What the thread has used so far, sub-agents, retries and summaries included: `turns`, `tool_calls`, `seconds`,
     `requests`, `input_tokens`, `cached_tokens`, `cache_write_tokens`, `output_tokens`, `reasoning_tokens`, `cost_usd`,
-    and `unpriced`, the number of answers whose cost is not known and not in `cost_usd`."""
+    `unpriced`, the number of answers whose cost is not known and not in `cost_usd`, and `tool_errors`, the number of
+    exceptions that tools raised."""
     stop_reason: NotRequired[str | None]
     """Why the last user turn ended: the model's finish reason, or the limit that was reached; None while it runs."""
     structured_response: NotRequired[Any]

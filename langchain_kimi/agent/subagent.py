@@ -13,6 +13,8 @@ from pydantic_core import to_json
 
 from langchain_kimi.agent.archive import OWN_THREAD
 from langchain_kimi.agent.spending import SPENT
+from langchain_kimi.agent.tool_errors import error_text, note_error
+from langchain_kimi.errors import AsyncOnlyToolError
 from langchain_kimi.finish_reasons import COMPLETE
 
 NAMESPACE = "kimi_namespace"
@@ -47,7 +49,7 @@ def agent_as_tool(agent: Runnable[Any, Any], *, name: str, description: str) -> 
     def run(task: str, tool_call_id: Annotated[str, InjectedToolCallId], config: RunnableConfig) -> ToolMessage:
         try:
             state = agent.invoke(_given(task), _config(agent, config, name))
-        except GraphBubbleUp:
+        except (GraphBubbleUp, AsyncOnlyToolError):
             raise
         except Exception as error:
             return _failed(name, tool_call_id, error)
@@ -56,7 +58,7 @@ def agent_as_tool(agent: Runnable[Any, Any], *, name: str, description: str) -> 
     async def arun(task: str, tool_call_id: Annotated[str, InjectedToolCallId], config: RunnableConfig) -> ToolMessage:
         try:
             state = await agent.ainvoke(_given(task), _config(agent, config, name))
-        except GraphBubbleUp:
+        except (GraphBubbleUp, AsyncOnlyToolError):
             raise
         except Exception as error:
             return _failed(name, tool_call_id, error)
@@ -85,7 +87,8 @@ def _least(*limits: int | None) -> int | None:
 
 
 def _failed(name: str, call_id: str, error: Exception) -> ToolMessage:
-    words = _FAILED.format(name=name, error=f"{type(error).__name__}: {error}")
+    note_error(error)
+    words = _FAILED.format(name=name, error=error_text(error))
     return ToolMessage(words, tool_call_id=call_id, name=name, status="error")
 
 

@@ -21,6 +21,7 @@ from langchain_kimi.agent.machine import check, check_schema, compiled, responde
 from langchain_kimi.agent.recovery import KimiAgent
 from langchain_kimi.agent.speaker import Prompt, Speaker
 from langchain_kimi.agent.state import AgentState, TeamState
+from langchain_kimi.agent.tool_errors import ToolErrors
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,50}")
 
@@ -58,6 +59,7 @@ def create_kimi_team(
     guard: LoopGuard | None = LoopGuard(),  # noqa: B008 (frozen)
     context: Context | None = Context(),  # noqa: B008 (frozen)
     tool_timeout: float | Mapping[str, float] | None = None,
+    tool_errors: ToolErrors = True,
     sequential_tools: Collection[str] = (),
     max_concurrency: int | None = None,
     interrupt_on: Mapping[str, bool | InterruptOn] | None = None,
@@ -89,7 +91,7 @@ def create_kimi_team(
     handoffs = {member.name: handoff_tool(member.name, member.description) for member in members}
     made = _made(members)
     tools = {member.name: [*made[member.name], *_transfers(member, handoffs)] for member in members}
-    runner = ToolCalls(_all_of(tools), tool_timeout)
+    runner = ToolCalls(_all_of(tools), tool_timeout, tool_errors)
     limits = limits or Limits()
     check(runner, [member.model for member in members], limits, sequential_tools)
     check_schema(state_schema, TeamState)

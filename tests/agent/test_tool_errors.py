@@ -1,0 +1,214 @@
+"""What becomes of a tool's exceptions, of arguments that do not fit a schema, and of tools that cannot run here."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import BaseTool, StructuredTool
+
+from langchain_kimi import agent_as_tool, create_kimi_agent
+from langchain_kimi.agent.tool_errors import ArgumentChecks
+from langchain_kimi.errors import AsyncOnlyToolError
+from langchain_kimi.testing import KimiServer, called, said
+from tests.conftest import kimi
+
+Serve = Callable[..., KimiServer]
+WAYS = pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+GO: Any = {"messages": [("user", "go")]}
+RANGE: dict[str, Any] = {
+    "type": "object",
+    "properties": {"count": {"type": "integer", "minimum": 1, "maximum": 3}, "name": {"$ref": "#/$defs/name"}},
+    "required": ["count"],
+    "$defs": {"name": {"type": "string", "maxLength": 3}},
+}
+
+
+async def run(agent: Any, way: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The last state, and the custom events where the run streams."""
+    if way == "invoke":
+        return await asyncio.to_thread(agent.invoke, GO), []
+    if way == "ainvoke":
+        return await agent.ainvoke(GO), []
+    modes = ["custom", "values"]
+    if way == "stream":
+        parts = await asyncio.to_thread(lambda: list(agent.stream(GO, stream_mode=modes)))
+    else:
+        parts = [part async for part in agent.astream(GO, stream_mode=modes)]
+    state = [part for mode, part in parts if mode == "values"][-1]
+    return state, [part for mode, part in parts if mode == "custom"]
+
+
+def result(state: dict[str, Any]) -> ToolMessage:
+    (message,) = (message for message in state["messages"] if isinstance(message, ToolMessage))
+    return message
+
+
+def broken(x: int) -> str:
+    """Break."""
+    raise LookupError(f"nothing at {x}, key sk-abcdefghijklmnop")
+
+
+def script(*tools: Any) -> Any:
+    return lambda request: said("done") if request.tool_results() else tools[0]
+
+
+@WAYS
+async def test_an_exception_is_a_result_a_log_record_an_event_and_a_count(
+    serve: Serve, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = create_kimi_agent(kimi(serve(script(called("broken", x=1)))), [broken])
+    with caplog.at_level(logging.WARNING, "langchain_kimi"):
+        state, events = await run(agent, way)
+    assert result(state).text == "LookupError: nothing at 1, key sk-***"
+    assert result(state).status == "error"
+    assert state["spent"]["tool_errors"] == 1
+    (record,) = (record for record in caplog.records if "the tool broken raised" in record.getMessage())
+    assert record.exc_info is not None
+    assert "in broken" in (record.exc_text or "")
+    if way in ("stream", "astream"):
+        (finished,) = (event for event in events if event["event"] == "tool_finished")
+        assert finished["error"] == "LookupError: nothing at 1, key sk-***"
+        assert finished["status"] == "error"
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("choice", "outcome"),
+    [
+        (True, "LookupError: nothing at 1, key sk-***"),
+        (False, None),
+        ("try later", "try later"),
+        (LookupError, "LookupError: nothing at 1, key sk-***"),
+        ((KeyError, ValueError), None),
+        (lambda error: isinstance(error, LookupError), "LookupError: nothing at 1, key sk-***"),
+        (lambda error: None, None),
+        (lambda error: f"sorry: {type(error).__name__}", "sorry: LookupError"),
+    ],
+    ids=["all", "none", "text", "type", "other types", "yes", "no", "words"],
+)
+async def test_tool_errors_chooses_what_becomes_a_result(
+    serve: Serve, way: str, choice: Any, outcome: str | None
+) -> None:
+    agent = create_kimi_agent(kimi(serve(script(called("broken", x=1)))), [broken], tool_errors=choice)
+    if outcome is None:
+        with pytest.raises(LookupError, match="nothing at 1"):
+            await run(agent, way)
+    else:
+        assert result((await run(agent, way))[0]).text == outcome
+
+
+async def test_a_handlers_annotation_says_which_exceptions_it_takes(serve: Serve) -> None:
+    def on_value_error(error: ValueError | KeyError) -> str:
+        return "never"
+
+    agent = create_kimi_agent(kimi(serve(script(called("broken", x=1)))), [broken], tool_errors=on_value_error)
+    with pytest.raises(LookupError, match="nothing at 1"):
+        await agent.ainvoke(GO)
+
+
+async def test_wrong_arguments_are_a_result_whatever_was_chosen(serve: Serve) -> None:
+    agent = create_kimi_agent(kimi(serve(script(called("broken", y=1)))), [broken], tool_errors=False)
+    assert "x" in result(await agent.ainvoke(GO)).text
+
+
+@pytest.mark.parametrize("choice", [(), ("x",), 3, [ValueError]])
+def test_a_choice_that_is_none_is_named(serve: Serve, choice: Any) -> None:
+    with pytest.raises(ValueError, match="tool_errors="):
+        create_kimi_agent(kimi(serve([])), [broken], tool_errors=choice)
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_a_failed_sub_agent_is_logged_and_counted(
+    serve: Serve, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    inner = create_kimi_agent(kimi(serve(script(called("broken", x=1)))), [broken], tool_errors=False)
+    helper = agent_as_tool(inner, name="helper", description="Help.")
+    agent = create_kimi_agent(kimi(serve(script(called("helper", task="x")))), [helper])
+    state, _ = await run(agent, way)
+    assert result(state).text == "helper failed: LookupError: nothing at 1, key sk-***"
+    assert state["spent"]["tool_errors"] == 1
+    assert any("the tool helper raised LookupError" in record.getMessage() for record in caplog.records)
+
+
+def declared(schema: dict[str, Any], ran: list[Any], *, only_async: bool = False) -> BaseTool:
+    def take(**kwargs: Any) -> str:
+        ran.append(kwargs)
+        return "taken"
+
+    async def atake(**kwargs: Any) -> str:
+        return take(**kwargs)
+
+    return StructuredTool(
+        name="take", description="Take.", args_schema=schema, func=None if only_async else take, coroutine=atake
+    )
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"count": 5}, "`$.count`: 5 is greater than the maximum of 3."),
+        ({"count": 0}, "`$.count`: 0 is less than the minimum of 1."),
+        ({"count": "2"}, "`$.count`: '2' is not of type 'integer'."),
+        ({}, "`$`: 'count' is a required property."),
+        ({"count": 1, "name": "abcd"}, "`$.name`: 'abcd' is too long"),
+        ({"count": 2, "name": "abc"}, None),
+    ],
+)
+async def test_arguments_are_checked_against_a_dict_schema_before_the_tool_runs(
+    serve: Serve, way: str, arguments: dict[str, Any], reason: str | None
+) -> None:
+    ran: list[Any] = []
+    agent = create_kimi_agent(kimi(serve(script(called("take", **arguments)))), [declared(RANGE, ran)])
+    state, _ = await run(agent, way)
+    if reason is None:
+        assert ran == [arguments]
+    else:
+        assert ran == []
+        assert reason in result(state).text
+        assert result(state).status == "error"
+        assert "tool_errors" not in state["spent"]  # the model's mistake, not the tool's
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"count": {"type": "integer", "minimum": "one"}}},
+        {"type": "object", "properties": {"count": {"$ref": "http://127.0.0.1:9/schema.json"}}},
+        {"type": "object", "properties": {"count": {"$ref": "#/$defs/nowhere"}}},
+    ],
+    ids=["invalid", "elsewhere", "nowhere"],
+)
+def test_a_schema_that_cannot_be_applied_checks_nothing_and_fetches_nothing(
+    schema: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    checks = ArgumentChecks({"take": declared(schema, [])})
+    assert checks.invalid({"name": "take", "args": {"count": 1}, "id": "1", "type": "tool_call"}) is None
+    assert any("the schema of the tool take" in record.getMessage() for record in caplog.records)
+
+
+@WAYS
+async def test_an_asynchronous_tool_runs_asynchronously_and_raises_before_the_model_otherwise(
+    serve: Serve, way: str
+) -> None:
+    ran: list[Any] = []
+    server = serve(script(called("take", count=1)))
+    agent = create_kimi_agent(kimi(server), [declared(RANGE, ran, only_async=True)])
+    if way in ("ainvoke", "astream"):
+        await run(agent, way)
+        assert ran == [{"count": 1}]
+    else:
+        with pytest.raises(AsyncOnlyToolError, match="can only run asynchronously: take"):
+            await run(agent, way)
+        assert server.requests == []
+
+
+async def test_a_sub_agent_with_an_asynchronous_tool_raises_in_a_synchronous_run(serve: Serve) -> None:
+    inner = create_kimi_agent(kimi(serve([])), [declared(RANGE, [], only_async=True)])
+    helper = agent_as_tool(inner, name="helper", description="Help.")
+    agent = create_kimi_agent(kimi(serve(script(called("helper", task="x")))), [helper])
+    with pytest.raises(AsyncOnlyToolError, match="take"):
+        await asyncio.to_thread(agent.invoke, GO)
