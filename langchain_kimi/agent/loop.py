@@ -24,6 +24,7 @@ from langchain_kimi.agent.archive import thread_of
 from langchain_kimi.agent.budget import budget_of
 from langchain_kimi.agent.calls import SECONDS, Job
 from langchain_kimi.agent.context import Compacted, Compactor, is_overflow
+from langchain_kimi.agent.editing import edits_state
 from langchain_kimi.agent.effects import Ask, Effect
 from langchain_kimi.agent.guard import MARK, LoopGuard
 from langchain_kimi.agent.handoff import idle_handoffs, superseded
@@ -194,6 +195,8 @@ class Loop:
     def route(self, state: AgentState) -> str | list[Send]:
         """Where the turn goes after the model spoke."""
         calls = pending_calls(state["messages"])
+        if not calls and edits_state() and _awaits_answer(state):
+            return self._asks
         if not calls:
             return "respond" if self.responds and not _withheld(state["messages"]) else END
         answer = last_answer(state["messages"])
@@ -268,7 +271,7 @@ class Loop:
             return limit
         if limit := _callers_limit():
             return limit
-        if state["remaining_steps"] < self._one_round:
+        if state["remaining_steps"] < self._one_round and not edits_state():
             return "recursion_limit"
         if self._guard is None:
             return None
@@ -369,6 +372,12 @@ def _withheld(messages: Sequence[AnyMessage]) -> bool:
     """Whether moderation stopped the last answer."""
     last = last_answer(messages)
     return last is not None and last.response_metadata.get("finish_reason") == CONTENT_FILTER
+
+
+def _awaits_answer(state: AgentState) -> bool:
+    """Whether a turn runs and its last message is none of the model's."""
+    messages = state["messages"]
+    return state.get("stop_reason") is None and bool(messages) and not isinstance(messages[-1], AIMessage)
 
 
 def _callers_limit() -> str | None:

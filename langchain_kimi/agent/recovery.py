@@ -6,7 +6,7 @@ the results of tools whose siblings had not finished. So before a new message is
 other calls are answered as unknown.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, TypeAlias
 
@@ -17,10 +17,12 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Overwrite, StateSnapshot, StateUpdate
 
 from langchain_kimi.agent.budget import with_budget
+from langchain_kimi.agent.editing import editing_state
 from langchain_kimi.agent.state import KimiState, kimi_messages, pending_calls, refused
 
 TOOLS = "tools"
 """The node that runs tools."""
+_RUN_CALLS = (TOOLS, "unusable")
 
 UNKNOWN = "The run was interrupted and no result was recorded: the tool may or may not have run. Find out first."
 _NOT_STARTED = "Not run: the user went on before this call was approved."
@@ -36,7 +38,10 @@ class KimiAgent(_Graph):
         saver = self._begun_anew(input, config)
         if saver is not None and config is not None:
             left = self.get_state(config)
-            if updates := _settlement(left):
+            if left.next and _only_edits(input):
+                self.update_state(config, input.update)
+                input = None
+            elif updates := _settlement(left):
                 self._committing(saver).bulk_update_state(left.config, [updates])
         yield from super().stream(input, self._budgeted(config), **settings)
 
@@ -45,10 +50,30 @@ class KimiAgent(_Graph):
         saver = self._begun_anew(input, config)
         if saver is not None and config is not None:
             left = await self.aget_state(config)
-            if updates := _settlement(left):
+            if left.next and _only_edits(input):
+                await self.aupdate_state(config, input.update)
+                input = None
+            elif updates := _settlement(left):
                 await self._committing(saver).abulk_update_state(left.config, [updates])
         async for part in super().astream(input, self._budgeted(config), **settings):
             yield part
+
+    def bulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]) -> RunnableConfig:
+        """LangGraph's `bulk_update_state`, of which `update_state` is made. Results of tools whose siblings have not
+        finished stay; LangGraph would drop them, and those tools would run again."""
+        with editing_state():
+            if (saver := self._own_saver(config)) and (recorded := _recorded(left := self.get_state(config))):
+                config = _Graph.bulk_update_state(self._committing(saver), left.config, [recorded])
+            return super().bulk_update_state(config, supersteps)
+
+    async def abulk_update_state(
+        self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
+    ) -> RunnableConfig:
+        """LangGraph's `abulk_update_state`, of which `aupdate_state` is made; see `bulk_update_state`."""
+        with editing_state():
+            if (saver := self._own_saver(config)) and (recorded := _recorded(left := await self.aget_state(config))):
+                config = await _Graph.abulk_update_state(self._committing(saver), left.config, [recorded])
+            return await super().abulk_update_state(config, supersteps)
 
     def _begun_anew(self, input: Any, config: RunnableConfig | None) -> BaseCheckpointSaver[Any] | None:
         """The checkpointer, where this is a new message for a thread of our own: no resumed run, no node of a graph."""
@@ -58,6 +83,12 @@ class KimiAgent(_Graph):
         if resumes or inside or not given.get("thread_id") or given.get("checkpoint_id"):
             return None
         return self.checkpointer if isinstance(self.checkpointer, BaseCheckpointSaver) else None
+
+    def _own_saver(self, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
+        """The checkpointer, where the config names a thread of this graph, not of one around or inside it."""
+        known = config.get("configurable", {})
+        own = bool(known.get("thread_id")) and not known.get("checkpoint_ns")
+        return self.checkpointer if own and isinstance(self.checkpointer, BaseCheckpointSaver) else None
 
     def _budgeted(self, config: RunnableConfig | None) -> RunnableConfig | None:
         """The config with a budget for sub-agents, but where it lacks a thread, of which LangGraph complains better."""
@@ -72,6 +103,19 @@ class KimiAgent(_Graph):
         return self.copy({"checkpointer": quiet})
 
 
+def _only_edits(input: Any) -> bool:
+    """Whether the input is a `Command(update=…)` and nothing else: an edit of a thread that is to go on."""
+    return isinstance(input, Command) and input == Command(update=input.update) and input.update is not None
+
+
+def _recorded(left: StateSnapshot) -> list[StateUpdate] | None:
+    """What to commit of a thread before an edit: the results of tools, where other tools have not finished."""
+    results = [task.result for task in left.tasks if task.name in _RUN_CALLS and isinstance(task.result, Mapping)]
+    if not results or len(results) == len(left.tasks):
+        return None
+    return _committed(_settled(left.values.get("messages", [])), TOOLS, results)
+
+
 def _settlement(left: StateSnapshot) -> list[StateUpdate] | None:
     """What to commit of a thread before it takes a new message: what is recorded, and errors for the other calls."""
     results = [task.result for task in left.tasks if isinstance(task.result, Mapping)]
@@ -80,10 +124,15 @@ def _settlement(left: StateSnapshot) -> list[StateUpdate] | None:
         return None
     settled = _settled(messages, _NOT_STARTED if "review" in left.next else UNKNOWN)
     node = "wrap_up" if settled and isinstance(settled[-1], AIMessage) else TOOLS
+    return _committed(settled, node, results)
+
+
+def _committed(messages: list[AnyMessage], node: str, results: Sequence[Mapping[str, Any]]) -> list[StateUpdate]:
+    """The updates that commit these messages, and what else the tasks wrote."""
     others = [
         {key: write} for result in results for key in result.keys() - {"messages"} for write in _writes(result[key])
     ]
-    return [StateUpdate(update, as_node=node) for update in ({"messages": Overwrite(settled)}, *others)]
+    return [StateUpdate(update, as_node=node) for update in ({"messages": Overwrite(messages)}, *others)]
 
 
 def _writes(value: Any) -> list[Any]:
@@ -92,11 +141,12 @@ def _writes(value: Any) -> list[Any]:
     return list(value["$writes"]) if several else [value]
 
 
-def _settled(messages: list[AnyMessage], why: str) -> list[AnyMessage]:
-    """The thread's messages, those included that were brought since the last checkpoint, with errors for open calls."""
+def _settled(messages: list[AnyMessage], why: str | None = None) -> list[AnyMessage]:
+    """The thread's messages, those included that were brought since the last checkpoint, in order; with errors for open
+    calls where `why` is given."""
     at = max((at for at, message in enumerate(messages) if isinstance(message, AIMessage)), default=-1) + 1
     order = {call["id"]: place for place, call in enumerate(pending_calls(messages[:at]))}
-    answers = [*messages[at:], *(refused(call, why) for call in pending_calls(messages))]
+    answers = [*messages[at:], *(refused(call, why) for call in pending_calls(messages) if why)]
     answers.sort(key=lambda message: order.get(getattr(message, "tool_call_id", None), len(order)))
     return kimi_messages(messages[:at], [answers])
 
