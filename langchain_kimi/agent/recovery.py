@@ -42,7 +42,7 @@ class KimiAgent(_Graph):
                 self.update_state(config, input.update)
                 input = None
             elif updates := _settlement(left):
-                self._committing(saver).bulk_update_state(left.config, [updates])
+                _Graph.bulk_update_state(self._committing(saver), left.config, [updates])
         yield from super().stream(input, self._budgeted(config), **settings)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **settings: Any) -> AsyncIterator[Any]:
@@ -54,7 +54,7 @@ class KimiAgent(_Graph):
                 await self.aupdate_state(config, input.update)
                 input = None
             elif updates := _settlement(left):
-                await self._committing(saver).abulk_update_state(left.config, [updates])
+                await _Graph.abulk_update_state(self._committing(saver), left.config, [updates])
         async for part in super().astream(input, self._budgeted(config), **settings):
             yield part
 

@@ -296,7 +296,7 @@ async def saver_of(storage: str, request: pytest.FixtureRequest, tmp_path: Path)
 STORAGES = [f"{kind}, {way}" for kind in ("memory", "sqlite", "postgres") for way in ("sync", "async")]
 STORAGES_OF = {
     "agent": STORAGES,
-    "team": ["memory, sync", "memory, async", "sqlite, async", "postgres, sync"],
+    "team": ["memory, sync", "sqlite, async", "postgres, sync"],
     "create_agent": ["memory, sync", "memory, async"],
 }
 CASES = [
