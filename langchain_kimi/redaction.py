@@ -6,12 +6,13 @@ host, a library or a log repeats them.
 """
 
 import html
+import json
 import logging
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 MASK: Final = "***"
 
@@ -50,26 +51,28 @@ def redact(text: str) -> str:
 
 def mask_known(text: str) -> str:
     """The text without the secrets that requests of this process carried."""
-    for value in tuple(_known):
-        text = mask_value(text, value)
+    return mask_values(text, tuple(_known))
+
+
+def mask_values(text: str, values: Iterable[str]) -> str:
+    """The text without the values, as they are or as JSON, a URL, HTML or `repr` writes them."""
+    for value in values:
+        pattern = _pattern(value)
+        if pattern is None:
+            text = text.replace(value, _masked(value)) if value in text else text
+        else:
+            text = pattern.sub(_masked(value), text)
     return text
-
-
-def mask_value(text: str, value: str) -> str:
-    """The text without one value, as it is or as JSON, a URL, HTML or `repr` writes it."""
-    if _UNESCAPED.fullmatch(value):
-        return text.replace(value, _masked(value)) if value in text else text
-    return _pattern(value).sub(lambda _: _masked(value), text)
 
 
 def mask_bytes(data: bytes, values: Iterable[str]) -> bytes:
     """A body, which may be JSON, without the values."""
     for value in values:
-        if _UNESCAPED.fullmatch(value):
-            if (raw := value.encode()) in data:
-                data = data.replace(raw, _masked(value).encode())
-        else:
-            data = _bytes_pattern(value).sub(lambda _, value=value: _masked(value).encode(), data)  # type: ignore[misc]
+        pattern = _bytes_pattern(value)
+        if pattern is not None:
+            data = pattern.sub(_masked(value).encode(), data)
+        elif (raw := value.encode()) in data:
+            data = data.replace(raw, _masked(value).encode())
     return data
 
 
@@ -78,8 +81,8 @@ def secret_values(headers: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     values: list[str] = []
     for name, value in headers:
         if is_secret_header(name):
-            parts = re.split(r"[;=\s]+", value) if name.lower().endswith("cookie") else [value.rpartition(" ")[2]]
-            values += [part for part in parts if _is_secret(part)]
+            first, *others = re.split(r"[;=\s]+" if name.lower().endswith("cookie") else r"\s+", value.strip())
+            values += [part for part in others or [first] if _is_secret(part)]
     for value in values:
         if value not in _known:
             _known[value] = None
@@ -103,6 +106,11 @@ def shown_url(url: str) -> str:
         return "the URL"
     query = "?…" if parts.query else ""
     return escape_controls(f"{parts.scheme}://{host}{parts.path}{query}" if host else f"{parts.path}{query}")
+
+
+def any_form(value: str) -> str:
+    """The regular expression of a value as it is, and as JSON, a URL, HTML and `repr` write it."""
+    return "".join(map(_any_form, value))
 
 
 class LogFilter(logging.Filter):
@@ -144,14 +152,16 @@ def _masked(value: str) -> str:
     return f"{form.group(1)}-{MASK}" if form else MASK
 
 
-@lru_cache(maxsize=1_000)
-def _pattern(value: str) -> re.Pattern[str]:
-    return re.compile("".join(map(_any_form, value)))
+@lru_cache(maxsize=_MOST_KNOWN)
+def _pattern(value: str) -> re.Pattern[str] | None:
+    """Every form of a value; None where it has one form only."""
+    return None if _UNESCAPED.fullmatch(value) else re.compile(any_form(value))
 
 
-@lru_cache(maxsize=1_000)
-def _bytes_pattern(value: str) -> re.Pattern[bytes]:
-    return re.compile(_pattern(value).pattern.encode())
+@lru_cache(maxsize=_MOST_KNOWN)
+def _bytes_pattern(value: str) -> re.Pattern[bytes] | None:
+    pattern = _pattern(value)
+    return pattern and re.compile(pattern.pattern.encode())
 
 
 def _any_form(character: str) -> str:
@@ -159,5 +169,6 @@ def _any_form(character: str) -> str:
         return re.escape(character)
     code = ord(character)
     forms = {character, f"\\{character}", f"\\u{code:04x}", f"\\u{code:04X}", f"%{code:02x}", f"%{code:02X}"}
-    forms |= {html.escape(character), f"&#{code};", f"&#x{code:x};"}
+    forms |= {html.escape(character), f"&#{code};", f"&#x{code:x};", quote_plus(character, errors="replace")}
+    forms |= {json.dumps(character)[1:-1], repr(character)[1:-1]}
     return f"(?:{'|'.join(re.escape(form) for form in sorted(forms, key=len, reverse=True))})"

@@ -17,7 +17,19 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils import from_env, secret_from_env
-from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr, SkipValidation, model_validator
+from pydantic import (
+    AliasChoices,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SecretStr,
+    SkipValidation,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import TypedDict
 
 from langchain_kimi import tokens
@@ -27,6 +39,7 @@ from langchain_kimi.chat_model.convert import settings_of
 from langchain_kimi.chat_model.formats import response_format
 from langchain_kimi.chat_model.media import check_size
 from langchain_kimi.chat_model.profile import profile_of
+from langchain_kimi.chat_model.validation import without_inputs
 from langchain_kimi.chat_model.waits import teller
 from langchain_kimi.decode import REPORT, Answer, check_complete, check_cut, generation_of
 from langchain_kimi.encode import (
@@ -47,8 +60,18 @@ from langchain_kimi.errors import (
     NotFoundError,
     warn,
 )
+from langchain_kimi.redaction import MASK, is_secret_header
 from langchain_kimi.structured import Method, Rung, structured_output
-from langchain_kimi.transport import CLOCK, Clock, Connections, RateLimits, Transport, shared_connections
+from langchain_kimi.transport import (
+    CLOCK,
+    Clock,
+    Connections,
+    RateLimits,
+    Transport,
+    checked_key,
+    checked_url,
+    shared_connections,
+)
 from langchain_kimi.verbatim import PROVIDER, settle
 
 logger = logging.getLogger("langchain_kimi")
@@ -85,8 +108,11 @@ class ChatKimi(BaseChatModel):
 
     model: str = Field(validation_alias=AliasChoices("model", "model_name"))
     """The model's id, for instance `kimi-k2.6`; `langchain_kimi.catalogue.MODELS` lists those known here."""
-    api_key: SecretStr | None = Field(default_factory=secret_from_env("MOONSHOT_API_KEY", default=None))
-    """The key, by default from MOONSHOT_API_KEY. Kimi's hosts need one; keys are bound to their host.
+    api_key: SecretStr | None = Field(
+        default_factory=secret_from_env("MOONSHOT_API_KEY", default=None), validate_default=True
+    )
+    """The key, by default from MOONSHOT_API_KEY. Kimi's hosts need one; keys are bound to their host. White space
+    around it is dropped; what no HTTP header can carry raises AuthenticationError, which does not show it.
     A server on this machine gets the placeholder `not-needed` where there is none."""
     base_url: str | None = Field(default_factory=from_env("MOONSHOT_BASE_URL", default=None))
     """The host's URL up to and with `/v1`: given here, else by `region`, else MOONSHOT_BASE_URL, else international."""
@@ -122,6 +148,7 @@ class ChatKimi(BaseChatModel):
     clock: SkipValidation[Clock] = Field(default=CLOCK, exclude=True, repr=False)
     """What waits are measured and made with; a test gives its own."""
     default_headers: dict[str, str] | None = Field(default=None, repr=False)
+    """Further headers of every request. Dumps hold no value of a header whose name tells of a secret."""
     http_client: Any = Field(default=None, exclude=True, repr=False)
     """An httpx2 (or httpx) `Client` to use instead of our own; it is never closed here."""
     http_async_client: Any = Field(default=None, exclude=True, repr=False)
@@ -154,18 +181,32 @@ class ChatKimi(BaseChatModel):
     _connections: Connections = PrivateAttr(default_factory=shared_connections)
     _told: set[tuple[str, str]] = PrivateAttr(default_factory=set)
 
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _check_key(cls, key: Any) -> SecretStr | None:
+        checked = checked_key(key)
+        return SecretStr(checked) if checked else None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _hide_inputs(cls, settings: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(settings)
+        except ValidationError as error:
+            hidden = without_inputs(error)
+        raise hidden
+
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
-        given_url = "base_url" in self.model_fields_set and self.base_url
-        if given_url and self.region and self.base_url != HOSTS[self.region]:
+        chosen_url = self._url
+        if "base_url" in self.model_fields_set and self.base_url and self.region and chosen_url != HOSTS[self.region]:
             raise IllegalRequestError(
                 f"base_url={self.base_url!r} and region={self.region!r} contradict each other. Give one of them."
             )
-        if not self._url.startswith(("https://", "http://")):
-            raise IllegalRequestError(f"base_url={self._url!r} must begin with https:// or http://.")
         encode_thinking(find(self.model), self.model, self.thinking, self.reasoning_effort, self.keep_thinking)
-        if not self._key and self._url in HOSTS.values():
+        if not self._key and chosen_url in HOSTS.values():
             raise AuthenticationError(NO_KEY)
+        self._transport()  # checks the headers
         if self.http_client is not None or self.http_async_client is not None:
             self._connections = Connections(self.http_client, self.http_async_client)
         return self
@@ -179,6 +220,10 @@ class ChatKimi(BaseChatModel):
     @property
     def lc_secrets(self) -> dict[str, str]:
         return {"api_key": "MOONSHOT_API_KEY"}
+
+    @field_serializer("default_headers")
+    def _mask_headers(self, headers: dict[str, str] | None) -> dict[str, str] | None:
+        return headers and {name: MASK if is_secret_header(name) else value for name, value in headers.items()}
 
     @property
     def _identifying_params(self) -> Mapping[str, Any]:
@@ -523,11 +568,11 @@ class ChatKimi(BaseChatModel):
     @property
     def _url(self) -> str:
         given = self.base_url if "base_url" in self.model_fields_set or not self.region else None
-        return (given or HOSTS[self.region or "intl"]).rstrip("/")
+        return checked_url(given or HOSTS[self.region or "intl"])
 
     @property
     def _key(self) -> str:
-        return self.api_key.get_secret_value() if self.api_key else ""
+        return checked_key(self.api_key) or ""
 
     def _transport(self) -> Transport:
         own_client = self.http_client is not None or self.http_async_client is not None

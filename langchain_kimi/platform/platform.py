@@ -23,6 +23,8 @@ from langchain_kimi.transport import (
     Connections,
     Transport,
     arun,
+    checked_key,
+    checked_url,
     run,
     shared_connections,
     transport_of,
@@ -71,14 +73,12 @@ class KimiPlatform:
         clock: Clock = CLOCK,
     ) -> None:
         """The arguments are ChatKimi's, with its defaults from MOONSHOT_API_KEY and MOONSHOT_BASE_URL."""
+        url = checked_url(
+            base_url or (HOSTS[region] if region else os.environ.get("MOONSHOT_BASE_URL")) or HOSTS["intl"]
+        )
         if base_url and region:
             raise IllegalRequestError(f"base_url={base_url!r} and region={region!r}: give one of them.")
-        given = base_url or (HOSTS[region] if region else os.environ.get("MOONSHOT_BASE_URL"))
-        url = (given or HOSTS["intl"]).rstrip("/")
-        key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
-        key = key or os.environ.get("MOONSHOT_API_KEY")
-        if not url.startswith(("https://", "http://")):
-            raise IllegalRequestError(f"base_url={url!r} must begin with https:// or http://.")
+        key = checked_key(api_key) or checked_key(os.environ.get("MOONSHOT_API_KEY"))
         if not key and url in HOSTS.values():
             raise AuthenticationError(NO_KEY)
         own = http_client is not None or http_async_client is not None

@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from langchain_kimi.redaction import is_secret_header
+
 BASE = "/v1"
 """What the path of every request begins with."""
 
-_SECRET = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"})
 _BOUNDARY = re.compile(r'boundary="?([^";]+)"?')
 _PARAMETER = re.compile(r'\b(name|filename\*?)=(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))')
 
@@ -69,7 +70,7 @@ class HttpRequest:
 
 def masked(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers without their secrets."""
-    return {name: _mask(value) if name in _SECRET else value for name, value in headers.items()}
+    return {name: _mask(value) if is_secret_header(name) else value for name, value in headers.items()}
 
 
 def _mask(value: str) -> str:

@@ -6,6 +6,7 @@ synchronous and an asynchronous loop, which differ only in how they wait.
 
 from langchain_kimi.transport.clock import CLOCK, Clock
 from langchain_kimi.transport.connections import Connections, shared_connections
+from langchain_kimi.transport.credentials import checked_key, checked_url
 from langchain_kimi.transport.deadlines import Deadlines
 from langchain_kimi.transport.events import DONE, Events
 from langchain_kimi.transport.form import Form, OnProgress
@@ -31,6 +32,8 @@ __all__ = [
     "Transport",
     "Wait",
     "arun",
+    "checked_key",
+    "checked_url",
     "run",
     "shared_connections",
     "transport_of",

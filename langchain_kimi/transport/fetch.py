@@ -7,6 +7,8 @@ from typing import Any
 import httpx2
 
 from langchain_kimi.errors import APIConnectionError, APITimeoutError, IllegalRequestError, KimiError
+from langchain_kimi.redaction import shown_url
+from langchain_kimi.transport.causes import cause_text, cut_causes
 from langchain_kimi.transport.connections import Connections
 
 SECONDS = 60.0
@@ -39,11 +41,12 @@ class _File:
     def __init__(self, url: str, answer: Any, largest: int) -> None:
         if answer.status_code != 200:
             raise KimiError(
-                f"{url} answered {answer.status_code}, so there is no file to send.", status=answer.status_code
+                f"{shown_url(url)} answered {answer.status_code}, so there is no file to send.",
+                status=answer.status_code,
             )
         self.data = bytearray()
         self.content_type: str | None = answer.headers.get("content-type")
-        self._url = url
+        self._url = shown_url(url)
         self._largest = largest
 
     def take(self, piece: bytes) -> None:
@@ -55,8 +58,18 @@ class _File:
 @contextmanager
 def _failures(url: str) -> Iterator[None]:
     try:
+        with _translated(shown_url(url)):
+            yield
+    except KimiError as error:
+        cut_causes(error)
+        raise
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    try:
         yield
     except httpx2.TimeoutException as error:
         raise APITimeoutError(f"{url} did not answer within {SECONDS:g} seconds.") from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise APIConnectionError(f"{url} could not be fetched: {error or type(error).__name__}.") from error
+        raise APIConnectionError(f"{url} could not be fetched: {cause_text(error)}.") from error

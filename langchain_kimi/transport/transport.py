@@ -11,8 +11,11 @@ import orjson
 
 from langchain_kimi import errors, surrogates
 from langchain_kimi.errors import KimiError
+from langchain_kimi.redaction import LogFilter, mask_bytes, mask_values, secret_values
+from langchain_kimi.transport.causes import cause_text, cut_causes, is_illegal_header
 from langchain_kimi.transport.clock import CLOCK, Clock
 from langchain_kimi.transport.connections import Connections
+from langchain_kimi.transport.credentials import check_headers
 from langchain_kimi.transport.deadlines import Deadlines
 from langchain_kimi.transport.events import DONE, Events
 from langchain_kimi.transport.form import Form
@@ -20,6 +23,11 @@ from langchain_kimi.transport.limits import RateLimits, Turn
 from langchain_kimi.transport.retries import Retries, Wait
 
 logger = logging.getLogger("langchain_kimi")
+_PARTS = ("connection", "http11", "http2", "proxy", "socks")
+
+_LIBRARIES = ("httpx2", "httpx", *(f"{core}.{part}" for core in ("httpcore2", "httpcore") for part in _PARTS))
+for _name in _LIBRARIES:  # at DEBUG they log headers of answers, in which a host may repeat the key
+    logging.getLogger(_name).addFilter(LogFilter())
 
 OnWait = Callable[[Wait], None]
 """Is told of each wait before it begins; it runs in the thread or the event loop of the call."""
@@ -58,6 +66,9 @@ class Transport:
     max_retries: int = 2
     limits: RateLimits | None = None
     clock: Clock = field(default=CLOCK, repr=False)
+
+    def __post_init__(self) -> None:
+        check_headers(self.headers)
 
     @property
     def host(self) -> str:
@@ -105,10 +116,10 @@ class Transport:
                 with call.turn(), call.failures(), closing(self._send(call, streamed=True)) as answer:
                     events = Events()
                     for piece in answer.iter_bytes():
-                        for data in events.feed(call.in_time(piece)):
+                        for data in map(call.masked, events.feed(call.in_time(piece))):
                             last = data if last else call.first(data)
                             yield data
-                    for last in events.end():
+                    for last in map(call.masked, events.end()):
                         yield last
                     return call.ended(last)
             except KimiError as error:
@@ -128,10 +139,10 @@ class Transport:
                         async with aclosing(await self._asend(call, streamed=True)) as answer:
                             events = Events()
                             async for piece in answer.aiter_bytes():
-                                for data in events.feed(call.in_time(piece)):
+                                for data in map(call.masked, events.feed(call.in_time(piece))):
                                     last = data if last else call.first(data)
                                     yield data
-                            for last in events.end():
+                            for last in map(call.masked, events.end()):
                                 yield last
                             call.ended(last)
                             return
@@ -179,6 +190,7 @@ class _Call:
         self._ends: float | None = None
         self._timeouts: dict[str, float | None] = {}
         self._read = "first_byte"
+        self._secrets: tuple[str, ...] = ()
 
     def turn(self) -> Turn | nullcontext[None]:
         """The place among the requests that may be under way together."""
@@ -195,13 +207,15 @@ class _Call:
         self._read = "first_byte"
         reads = {"read": self._at_most(limits.first_byte)}
         self._timeouts = {"connect": self._at_most(limits.connect), "write": limits.write, "pool": limits.pool, **reads}
-        return client.build_request(
+        request = client.build_request(
             self._method,
             self._transport.base_url + self._path,
             headers={**self._kind(), **self._transport.headers},
             extensions={"timeout": self._timeouts},
             **self._content(),
         )
+        self._secrets = secret_values(request.headers.items())
+        return request
 
     def _content(self) -> dict[str, Any]:
         """The body as httpx takes it."""
@@ -214,10 +228,17 @@ class _Call:
 
     def begun(self, answer: Any) -> None:
         """The answer has begun: from here on silence counts."""
-        self._about.get("heard", {}).update(answer.headers)
+        self._secrets = secret_values(answer.request.headers.items())  # a client's `auth` has had its say
+        self._about.get("heard", {}).update(
+            {name: mask_values(value, self._secrets) for name, value in answer.headers.items()}
+        )
         # Clients read this dict once before the head of an answer and once before its body.
         self._read = "silence"
         self._timeouts["read"] = self._at_most(self._deadlines.silence)
+
+    def masked(self, data: bytes) -> bytes:
+        """What the host sent, without the secrets of the request."""
+        return mask_bytes(data, self._secrets)
 
     def in_time(self, piece: bytes = b"") -> bytes:
         """What has just arrived. Raises APITimeoutError after the total deadline."""
@@ -235,6 +256,7 @@ class _Call:
         """The parsed body of an answer; a refusal is raised."""
         if self._about.get("raw") and not refused:
             return body
+        body = self.masked(body)
         try:
             parsed = surrogates.loads(body)
         except ValueError:
@@ -270,6 +292,7 @@ class _Call:
 
         After a part of the answer was handed out it cannot be asked for again unnoticed.
         """
+        cut_causes(error)
         if begun and type(error) is errors.APIConnectionError:
             text = f"the answer of {self._host} broke off; nothing of it is used. Ask again."
             raise errors.BrokenStreamError(text, host=self._host) from error
@@ -292,9 +315,14 @@ class _Call:
             if "TimeoutException" in names:
                 passed = {"ConnectTimeout": "connect", "WriteTimeout": "write", "PoolTimeout": "pool"}
                 raise self._too_late(passed.get(type(error).__name__, self._read)) from error
+            if is_illegal_header(error):
+                raise errors.IllegalRequestError(
+                    "HTTP does not take a header of this request: its name or value holds a line break or another "
+                    "character that is not allowed. Check the headers of your http_client; they are not shown here."
+                ) from error
             if names & {"TransportError", "StreamError", "DecodingError"}:
                 raise errors.APIConnectionError(
-                    f"the connection to {self._host} failed: {str(error) or type(error).__name__}. Check `base_url`, "
+                    f"the connection to {self._host} failed: {cause_text(error)}. Check `base_url`, "
                     "the network and HTTPS_PROXY.",
                     host=self._host,
                 ) from error

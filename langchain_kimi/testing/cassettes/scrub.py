@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from langchain_kimi.redaction import any_form
 from langchain_kimi.testing.cassettes.bodies import Packed, datas, dumps, unpack
 
 _TELLING = re.compile(r"KEY|TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|COOKIE|PRIVATE|BEARER", re.IGNORECASE)
@@ -47,6 +48,8 @@ class Secrets:
     ) -> None:
         self._home = os.path.expanduser("~") if home is None else home
         self._known: dict[str, str] = {}
+        self._names: list[str] = []
+        """What each group of `_values` is called."""
         self._values: re.Pattern[str] | None = None
         for value in extra:
             self.learn(value, "declared", shortest=1)
@@ -56,11 +59,10 @@ class Secrets:
         self.learn(self._home, "home", shortest=4)
 
     def learn(self, value: str, name: str, shortest: int = _SHORTEST) -> None:
-        """A value that is secret from here on, as it is and as JSON writes it; too short ones are not."""
+        """A value that is secret from here on, however JSON, a URL or HTML writes it; too short ones are not."""
         value = value.strip()
         if len(value) >= shortest:
-            for form in (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]):
-                self._known.setdefault(form, name)
+            self._known.setdefault(value, name)
             self._values = None
 
     def learn_headers(self, headers: Iterable[tuple[str, str]]) -> None:
@@ -87,7 +89,7 @@ class Secrets:
         """Start, end and mask of each secret in a text; those that overlap are one."""
         found = [(*match.span(), str(match.lastgroup).rstrip("_0123456789")) for match in _FORM.finditer(text)]
         if values := self._of_values():
-            found += [(*match.span(), self._known[match.group()]) for match in values.finditer(text)]
+            found += [(*match.span(), self._names[(match.lastindex or 1) - 1]) for match in values.finditer(text)]
         apart: list[tuple[int, int, str]] = []
         for start, end, name in sorted(found, key=lambda each: (each[0], -each[1])):
             if apart and start < apart[-1][1]:
@@ -99,7 +101,8 @@ class Secrets:
     def _of_values(self) -> re.Pattern[str] | None:
         if self._values is None and self._known:
             known = sorted(self._known, key=len, reverse=True)
-            self._values = re.compile("|".join(re.escape(value) + self._after(value) for value in known))
+            self._names = [self._known[value] for value in known]
+            self._values = re.compile("|".join(f"({any_form(value)}){self._after(value)}" for value in known))
         return self._values
 
     def _after(self, value: str) -> str:
