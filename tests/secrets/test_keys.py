@@ -62,6 +62,7 @@ REFUSED = {
     "dict": {"key": f"sk-{CORE}abcdefgh"},
     "bytes": f"sk-{CORE}abcdefgh".encode(),
 }
+SOME = {name: TRIMMED[name] for name in ("trailing newline", "characters that are escaped", "no sk-")}
 WAYS = ("invoke", "stream", "ainvoke", "astream", "whole")
 
 
@@ -142,20 +143,21 @@ async def _collected(model: ChatKimi, config: Any) -> list[Any]:
     return pieces + [event async for event in model.astream_events("Hello?", config, version="v2")]
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("key", TRIMMED.values(), ids=TRIMMED)
 def test_a_key_that_the_host_repeats_is_shown_nowhere(
-    key: Any, place: str, way: str, host: str, surfaces: Surfaces, tmp_path: Path
+    key: Any, place: str, host: str, surfaces: Surfaces, tmp_path: Path
 ) -> None:
-    streaming = False if way == "whole" else None
-    model = ChatKimi(model="kimi-k2.6", base_url=base_url(host, place), api_key=key, max_retries=0, streaming=streaming)
-    ask(model, way, surfaces, tmp_path / "log.jsonl")
+    url = base_url(host, place)
+    for way in WAYS:
+        streaming = False if way == "whole" else None
+        model = ChatKimi(model="kimi-k2.6", base_url=url, api_key=key, max_retries=0, streaming=streaming)
+        ask(model, way, surfaces, tmp_path / "log.jsonl")
     surfaces.add(model, model.model_dump(), model.model_dump_json(), dumps(model), model._identifying_params)
     assert len(surfaces.texts) > 20
 
 
-@pytest.mark.parametrize("key", TRIMMED.values(), ids=TRIMMED)
+@pytest.mark.parametrize("key", SOME.values(), ids=SOME)
 @pytest.mark.parametrize("place", ["error body", "html page", "later event"])
 def test_a_retried_request_tells_its_waits_without_the_key(
     key: Any, place: str, host: str, surfaces: Surfaces, tmp_path: Path
@@ -328,7 +330,7 @@ def test_a_header_of_the_users_client_that_http_does_not_take_is_not_shown(
     assert any("http_client" in text for text in surfaces.texts)
 
 
-@pytest.mark.parametrize("key", TRIMMED.values(), ids=TRIMMED)
+@pytest.mark.parametrize("key", SOME.values(), ids=SOME)
 @pytest.mark.parametrize("place", ERRORS)
 def test_platform_formulas_and_doctor_do_not_show_the_key(
     key: Any,
@@ -361,7 +363,7 @@ def test_platform_formulas_and_doctor_do_not_show_the_key(
         surfaces.add(*capsys.readouterr())
 
 
-@pytest.mark.parametrize("key", TRIMMED.values(), ids=TRIMMED)
+@pytest.mark.parametrize("key", SOME.values(), ids=SOME)
 @pytest.mark.parametrize("place", PLACES)
 def test_results_of_sub_agents_and_checkpoints_do_not_hold_the_key(
     key: Any, place: str, host: str, surfaces: Surfaces, tmp_path: Path
@@ -385,7 +387,7 @@ def test_results_of_sub_agents_and_checkpoints_do_not_hold_the_key(
         surfaces.texts.append(file.read_bytes().decode("latin-1"))
 
 
-@pytest.mark.parametrize("key", TRIMMED.values(), ids=TRIMMED)
+@pytest.mark.parametrize("key", SOME.values(), ids=SOME)
 @pytest.mark.parametrize("place", PLACES)
 def test_recordings_do_not_hold_the_key(key: Any, place: str, host: str, surfaces: Surfaces, tmp_path: Path) -> None:
     path = tmp_path / "a.kimi.yaml"
