@@ -1,14 +1,11 @@
-"""A slice of the soak: see faults.py."""
+"""Slices of the soak: see faults.py."""
 
 import pytest
 
 from tests.soak import faults
 
-pytestmark = pytest.mark.slow
 
-SECONDS = 20.0
-
-
-def test_random_faults_end_right_or_typed(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("runs", [60, pytest.param(600, marks=pytest.mark.slow)])
+def test_random_faults_end_right_or_typed(runs: int, capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():  # the counts are to be seen
-        assert faults.main(SECONDS, seed=7) == 0
+        assert faults.main(faults.numbers_of(7 + runs, runs)) == 0
