@@ -21,7 +21,7 @@ from langchain_kimi import (
     create_kimi_agent,
     create_kimi_team,
 )
-from langchain_kimi.errors import APITimeoutError, BrokenStreamError, IncompleteAnswerError
+from langchain_kimi.errors import AnswerCutShort, APITimeoutError, BrokenStreamError, IncompleteAnswerError
 from langchain_kimi.testing import (
     KimiServer,
     Reply,
@@ -70,6 +70,7 @@ async def ran(agent: Any, way: str, given: Any = ASK, config: Any = None) -> dic
     return states[-1]  # type: ignore[no-any-return]
 
 
+CUT = thought("I think and think").finish("length")
 CALL = thought("I wipe.").calling("wipe", path="/tmp")
 BROKEN: dict[str, Reply] = {
     "engine_overloaded": CALL.finish("engine_overloaded"),
@@ -274,6 +275,16 @@ async def test_langchains_create_agent_runs_no_call_of_a_broken_answer(serve: Se
     assert (state["messages"][-1].text, WIPES) == ("I may", [])
 
 
+@EVERY_WAY
+async def test_create_agent_gets_the_message_of_an_answer_that_was_cut_in_its_thinking(serve: Serve, way: str) -> None:
+    with pytest.raises(AnswerCutShort):
+        await ran(create_agent(kimi(serve([CUT])), [wipe]), way)
+    state = await ran(create_agent(kimi(serve([CUT]), on_cut_short="return"), [wipe]), way)
+    last = state["messages"][-1]
+    assert (last.text, last.response_metadata["finish_reason"]) == ("", "length")
+    assert last.additional_kwargs["reasoning_content"] == "I think and think"
+
+
 class Report(BaseModel):
     """What is asked for in the end."""
 
@@ -311,8 +322,6 @@ async def test_a_summary_that_broke_off_is_asked_for_once_more(serve: Serve, way
 
 
 # The second request after a cap that went into thinking.
-
-CUT = thought("I think and think").finish("length")
 
 
 @EVERY_WAY

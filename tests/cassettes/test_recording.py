@@ -297,11 +297,12 @@ def test_query_counts_but_not_its_order(host: Host, path: Path) -> None:
 
 
 def test_broken_answer_breaks_again_on_replay(serve: Serve, path: Path) -> None:
-    with Cassette(path, record="once"), pytest.raises(BrokenStreamError):
+    with Cassette(path, record="once"), pytest.raises(BrokenStreamError) as recorded:
         model(serve([cut_after(said("a long text"), events=2)]).url).invoke("Hello?")
     assert "ends: cut" in path.read_text()
-    with Cassette(path), pytest.raises(BrokenStreamError):
+    with Cassette(path), pytest.raises(BrokenStreamError) as replayed:
         model(NOWHERE).invoke("Hello?")
+    assert replayed.value.usage_metadata == recorded.value.usage_metadata is not None
 
 
 def test_answer_that_the_client_left_ends_there_on_replay(serve: Serve, path: Path) -> None:

@@ -16,6 +16,7 @@ from langchain_kimi.errors import (
     BadRequestError,
     ContentFilterError,
     IllegalRequestError,
+    IncompleteAnswerError,
     KimiError,
     NotFoundError,
 )
@@ -107,6 +108,14 @@ async def test_an_answer_spent_on_thinking_is_named_as_that(serve: Serve, do: Do
     platform, ended = await finished(do, server, parts(server)[0], ["a"])
     (outcome,) = await do(platform.batches, "results", ended)
     assert isinstance(outcome, AnswerCutShort)
+
+
+async def test_an_answer_that_the_host_gave_up_on_is_an_error_in_its_place(serve: Serve, do: Do) -> None:
+    server = serve(lambda request: said("Half").finish("unexpected_state"))
+    platform, ended = await finished(do, server, parts(server)[0], ["a"])
+    (outcome,) = await do(platform.batches, "results", ended)
+    assert isinstance(outcome, IncompleteAnswerError)
+    assert (outcome.message.text, outcome.finish_reason) == ("Half", "unexpected_state")
 
 
 async def test_tools_are_read_by_their_own_names(serve: Serve, do: Do) -> None:

@@ -21,6 +21,7 @@ from langchain_kimi.testing import (
     Script,
     called,
     cut_after,
+    no_choice,
     overloaded,
     rate_limited,
     raw_call,
@@ -172,6 +173,40 @@ class TestWholeAnswers:
         ids = [answer.headers["x-request-id"] for answer in answers]
         assert [answer.headers["msh-request-id"] for answer in answers] == ids
         assert len(set(ids)) == 3
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_headers_tell_what_the_answer_reads(self, http: httpx2.Client, stream: bool) -> None:
+        with KimiServer([said("a"), said("b"), no_choice(), overloaded()]) as server:
+            answers = [ask(http, server, "word " * 1_000, stream=stream) for _ in range(4)]
+        told = [
+            {name.removeprefix("x-msh-usage-"): int(value) for name, value in answer.headers.items() if "usage" in name}
+            for answer in answers
+        ]
+        usages = [
+            {"prompt-tokens": usage["prompt_tokens"], "cached-tokens": usage["cached_tokens"]} if usage else {}
+            for usage in server.usages
+        ]
+        assert told == usages
+        assert told[1]["cached-tokens"] > 500 > told[0]["cached-tokens"]
+        assert told[3] == {}
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_an_answer_may_have_no_choice(self, http: httpx2.Client, stream: bool) -> None:
+        with KimiServer([no_choice()]) as server:
+            answer = ask(http, server, stream=stream, **({"stream_options": {"include_usage": True}} if stream else {}))
+        if stream:
+            body, done = answer.text.split("\n\n")[:2]
+            assert done == "data: [DONE]"
+            assert json.loads(body.removeprefix("data: "))["choices"] == []
+        else:
+            assert answer.json()["choices"] == []
+            assert answer.json()["usage"]["prompt_tokens"] > 0
+
+    def test_lone_surrogates_are_escaped_and_an_empty_id_is_left_out(self, http: httpx2.Client) -> None:
+        with KimiServer([said("a\ud800").calling_raw("add", "{}", id="")]) as server:
+            answer = ask(http, server)
+        assert b"a\\ud800" in answer.content
+        assert "id" not in answer.json()["choices"][0]["message"]["tool_calls"][0]
 
 
 class TestThinking:

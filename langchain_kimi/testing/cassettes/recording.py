@@ -14,7 +14,7 @@ from langchain_kimi.testing.cassettes.tape import Interaction, body_of, written
 _KEPT = frozenset(
     {"content-type", "location", "retry-after", "retry-after-ms", "x-request-id", "msh-request-id", "x-trace-id"}
 )
-_KEPT_BEGIN = ("x-ratelimit-", "x-should-retry")
+_KEPT_BEGIN = ("x-ratelimit-", "x-should-retry", "x-msh-usage-")
 
 
 @dataclass(frozen=True, slots=True)
