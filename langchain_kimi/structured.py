@@ -1,7 +1,7 @@
 """The ladder that gets a validated object out of a model, thinking or not.
 
 A `Rung` says what the model takes; the answer is read the same way on every rung: from the call of the schema's tool,
-else from JSON in the text (fenced or among words). Only where nothing can be forced is the model asked again.
+else from JSON in the text (fenced or among words). After an answer that is no valid object the model is asked again.
 """
 
 import json
@@ -20,11 +20,16 @@ from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from langchain_kimi.encode.tools import Tools, encode_tool, recursive_schema
 from langchain_kimi.errors import StructuredOutputError
+from langchain_kimi.json_schema import SchemaCheck
 from langchain_kimi.verbatim import calls_of, settle
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
-ASKED_AGAIN = 2
-"""How often a model that cannot be forced is asked again."""
+VALIDATION_RETRIES = 1
+UNFORCED_RETRIES = 2
+"""How often the model is asked again after an answer that is no valid object, by default; more often where it cannot be
+forced to call the schema's tool."""
+
+_AS_OBJECT = "Answer again with one JSON object that fits the schema, and nothing else."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +54,24 @@ def structured_output(
     include_raw: bool,
     strict: bool | None,
     keep_tools: Sequence[Any] = (),
+    max_validation_retries: int | None = None,
     bound: Mapping[str, Any],
 ) -> Runnable[LanguageModelInput, Any]:
     """A runnable from a model's input to an object of `schema`, or to raw, parsed and parsing_error.
 
-    `keep_tools` stay in the request, where they hold the prefix that Kimi's cache knows; none of them is called.
+    `keep_tools` stay in the request, where they hold the prefix that Kimi's cache knows; none of them is called. After
+    an answer that is no valid object the model is asked again, with the answer and the errors, at most
+    `max_validation_retries` times.
     """
+    if max_validation_retries is not None and not (type(max_validation_retries) is int and max_validation_retries >= 0):
+        raise ValueError(f"max_validation_retries={max_validation_retries!r}: give a whole number, 0 or more.")
     if method not in (None, "json_schema", "function_calling", "json_mode"):
         raise ValueError(f"method={method!r} is none of 'json_schema', 'function_calling', 'json_mode'.")
     if method is None:
         method = "json_schema" if rung.json_schema else "function_calling"
     if method == "json_schema" and rung.json_schema is False:
         method = "function_calling"
-    reading = Reading(schema, _json_schema(schema, method))
+    reading = Reading(schema, _json_schema(schema, method), by_call=method == "function_calling")
     kept = {"tools": Tools.of(keep_tools), "tool_choice": "none"} if keep_tools else {}
     asking = {
         **(kept if method != "function_calling" else {}),
@@ -69,8 +79,10 @@ def structured_output(
         "ls_structured_output_format": {"kwargs": {"method": method}, "schema": reading.json_schema},
         **bound,
     }
-    unforced = method == "function_calling" and rung.choice == "auto"
-    return _runnable(model.bind(**asking), reading, include_raw, tries=1 + ASKED_AGAIN * unforced)
+    if max_validation_retries is None:
+        unforced = method == "function_calling" and rung.choice == "auto"
+        max_validation_retries = UNFORCED_RETRIES if unforced else VALIDATION_RETRIES
+    return _runnable(model.bind(**asking), reading, include_raw, tries=1 + max_validation_retries)
 
 
 def _asking(
@@ -102,6 +114,12 @@ class Reading:
 
     schema: Any
     json_schema: dict[str, Any]
+    by_call: bool
+    """Whether the object is asked for as the arguments of a tool call."""
+    check: SchemaCheck = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "check", SchemaCheck(self.name, self.json_schema))
 
     @property
     def name(self) -> str:
@@ -135,9 +153,8 @@ class Reading:
                 return self.schema.parse_obj(value)
         except (ValidationError, ValidationErrorV1) as error:
             raise StructuredOutputError(f"The answer is no valid {self.name}: {error}", text) from error
-        missing = [key for key in self.json_schema.get("required", ()) if key not in value]
-        if missing:
-            raise StructuredOutputError(f"The answer is no valid {self.name}: {', '.join(missing)} missing.", text)
+        if reasons := self.check.reasons(value):
+            raise StructuredOutputError(f"The answer is no valid {self.name}: {reasons}", text)
         return value
 
 
@@ -167,7 +184,7 @@ def _runnable(
             outcome = _outcome(reading, answer)
             if outcome["parsing_error"] is None or not left:
                 break
-            messages = _again(messages, outcome)
+            messages = _again(messages, outcome, reading)
         return _given_back(outcome, include_raw)
 
     async def aask(given: Any, config: RunnableConfig, **kwargs: Any) -> Any:
@@ -177,7 +194,7 @@ def _runnable(
             outcome = _outcome(reading, answer)
             if outcome["parsing_error"] is None or not left:
                 break
-            messages = _again(messages, outcome)
+            messages = _again(messages, outcome, reading)
         return _given_back(outcome, include_raw)
 
     return RunnableLambda(ask, afunc=aask, name="structured_output")
@@ -204,10 +221,11 @@ def _given_back(outcome: dict[str, Any], include_raw: bool) -> Any:
     return outcome["parsed"]
 
 
-def _again(messages: Sequence[BaseMessage], outcome: dict[str, Any]) -> list[BaseMessage]:
+def _again(messages: Sequence[BaseMessage], outcome: dict[str, Any], reading: Reading) -> list[BaseMessage]:
     """The conversation that tells the model what was wrong."""
     answer: AIMessage = outcome["raw"]
-    wrong = f"{outcome['parsing_error'].args[0]}\nCall the tool with arguments that fit its schema."
+    wanted = "Call the tool with arguments that fit its schema." if reading.by_call else _AS_OBJECT
+    wrong = f"{outcome['parsing_error'].args[0]}\n{wanted}"
     calls = calls_of(answer)
     told: list[BaseMessage] = [ToolMessage(wrong, tool_call_id=call["id"] or "", status="error") for call in calls]
     return [*messages, answer, *(told or [HumanMessage(wrong)])]

@@ -512,7 +512,7 @@ def test_json_is_found_plain_fenced_and_among_words(serve: Serve, text: str) -> 
 
 
 def test_include_raw_reports_instead_of_raising(serve: Serve) -> None:
-    structured = kimi(serve([said("{}")])).with_structured_output(Joke, include_raw=True)
+    structured = kimi(serve([said("{}")] * 2)).with_structured_output(Joke, include_raw=True)
     outcome = structured.invoke("Tell one.")
     assert outcome["parsed"] is None
     assert outcome["raw"].content == "{}"

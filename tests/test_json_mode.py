@@ -35,7 +35,7 @@ async def test_json_mode_gives_a_validated_object(serve: Serve) -> None:
 
 def test_json_mode_without_json_raises_with_the_text(serve: Serve) -> None:
     with pytest.raises(StructuredOutputError, match="no JSON object") as caught:
-        kimi(serve([said("Oslo!")])).with_structured_output(City, method="json_mode").invoke("As JSON?")
+        kimi(serve([said("Oslo!")] * 2)).with_structured_output(City, method="json_mode").invoke("As JSON?")
     assert caught.value.llm_output == "Oslo!"
 
 

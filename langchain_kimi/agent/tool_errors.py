@@ -11,6 +11,7 @@ from langchain_core.tools import BaseTool
 from langgraph.prebuilt.tool_node import ToolInvocationError
 
 from langchain_kimi.errors import AsyncOnlyToolError
+from langchain_kimi.json_schema import SchemaCheck
 from langchain_kimi.redaction import redact
 
 logger = logging.getLogger("langchain_kimi")
@@ -19,7 +20,6 @@ ToolErrors: TypeAlias = bool | str | type[Exception] | tuple[type[Exception], ..
 """Which exceptions of tools become error results, as LangGraph's ToolNode takes them: True for all, False for none, the
 text of the result, exception types, or a function from the exception to the text of the result (or to a bool)."""
 
-_REASONS_SHOWN = 5
 _INVALID = (
     "The arguments of {name} do not fit its schema, so it was not run. {reasons} Call it again with other arguments."
 )
@@ -107,49 +107,20 @@ def is_async_only(tool: BaseTool) -> bool:
 
 
 class ArgumentChecks:
-    """Validates the arguments of tools that are declared by a JSON Schema, such as all tools of MCP servers.
+    """Checks the arguments of tools that are declared by a JSON Schema, such as all tools of MCP servers.
 
-    Tools with a pydantic schema are validated by LangChain. Validators are made at the first call of a tool. A schema
-    that is invalid itself, or that points to one elsewhere, checks nothing; nothing is ever fetched.
+    LangChain validates the arguments of tools with a pydantic schema.
     """
 
     def __init__(self, tools: Mapping[str, BaseTool]) -> None:
-        self._schemas = {name: tool.args_schema for name, tool in tools.items() if isinstance(tool.args_schema, dict)}
-        self._validators: dict[str, Any] = {}
+        self._checks = {
+            name: SchemaCheck(f"the tool {name}", tool.args_schema)
+            for name, tool in tools.items()
+            if isinstance(tool.args_schema, dict)
+        }
 
     def invalid(self, call: ToolCall) -> str | None:
         """Why the arguments of a call do not fit, in words for the model; None where they do."""
-        schema = self._schemas.get(call["name"])
-        if schema is None:
-            return None
-        if call["name"] not in self._validators:
-            self._validators[call["name"]] = _validator(call["name"], schema)
-        validator = self._validators[call["name"]]
-        if validator is None:
-            return None
-        try:
-            errors = sorted(validator.iter_errors(call["args"]), key=lambda error: str(error.json_path))
-        except Exception as error:  # a reference that leads nowhere shows only where it is followed
-            logger.warning("the schema of the tool %s cannot be applied: %s", call["name"], error_text(error))
-            self._validators[call["name"]] = None
-            return None
-        if not errors:
-            return None
-        reasons = [f"`{error.json_path}`: {error.message[:300]}." for error in errors[:_REASONS_SHOWN]]
-        if len(errors) > _REASONS_SHOWN:
-            reasons.append(f"There are {len(errors) - _REASONS_SHOWN} more such errors.")
-        return _INVALID.format(name=call["name"], reasons=" ".join(reasons))
-
-
-def _validator(name: str, schema: dict[str, Any]) -> Any:
-    from jsonschema import Draft202012Validator, SchemaError
-    from jsonschema.validators import validator_for
-    from referencing import Registry
-
-    kind = validator_for(schema, default=Draft202012Validator)
-    try:
-        kind.check_schema(schema)
-    except SchemaError as error:
-        logger.warning("the schema of the tool %s is invalid, so its calls are not checked: %s", name, error.message)
-        return None
-    return kind(schema, registry=Registry())  # an empty registry fetches nothing
+        check = self._checks.get(call["name"])
+        reasons = check.reasons(call["args"]) if check else None
+        return reasons and _INVALID.format(name=call["name"], reasons=reasons)

@@ -363,6 +363,7 @@ class ChatKimi(BaseChatModel):
         include_raw: bool = False,
         strict: bool | None = None,
         keep_tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | BaseTool] = (),
+        max_validation_retries: int | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
         """A runnable that returns an object of `schema` (pydantic class, TypedDict or JSON Schema dict).
@@ -370,7 +371,9 @@ class ChatKimi(BaseChatModel):
         It works while the model thinks. `method` is `"json_schema"` (default where the model follows one),
         `"function_calling"` (default elsewhere) or `"json_mode"`. With function calling, the call is forced where the
         model takes that, with thinking switched off for this request if the model can and you did not ask for thinking;
-        otherwise the answer is checked and the model asked again. `include_raw` returns a dict of `raw`, `parsed` and
+        otherwise the model is only given the tool. After an answer that is no valid object, the model is asked again,
+        with the answer and the errors, at most `max_validation_retries` times: by default once, or twice where no call
+        can be forced. Each request counts in `UsageMeter`. `include_raw` returns a dict of `raw`, `parsed` and
         `parsing_error`. `keep_tools`, the tools of the conversation so far, stay in a request for a JSON Schema,
         uncalled, so that its prefix stays in Kimi's cache. Raises StructuredOutputError with the raw text where no
         valid object came back.
@@ -383,6 +386,7 @@ class ChatKimi(BaseChatModel):
             include_raw=include_raw,
             strict=strict,
             keep_tools=keep_tools,
+            max_validation_retries=max_validation_retries,
             bound=kwargs,
         )
 
