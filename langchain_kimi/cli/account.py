@@ -15,6 +15,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messag
 
 from langchain_kimi import tokens
 from langchain_kimi.catalogue import find
+from langchain_kimi.cli.terminal import write_failure, write_line
 from langchain_kimi.encode import Tools
 from langchain_kimi.endpoints import HOSTS, KimiFile
 from langchain_kimi.errors import AuthenticationError, IllegalRequestError, KimiError
@@ -31,16 +32,9 @@ def run(chosen: argparse.Namespace) -> int:
     try:
         return commands[chosen.command](chosen)
     except (OSError, ValueError, KimiError) as error:
-        sys.stderr.write(f"{cause(error)}\n")
+        write_failure(error)
         never_asked = not isinstance(error, KimiError) or isinstance(error, IllegalRequestError)
         return 2 if never_asked or (isinstance(error, AuthenticationError) and error.status is None) else 1
-
-
-def cause(error: Exception) -> str:
-    """What went wrong, in one line."""
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
 
 
 # Tokens.
@@ -57,10 +51,10 @@ def _tokens(chosen: argparse.Namespace) -> int:
     else:
         total = tokens.count(messages, tools=[tool.wire for tool in Tools.of(tools).declared])
         by = "estimated here; --exact asks Kimi"
-    _say(f"{total:,} tokens ({by})")
+    write_line(f"{total:,} tokens ({by})")
     row = find(chosen.model)
     if row and total > row.context:
-        _say(f"{chosen.model} reads {row.context:,} tokens, answer included: this is too long.")
+        write_line(f"{chosen.model} reads {row.context:,} tokens, answer included: this is too long.")
         return 1
     return 0
 
@@ -86,9 +80,9 @@ def _balance(chosen: argparse.Namespace) -> int:
     platform = KimiPlatform()
     balance = platform.balance()
     unit = currency(platform)
-    _say(f"{balance.available:.2f}{unit} available (cash {balance.cash:.2f}, vouchers {balance.voucher:.2f})")
+    write_line(f"{balance.available:.2f}{unit} available (cash {balance.cash:.2f}, vouchers {balance.voucher:.2f})")
     if balance.available <= 0:
-        _say("Kimi answers no requests of an account without balance: top it up.")
+        write_line("Kimi answers no requests of an account without balance: top it up.")
         return 1
     return 0
 
@@ -106,21 +100,23 @@ def _files(chosen: argparse.Namespace) -> int:
     files = KimiPlatform().files
     if chosen.action == "list":
         for file in files.list():
-            _say(_row(file))
+            write_line(_row(file))
     elif chosen.action == "upload":
         for path in chosen.paths:
             file = files.upload(path, purpose=chosen.purpose, progress=_progress if sys.stderr.isatty() else None)
-            _say(f"{_row(file)}{f'  {file.reference}' if file.purpose in ('image', 'video') else ''}")
+            write_line(f"{_row(file)}{f'  {file.reference}' if file.purpose in ('image', 'video') else ''}")
     elif chosen.action == "content":
         content = files.content(chosen.id)
         if chosen.output:
             Path(chosen.output).write_bytes(content)
+        elif sys.stdout.isatty():
+            write_line(content.decode("utf-8", "replace"), keep="\n\t")
         else:
             sys.stdout.buffer.write(content)
     else:
         for file_id in chosen.ids:
             files.delete(file_id)
-            _say(f"deleted {file_id}")
+            write_line(f"deleted {file_id}")
     return 0
 
 
@@ -130,7 +126,3 @@ def _row(file: KimiFile) -> str:
 
 def _progress(sent: int, size: int) -> None:
     sys.stderr.write(f"\r{sent / size:4.0%}{'' if sent < size else chr(10)}")
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")

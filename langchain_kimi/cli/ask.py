@@ -8,6 +8,7 @@ from langchain_kimi.chat_model import ChatKimi
 from langchain_kimi.cli.demo import show
 from langchain_kimi.cli.display import Display, ToolClock
 from langchain_kimi.errors import KimiError, KimiWarning
+from langchain_kimi.redaction import escape_controls
 from langchain_kimi.tools import formula_tools
 from langchain_kimi.usage import UsageMeter
 
@@ -35,7 +36,7 @@ def run(question: str, *, model: str, formulas: list[str] | None) -> int:
         display.say(str(error), "red")
         return 1
     for warning in told:
-        display.say(f"[warning] {warning.message}", "yellow")
+        display.say(f"[warning] {escape_controls(str(warning.message))}", "yellow")
     display.say(f"[live: {model}]", "yellow")
     agent = create_kimi_agent(chat, tools, system_prompt=PROMPT, limits=Limits(turns=20))
     status = show(agent, question, display, [clock, meter])

@@ -5,9 +5,10 @@ Exit status: 0 where all is well, 1 where something was found, 2 where it could 
 
 import argparse
 import re
-import sys
 from pathlib import Path
 from typing import Any
+
+from langchain_kimi.cli.terminal import write_failure, write_line
 
 _ENDING = re.compile(r"\.(?:ya?ml|json)(?:\.gz)?\Z")
 
@@ -16,14 +17,30 @@ def declare(commands: Any) -> None:
     """Adds the command and its subcommands to the parser."""
     cassettes = commands.add_parser("cassettes", help="check, show, compare or import recorded answers")
     subjects = cassettes.add_subparsers(dest="subject", required=True)
-    check = subjects.add_parser("check", help="judge recordings by what is known of Kimi today")
+    check = subjects.add_parser(
+        "check",
+        help="judge recordings by what is known of Kimi today",
+        epilog="example: langchain-kimi cassettes check tests",
+    )
     check.add_argument("paths", nargs="+", metavar="PATH", help="a cassette, or a folder of them")
     check.add_argument("--skip", action="append", default=[], metavar="CHECK", help="leave out a check, e.g. prefix")
-    show = subjects.add_parser("show", help="print a conversation")
+    show = subjects.add_parser(
+        "show",
+        help="print a conversation",
+        epilog="example: langchain-kimi cassettes show tests/cassettes/test_app/test_greets.kimi.yaml",
+    )
     show.add_argument("path", metavar="FILE")
-    diff = subjects.add_parser("diff", help="say where two recordings differ")
+    diff = subjects.add_parser(
+        "diff",
+        help="say where two recordings differ",
+        epilog="example: langchain-kimi cassettes diff old.kimi.yaml new.kimi.yaml",
+    )
     diff.add_argument("paths", nargs=2, metavar="FILE")
-    bring = subjects.add_parser("import", help="read a recording of VCR.py or go-vcr")
+    bring = subjects.add_parser(
+        "import",
+        help="read a recording of VCR.py or go-vcr",
+        epilog="example: langchain-kimi cassettes import tests/vcr tests/cassettes",
+    )
     bring.add_argument("source", metavar="FROM", help="a recording, or a folder of them")
     bring.add_argument("target", metavar="TO", help="the cassette to write, or a folder for them")
 
@@ -33,7 +50,7 @@ def run(chosen: argparse.Namespace) -> int:
     try:
         from langchain_kimi.testing.cassettes import CassetteError
     except ImportError as error:
-        sys.stderr.write(f"{error}\n")
+        write_failure(error)
         return 2
     try:
         if chosen.subject == "check":
@@ -42,7 +59,7 @@ def run(chosen: argparse.Namespace) -> int:
             return _show(chosen.path)
         return _diff(*chosen.paths) if chosen.subject == "diff" else _import(Path(chosen.source), Path(chosen.target))
     except (CassetteError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
+        write_failure(error)
         return 2
 
 
@@ -50,11 +67,11 @@ def _check(paths: list[str], skip: list[str]) -> int:
     from langchain_kimi.testing.cassettes.audit import CHECKS, audit, cassettes_in
 
     if unknown := sorted(set(skip) - set(CHECKS)):
-        sys.stderr.write(f"--skip {unknown[0]}: the checks are {', '.join(CHECKS)}\n")
+        write_failure(f"--skip {unknown[0]}: the checks are {', '.join(CHECKS)}")
         return 2
     files = cassettes_in(paths)
     if not files:
-        sys.stderr.write(f"no cassettes (*.kimi.yaml) in {', '.join(paths)}\n")
+        write_failure(f"no cassettes (*.kimi.yaml) in {', '.join(paths)}")
         return 2
     found = 0
     for file in files:
@@ -97,9 +114,10 @@ def _import(source: Path, target: Path) -> int:
         interactions = import_cassette(recording, into)
         _say(f"{recording} → {into}: {len(interactions)} interactions")
     if not recordings:
-        sys.stderr.write(f"no recordings in {source}\n")
+        write_failure(f"no recordings in {source}")
     return 0 if recordings else 2
 
 
 def _say(*lines: object) -> None:
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    for line in lines:
+        write_line(line, keep="\t")

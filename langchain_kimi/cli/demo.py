@@ -20,6 +20,7 @@ from langchain_kimi.agent import Limits, create_kimi_agent
 from langchain_kimi.chat_model import ChatKimi
 from langchain_kimi.cli.display import Display, ToolClock
 from langchain_kimi.cli.site import Site
+from langchain_kimi.cli.terminal import INTERRUPTED, write_failure
 from langchain_kimi.errors import KimiError
 from langchain_kimi.testing.script import Reply, Request, said, thought
 from langchain_kimi.testing.server import KimiServer
@@ -31,8 +32,6 @@ PROMPT = (
     "sentences and name the pages you used."
 )
 SCRIPTED = "SCRIPTED: no model runs here; a local KimiServer plays Kimi, the tools are real"
-INTERRUPTED = 130
-"""The exit status that shells expect after Ctrl-C."""
 
 
 def research_tools(site: Site) -> list[BaseTool]:
@@ -116,7 +115,12 @@ def run(*, live: bool = False, pace: float = 0.02, arrive: Callable[[], object] 
         return 2
     with Site(arrive or (lambda: time.sleep(random.uniform(0.2, 0.5)))) as site:
         if live:
-            return research(ChatKimi(model=MODEL), site, f"live: {MODEL}")
+            try:
+                model = ChatKimi(model=MODEL)
+            except KimiError as error:
+                write_failure(error)
+                return 1
+            return research(model, site, f"live: {MODEL}")
         with scripted_model(pace) as model:
             return research(model, site, SCRIPTED)
 
@@ -148,6 +152,8 @@ def show(agent: Any, question: str, display: Display, callbacks: list[BaseCallba
         asyncio.run(follow())
     except KeyboardInterrupt:
         display.total("stopped; so far")
+        if display.usage is None:
+            write_failure("Stopped by Ctrl-C.")
         return INTERRUPTED
     except KimiError as error:
         display.total("failed; so far")

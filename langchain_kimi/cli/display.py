@@ -9,6 +9,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
+from langchain_kimi.redaction import escape_controls
 from langchain_kimi.usage import cost_of
 
 _BAR = 24
@@ -61,7 +62,8 @@ class Display:
         self.usage: UsageMetadata | None = None
 
     def say(self, text: str, style: str = "", end: str = "\n") -> None:
-        """Print a text as it is."""
+        """Print a text, with its control characters escaped."""
+        text = escape_controls(text, keep="\n\t")
         if self._console is None:
             print(text, end=end, flush=True)  # noqa: T201
         else:
@@ -134,7 +136,7 @@ class Display:
 def _call(name: str, arguments: Any) -> str:
     if isinstance(arguments, dict):
         arguments = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-    return f"{name}({arguments})"
+    return escape_controls(f"{name}({arguments})")
 
 
 def _console() -> Any:

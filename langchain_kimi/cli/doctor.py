@@ -3,11 +3,11 @@
 Exit status: 0 where all is well, 1 where something was found, 2 where it could not be asked.
 """
 
-import sys
 import time
 
 from langchain_kimi.catalogue import find
-from langchain_kimi.cli.account import cause, currency
+from langchain_kimi.cli.account import currency
+from langchain_kimi.cli.terminal import cause, write_line
 from langchain_kimi.endpoints import HOSTS, ModelInfo
 from langchain_kimi.errors import AuthenticationError, KimiError
 from langchain_kimi.platform import KimiPlatform
@@ -81,4 +81,4 @@ def _milliseconds(begun: float) -> str:
 
 
 def _found(good: bool, what: str, text: str) -> None:
-    sys.stdout.write(f"{'✓' if good else '✗'} {what:9} {text}\n")
+    write_line(f"{'✓' if good else '✗'} {what:9} {text}")

@@ -1,6 +1,7 @@
 """`langchain-kimi serve`: KimiServer as a process, so that an app in any language is tested against it."""
 
 import json
+import logging
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
+from langchain_kimi.cli.terminal import cause, write_failure, write_line
 from langchain_kimi.redaction import redact
 from langchain_kimi.testing.answer import Answer
 from langchain_kimi.testing.conversations import conversation
@@ -26,8 +28,8 @@ def run(source: str, *, port: int, log: str | None) -> int:
         script = _script_at(source)
         with open(log, "a", encoding="utf-8") if log else nullcontext() as file:
             return _serve(LoggedServer(script, port=port, log=file))
-    except (ImportError, AttributeError, ValueError, TypeError, OSError) as error:
-        sys.stderr.write(f"langchain-kimi serve: {error}\n")
+    except Exception as error:  # whatever the script's module does when it is imported
+        write_failure(f"langchain-kimi serve: {cause(error)}")
         return 2
 
 
@@ -35,15 +37,17 @@ def _serve(server: "LoggedServer") -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    logging.getLogger("langchain_kimi.testing").addHandler(_Failures())
     server.start()
-    sys.stdout.write(f"KimiServer ready at {server.url}\n")
+    write_line(f"KimiServer ready at {server.url}")
     sys.stdout.flush()
     stop.wait()
     server.close()
     try:
         server.verify()
     except ScriptError as error:
-        sys.stderr.write(f"{error}\n")
+        for line in str(error).splitlines():
+            write_failure(line)
     return 0
 
 
@@ -57,6 +61,13 @@ def _script_at(source: str) -> Script:
     sys.path.insert(0, "")
     script: Script = getattr(import_module(module), name)
     return script
+
+
+class _Failures(logging.Handler):
+    """Writes each failure of the script when it happens."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        write_failure(f"langchain-kimi serve: {record.getMessage()}")
 
 
 class LoggedServer(KimiServer):

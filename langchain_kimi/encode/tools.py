@@ -13,6 +13,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from langchain_kimi.encode.names import wire_name
+from langchain_kimi.redaction import escape_controls
 from langchain_kimi.schema import Change, normalise
 
 logger = logging.getLogger("langchain_kimi")
@@ -47,7 +48,7 @@ class Declared:
         head = self.name if sent == self.name else f"{self.name} (sent as {sent})"
         lines = [f"  {path or 'root'}: refused: {words}" for path, words in self.problems]
         lines += [f"  {change.path or 'root'}: {change.rule}: {change.detail}" for change in self.changes]
-        return "\n".join([head, *lines])
+        return "\n".join(map(escape_controls, [head, *lines]))
 
 
 def encode_tool(tool: Tool, *, strict: bool | None = None) -> dict[str, Any]:

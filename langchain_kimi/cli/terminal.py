@@ -1,0 +1,54 @@
+"""What every command writes: lines without control characters, in any encoding, and failures in one line."""
+
+import codecs
+import io
+import sys
+from typing import TextIO
+
+from langchain_kimi.redaction import escape_controls
+
+INTERRUPTED = 130
+"""The exit status that shells expect after Ctrl-C."""
+
+_PLAIN = {"✓": "+", "✗": "x", "█": "#", "▏": "|", "▕": "|", "─": "-", "→": "->", "…": "...", "·": "-", "°": " deg "}
+"""What stands for our own signs where the terminal's encoding does not have them."""
+
+
+def use_any_encoding() -> None:
+    """Lets the output streams write any text: what their encoding does not have is written in ASCII."""
+    codecs.register_error("langchain_kimi.plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="langchain_kimi.plain")
+
+
+def write_line(text: object, *, keep: str = "") -> None:
+    """Write a line; text of others that it holds can neither forge a line nor steer the terminal.
+
+    `keep` names control characters to leave as they are.
+    """
+    _write(sys.stdout, text, keep)
+
+
+def write_failure(failure: object) -> None:
+    """Write what went wrong to stderr, in one line."""
+    _write(sys.stderr, cause(failure) if isinstance(failure, BaseException) else failure)
+
+
+def cause(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, OSError) and error.filename:
+        return escape_controls(f"{error.filename}: {error.strerror}")
+    return escape_controls(" ".join(str(error).split()) or type(error).__name__)
+
+
+def _write(stream: TextIO, text: object, keep: str = "") -> None:
+    stream.write(f"{escape_controls(str(text), keep=keep)}\n")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    unknown = error.object[error.start : error.end]
+    written = (_PLAIN.get(character) or character.encode("ascii", "backslashreplace").decode() for character in unknown)
+    return "".join(written), error.end
