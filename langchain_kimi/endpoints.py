@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
-from langchain_kimi import errors
+from langchain_kimi import errors, surrogates
 from langchain_kimi.errors import BadRequestError, KimiError
 from langchain_kimi.redaction import redact
 from langchain_kimi.transport import Ask, Form
@@ -99,7 +99,7 @@ def get_balance() -> Ask[Balance]:
 
 def estimate_tokens(model: str, messages: Sequence[Mapping[str, Any]]) -> Ask[int]:
     """How many tokens Kimi counts in messages on the wire; the endpoint takes no tools."""
-    body = orjson.dumps({"model": model, "messages": messages})
+    body = surrogates.dumps({"model": model, "messages": messages})
     path = "/tokenizers/estimate-token-count"
     return Ask("POST", path, lambda answer: int(_data(answer)["total_tokens"]), body, model=model)
 
@@ -268,7 +268,7 @@ def list_batches(after: str | None = None, limit: int = 100) -> Ask[tuple[list[B
 def batch_lines(bodies: Iterable[Mapping[str, Any]]) -> bytes:
     """The JSONL of a batch: one chat request a line, named by its place."""
     return b"".join(
-        orjson.dumps({"custom_id": custom_id(place), "method": "POST", "url": CHAT, "body": body}) + b"\n"
+        surrogates.dumps({"custom_id": custom_id(place), "method": "POST", "url": CHAT, "body": body}) + b"\n"
         for place, body in enumerate(bodies)
     )
 
@@ -327,7 +327,7 @@ def formula_definitions(uri: str) -> Ask[list[dict[str, Any]]]:
 
 def run_fiber(uri: str, name: str, arguments: str) -> Ask[str]:
     """Run a formula's tool; its output for the model, to be passed on as it is. Raises a KimiError where it failed."""
-    body = orjson.dumps({"name": name, "arguments": arguments})
+    body = surrogates.dumps({"name": name, "arguments": arguments})
     return Ask(
         "POST", f"/formulas/{quote(uri, safe='/:')}/fibers", lambda answer: _output(uri, answer), body, once=True
     )

@@ -39,14 +39,27 @@ def replaced(text: str) -> str:
 
 
 def replaced_in(value: Any) -> Any:
-    """A value of JSON's types with `replaced` strings; its keys too."""
+    """A value of JSON's types with `replaced` strings, its keys too; the very value where nothing is replaced."""
     if isinstance(value, str):
         return replaced(value)
-    if isinstance(value, list):
-        return [replaced_in(one) for one in value]
-    if isinstance(value, dict):
-        return {replaced_in(key): replaced_in(one) for key, one in value.items()}
+    if isinstance(value, Mapping):
+        changed = {replaced_in(key): replaced_in(one) for key, one in value.items()}
+        same = all(changed.get(key, value) is one for key, one in value.items())
+        return value if same else changed
+    if isinstance(value, (list, tuple)):
+        items = [replaced_in(one) for one in value]
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     return value
+
+
+def dumps(value: Any) -> bytes:
+    """The value as JSON, as orjson writes it, with `replaced` strings. Raises TypeError for what JSON cannot hold."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        if (clean := replaced_in(value)) is value:
+            raise
+        return orjson.dumps(clean)
 
 
 class PieceJoiner:

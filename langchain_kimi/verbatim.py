@@ -16,16 +16,21 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Never, NotRequired, TypedDict, TypeGuard
 
+import orjson
 from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
-from langchain_kimi.surrogates import replaced_in
+from langchain_kimi.surrogates import replaced, replaced_in
 
 REASONING = "reasoning_content"
 CALLS = "kimi_calls"
 REASONING_KEY = "kimi_reasoning_key"
 REASONING_DETAILS = "kimi_reasoning_details"
 PROVIDER = "moonshot"
+INVALID_ARGUMENTS = "invalid_arguments"
+"""The key under which arguments that are no JSON object are sent back as text."""
+_LONGEST_QUOTE = 400
+"""Characters of unusable arguments that an error result quotes."""
 
 SPOILER = '"[}"[}'
 """Appended to cut arguments at the end of a stream: whether they end in a string, after a backslash or outside, no
@@ -85,6 +90,40 @@ def parse_calls(calls: Iterable[Call]) -> tuple[list[ToolCall], list[InvalidTool
     return valid, invalid
 
 
+def wire_arguments(arguments: str) -> str:
+    """The arguments as a host takes them: a JSON object, for hosts refuse a whole history over one that is none.
+
+    The very string where it is such an object. Arguments with bare control characters are written anew; no arguments
+    are `{}`; whatever else the model wrote is sent as the text under INVALID_ARGUMENTS. The outcome depends on the
+    string alone, so that it is the same in every request.
+    """
+    try:
+        if isinstance(orjson.loads(arguments), dict):
+            return arguments
+    except ValueError:
+        pass
+    try:
+        return _dumped(parse_arguments(arguments))
+    except (ValueError, RecursionError):
+        return _dumped({INVALID_ARGUMENTS: arguments})
+
+
+def quote_arguments(arguments: str | None) -> str:
+    """What the model wrote instead of a JSON object, for its error result; the middle of a long text is left out."""
+    text = (arguments or "").removesuffix(SPOILER)
+    if not text.strip():
+        return "They were empty."
+    if len(text) <= _LONGEST_QUOTE:
+        return f"You wrote: {text}"
+    half = _LONGEST_QUOTE // 2
+    return f"You wrote: {text[:half]} … ({len(text) - 2 * half} characters left out) … {text[-half:]}"
+
+
+def _dumped(arguments: Mapping[str, Any]) -> str:
+    written = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return replaced(written)
+
+
 def call_blocks(calls: Iterable[Call]) -> list[dict[str, Any]]:
     """The calls as content blocks, in their order."""
     return [{**block} for call in calls for parsed in parse_calls([call]) for block in parsed]
@@ -130,11 +169,13 @@ def calls_of(message: AIMessage) -> list[Call]:
 def _arguments(args: Mapping[str, Any], said: Call | None) -> str:
     if said is not None:
         try:
-            if args in (parse_arguments(said["arguments"]), parse_arguments(said["arguments"], _unwrapped(said))):
+            if args == parse_arguments(said["arguments"]):
+                return said["arguments"]
+            if (names := _unwrapped(said)) and args == parse_arguments(said["arguments"], names):
                 return said["arguments"]
         except (ValueError, TypeError, KeyError):
             pass
-    return json.dumps(args, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(args, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 def _unwrapped(said: Call) -> list[str]:

@@ -104,7 +104,9 @@ async def test_failing_unknown_and_unreadable_calls_fail_alone(serve: Serve) -> 
             assert part in text
         assert state["messages"][-1].text == "I saw the errors."
     sent = server.requests[1].messages
-    assert [call["function"]["arguments"] for call in sent[1]["tool_calls"]][3] == '{"a": 1, "b"'
+    assert [call["function"]["arguments"] for call in sent[1]["tool_calls"]][
+        3
+    ] == '{"invalid_arguments":"{\\"a\\": 1, \\"b\\""}'
     assert [message["tool_call_id"] for message in sent[2:]] == [call["id"] for call in sent[1]["tool_calls"]]
 
 

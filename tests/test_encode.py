@@ -96,11 +96,12 @@ def test_edited_call_is_sent_as_edited() -> None:
     assert encode_message(message, thinks=True)["tool_calls"][0]["function"]["arguments"] == '{"a":5}'
 
 
-def test_invalid_call_goes_back_with_its_raw_text_in_its_place() -> None:
+def test_an_invalid_call_goes_back_in_its_place_with_its_text_in_an_object() -> None:
     bad = {"id": "add:0", "type": "function", "function": {"name": "add", "arguments": '{"a": '}}
     good = {"id": "add:1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
-    said = {**SAID, "tool_calls": [bad, good]}
-    assert encode_message(heard(said), thinks=True) == said
+    sent = encode_message(heard({**SAID, "tool_calls": [bad, good]}), thinks=True)
+    wrapped = {"name": "add", "arguments": '{"invalid_arguments":"{\\"a\\": "}'}
+    assert sent == {**SAID, "tool_calls": [{**bad, "function": wrapped}, good]}
 
 
 def test_builtin_function_keeps_its_type() -> None:

@@ -47,7 +47,7 @@ from langchain_kimi.agent.state import (
 )
 from langchain_kimi.finish_reasons import CONTENT_FILTER, calls_may_run
 from langchain_kimi.usage import UsageMeter
-from langchain_kimi.verbatim import CALLS
+from langchain_kimi.verbatim import CALLS, quote_arguments
 
 _NOT_RUN = "Not run: {why}. Answer now with what you have; no further tool can be called."
 _NOT_JSON = "The arguments are no JSON object{}. Call the tool again with one."
@@ -228,6 +228,8 @@ class Loop:
     def _sent(self, state: AgentState, call: AnyCall) -> Send:
         runs: Any = approved(state, call) or call
         if why := self._unusable(state, runs):
+            if "error" in runs:
+                why = f"{why} {quote_arguments(runs['args'])}"
             return Send("unusable", {"call": call, "why": why})
         job: dict[str, Any] = {"call": runs}
         if left := self._limits.left(self._spent(state)):

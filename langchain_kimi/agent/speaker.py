@@ -15,7 +15,7 @@ from langgraph.runtime import get_runtime
 from langchain_kimi import tokens
 from langchain_kimi.agent.effects import Ask, Effect
 from langchain_kimi.agent.state import AgentState
-from langchain_kimi.agent.view import view
+from langchain_kimi.agent.view import view, with_readable_calls
 from langchain_kimi.catalogue import find
 from langchain_kimi.errors import AnswerCutShort, IncompleteAnswerError, KimiError
 from langchain_kimi.finish_reasons import ABNORMAL, CONTENT_FILTER
@@ -23,6 +23,8 @@ from langchain_kimi.finish_reasons import ABNORMAL, CONTENT_FILTER
 Prompt: TypeAlias = "str | SystemMessage | Callable[..., str | SystemMessage | Sequence[BaseMessage]] | None"
 ToolSelection: TypeAlias = "Callable[..., Sequence[BaseTool | str]] | None"
 
+KIMI = "kimi-chat"
+"""The `_llm_type` of ChatKimi, which sends unreadable calls in a form that hosts take."""
 SHOWN = "kimi_tools_shown"
 """Where an answer keeps the names of the tools that the model was shown, if they
 were chosen for that request or that agent."""
@@ -61,6 +63,7 @@ class Speaker:
         # The second request after an answer that was cut in its thinking needs to know the cap of the first.
         returns_cut = getattr(model, "on_cut_short", None) == "return"
         self._settings: dict[str, Any] = {"on_cut_short": "raise"} if returns_cut else {}
+        self._is_kimi = model._llm_type == KIMI
         row = find(self.name)
         self._joins = select_tools is not None and row is not None and row.dynamic_tools
 
@@ -97,6 +100,8 @@ class Speaker:
         names = self.shown(state)
         declared, joined = (names, []) if silent or not self._joins else self._joining(messages, names)
         model, request = self.bound(declared, silent=silent), [*self.prompt(state), *self.view(messages), *joined]
+        if not self._is_kimi:
+            request = with_readable_calls(request)
         paid: list[AIMessage] = []
         try:
             answer = yield from self._answer(model, request, paid)

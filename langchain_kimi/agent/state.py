@@ -22,6 +22,7 @@ from langgraph.channels import DeltaChannel
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.managed import RemainingSteps
 
+from langchain_kimi.surrogates import replaced
 from langchain_kimi.verbatim import CALLS
 
 AnyCall: TypeAlias = ToolCall | InvalidToolCall
@@ -96,7 +97,8 @@ def _with_ids(messages: list[AnyMessage]) -> list[AnyMessage]:
 
 def _fresh_id(message: BaseMessage, place: int, known: Mapping[str | None, int]) -> str:
     count = 0
-    while (own := str(uuid.uuid5(uuid.NAMESPACE_OID, f"{place} {count} {message.type} {message.content}"))) in known:
+    said = replaced(f"{message.type} {message.content}")
+    while (own := str(uuid.uuid5(uuid.NAMESPACE_OID, f"{place} {count} {said}"))) in known:
         count += 1
     return own
 

@@ -4,8 +4,10 @@ import json
 from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages.tool import tool_call
 
 from langchain_kimi.agent.state import calls_of
+from langchain_kimi.verbatim import parse_arguments, wire_arguments
 
 _MEANWHILE = "Meanwhile other agents went on with this conversation:"
 
@@ -57,3 +59,22 @@ def _words(message: BaseMessage) -> str:
     kinds = [str(part.get("type")) for part in message.content if isinstance(part, dict)]
     unseen = [f"({kind} not shown)" for kind in kinds if kind not in ("text", "reasoning", "tool_call")]
     return " ".join([part for part in (message.text,) if part] + unseen)
+
+
+def with_readable_calls(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """The messages as models other than ChatKimi are shown them: calls whose arguments are no JSON object have one.
+
+    Other integrations send such arguments as they are, and strict hosts refuse the thread for that.
+    """
+    return [
+        _readable(message) if isinstance(message, AIMessage) and message.invalid_tool_calls else message
+        for message in messages
+    ]
+
+
+def _readable(message: AIMessage) -> AIMessage:
+    calls = [
+        tool_call(name=call["name"] or "", args=parse_arguments(wire_arguments(call["args"] or "")), id=call["id"])
+        for call in message.invalid_tool_calls
+    ]
+    return message.model_copy(update={"tool_calls": [*message.tool_calls, *calls], "invalid_tool_calls": []})

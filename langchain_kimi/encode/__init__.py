@@ -22,6 +22,7 @@ from langchain_kimi.encode.settings import (
     encode_tokens,
     resolve_tool_choice,
 )
+from langchain_kimi.encode.surrogates import REPLACED, RULE
 from langchain_kimi.encode.toolbox import tools_message
 from langchain_kimi.encode.tools import Declared, Tools, declare
 from langchain_kimi.encode.transcript import Begun, Transcript, renamed
@@ -29,6 +30,7 @@ from langchain_kimi.errors import IllegalRequestError, ToolChoiceError
 from langchain_kimi.history import Repair
 from langchain_kimi.rules import Violation
 from langchain_kimi.schema import Change, normalise
+from langchain_kimi.surrogates import replaced_in
 
 __all__ = [
     "Change",
@@ -109,9 +111,9 @@ def encode_request(
     Raises IllegalRequestError for a setting that the model cannot take. `messages` come last in the body, so that the
     next request of a conversation begins with this one, byte for byte.
     """
-    given = {key: value for key, value in chosen.items() if value is not None}
-    row = find(given["model"])
     notes: list[Note] = []
+    given = _sendable({key: value for key, value in chosen.items() if value is not None}, notes)
+    row = find(given["model"])
     given = dict(with_search(given, row, notes))
     thinking = encode_thinking(
         row, given["model"], given.get("thinking"), given.get("reasoning_effort"), given.get("keep_thinking")
@@ -126,11 +128,21 @@ def encode_request(
     begun = Begun.of(form, messages)
     tools = _usable_tools(given, notes)
     callable_tools = [*tools, *begun.brought]
+    if begun.cleaned or any(tool.changes and tool.changes[-1].rule == RULE for tool in callable_tools):
+        notes.append(REPLACED)
     fields = _encode_fields(given, row, thinking, tools, [tool.name for tool in callable_tools], notes, stream=stream)
     transcript = begun.encode(fields)
     schemas = {tool.name: tool.schema for tool in callable_tools if tool.schema}
-    names = renamed(tool.name for tool in callable_tools) | transcript.called
+    names = transcript.called | renamed(tool.name for tool in callable_tools)
     return Encoded(fields, transcript, dialect, schemas, names, (*notes, *transcript.notes.values()))
+
+
+def _sendable(chosen: dict[str, Any], notes: list[Note]) -> dict[str, Any]:
+    """The settings without surrogates; those in tools and `tool_choice` are replaced where tools are declared."""
+    clean = {key: value if key in ("tools", "tool_choice") else replaced_in(value) for key, value in chosen.items()}
+    if any(clean[key] is not value for key, value in chosen.items()):
+        notes.append(REPLACED)
+    return clean
 
 
 def _encode_fields(

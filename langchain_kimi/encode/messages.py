@@ -9,7 +9,7 @@ from langchain_kimi.encode.names import wire_name
 from langchain_kimi.encode.toolbox import brought, encode_toolbox
 from langchain_kimi.errors import IllegalRequestError
 from langchain_kimi.history.media import NoForm, part_of
-from langchain_kimi.verbatim import PROVIDER, REASONING, calls_of
+from langchain_kimi.verbatim import PROVIDER, REASONING, calls_of, wire_arguments
 
 UNKNOWN_REASONING = " "
 """What stands for reasoning that is not known: the least that Kimi accepts (`""` is refused like nothing)."""
@@ -56,7 +56,7 @@ def _encode_assistant(message: AIMessage, pads: bool) -> dict[str, Any]:
             {
                 "id": call["id"],
                 "type": "builtin_function" if call["name"].startswith("$") else "function",
-                "function": {"name": wire_name(call["name"]), "arguments": call["arguments"]},
+                "function": {"name": wire_name(call["name"]), "arguments": wire_arguments(call["arguments"])},
             }
             for call in calls
         ]

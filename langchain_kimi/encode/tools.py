@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from langchain_kimi.encode.names import wire_name
 from langchain_kimi.redaction import escape_controls
 from langchain_kimi.schema import Change, normalise
+from langchain_kimi.surrogates import replaced_in
 
 logger = logging.getLogger("langchain_kimi")
 
@@ -85,7 +86,14 @@ def recursive_schema(source: object) -> dict[str, Any] | None:
 
 def declare(tool: Mapping[str, Any]) -> Declared:
     """A tool in OpenAI's format as Kimi takes it; equal tools are worked out once."""
-    return _declare(orjson.dumps(tool))
+    try:
+        return _declare(orjson.dumps(tool))
+    except TypeError:
+        if (clean := replaced_in(tool)) is tool:
+            raise
+    declared = _declare(orjson.dumps(clean))
+    changed = Change("", "surrogates", "half a character, which cannot be sent, became U+FFFD")
+    return replace(declared, name=name_of(tool), changes=(*declared.changes, changed))
 
 
 @lru_cache(maxsize=2048)

@@ -12,6 +12,7 @@ from langchain_kimi.encode.partial import as_beginning, split_beginning
 from langchain_kimi.encode.rebuilt import rebuilt
 from langchain_kimi.encode.recent import RECENT, Beginning, Form, Print, fingerprints
 from langchain_kimi.encode.settings import Note
+from langchain_kimi.encode.surrogates import clean_message, clean_transcript
 from langchain_kimi.encode.toolbox import all_brought
 from langchain_kimi.encode.tools import Declared
 from langchain_kimi.history import Repair, Repaired, repair
@@ -61,13 +62,25 @@ class Begun:
     """A last message to go on with, which is not in `given`."""
     prints: Sequence[Print]
     known: Beginning
+    cleaned: bool
+    """Whether surrogates were replaced."""
 
     @classmethod
     def of(cls, form: Form, messages: Sequence[BaseMessage]) -> "Begun":
-        """The given messages and what is known of them. Raises IllegalRequestError for calls to go on with."""
+        """The given messages, without surrogates, and what is known of them. Raises IllegalRequestError for calls to go
+        on with.
+        """
         given, last = split_beginning(messages)
-        prints = fingerprints(given)
-        return cls(form, given, last, prints, RECENT.find(form, prints))
+        prints: Sequence[Print] = fingerprints(given)
+        known = RECENT.find(form, prints)
+        clean, prints = clean_transcript(given, prints, known.settled.given)
+        cleaned = clean is not given
+        if cleaned:
+            known = RECENT.find(form, prints)
+        if last is not None and (whole := clean_message(last)) is not last:
+            assert isinstance(whole, AIMessage)
+            last, cleaned = whole, True
+        return cls(form, clean, last, prints, known, cleaned)
 
     @property
     def brought(self) -> list[Declared]:

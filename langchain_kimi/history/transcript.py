@@ -30,9 +30,11 @@ from langchain_kimi.history.content import (
     clean_result,
     with_known_role,
 )
-from langchain_kimi.verbatim import CALLS, Call, is_call_block, parse_calls
+from langchain_kimi.verbatim import CALLS, Call, is_call_block, parse_calls, quote_arguments
 
 MISSING_RESULT = "No result of this call was recorded. It may or may not have run: find out before calling it again."
+
+UNUSABLE_CALL = "This call was not run: its arguments cannot be used. Call the tool again with a JSON object. {quote}"
 
 _AnyCall: TypeAlias = ToolCall | InvalidToolCall
 
@@ -294,10 +296,13 @@ class _Ledger:
         return len(answers) == len(ids)
 
     def _missing(self, call: _AnyCall, own: str) -> ToolMessage:
-        """An answer for a call that has none."""
+        """An answer for a call that has none; nothing runs a call whose arguments are no JSON object."""
         index = self._opener[0] if self._opener else 0
-        self.note(index, "missing_result", f"the call {own!r} had no result; it was answered as unknown.")
-        return ToolMessage(MISSING_RESULT, tool_call_id=own, name=call["name"], status="error")
+        text, what = MISSING_RESULT, "unknown"
+        if "error" in call:
+            text, what = UNUSABLE_CALL.format(quote=quote_arguments(str(call["args"] or ""))), "not run"
+        self.note(index, "missing_result", f"the call {own!r} had no result; it was answered as {what}.")
+        return ToolMessage(text, tool_call_id=own, name=call["name"], status="error")
 
     def _as_answer(self, at: int, message: Result, own: str) -> BaseMessage:
         """The result under the id of its call: the very message where it has it already."""

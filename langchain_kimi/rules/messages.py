@@ -4,6 +4,8 @@ import base64
 import binascii
 from collections.abc import Iterator
 
+import orjson
+
 from langchain_kimi.rules.request import Found, Request, Rule
 
 _MEDIA = {"image_url": "image", "video_url": "video"}
@@ -119,6 +121,24 @@ def missing_reasoning(request: Request) -> Found:
             )
 
 
+def call_arguments(request: Request) -> Found:
+    """A tool call in the history whose arguments are missing or a text that is no JSON object."""
+    for exchange in request.transcript.exchanges:
+        for index, call in enumerate(exchange.message["tool_calls"]):
+            function = call.get("function") if isinstance(call, dict) else None
+            arguments = function.get("arguments") if isinstance(function, dict) else None
+            if not _is_json_object(arguments):
+                path = f"messages[{exchange.at}].tool_calls[{index}].function.arguments"
+                yield path, f"Invalid request: {path} must be a JSON object"
+
+
+def _is_json_object(text: object) -> bool:
+    try:
+        return isinstance(text, str) and isinstance(orjson.loads(text), dict)
+    except ValueError:
+        return False
+
+
 def duplicate_call_id(request: Request) -> Found:
     """A tool call id that was used before, in this or an earlier message."""
     seen: set[str] = set()
@@ -213,6 +233,13 @@ MESSAGES: tuple[Rule, ...] = (
         "Send the message back with the reasoning_content it came with, or a single space if there is none.",
         "mastra-ai/mastra issue 12592; continuedev/continue issue 11600; earendil-works/pi issue 4178; recorded for "
         "kimi-k2.5, k2.6 and k2-thinking, demanded by the documents for the others",
+    ),
+    Rule(
+        "call_arguments",
+        call_arguments,
+        "Send `{}`, or an object that holds the model's text, and say in the call's result what was wrong with it.",
+        "MoonshotAI/kimi-cli issues 1171 and 2165 and vllm-project/vllm issue 43995 (vLLM and SGLang); "
+        "MoonshotAI/Kimi-Vendor-Verifier for Kimi's own serving; the text is ours",
     ),
     Rule(
         "duplicate_call_id",

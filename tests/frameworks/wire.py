@@ -87,7 +87,7 @@ def sent_back(
     """The numbers of the replies that came back in each request.
 
     Asserts that nothing was refused but what the plan refused, and that each came back as it was said, thinking and
-    argument strings; of those `lost`, which a framework built anew, a space stands for the thinking.
+    argument strings (empty ones as an object); of those `lost`, which a framework built anew, a space stands for the thinking.
     """
     assert server.script_errors == []
     assert sum(status != 200 for status in server.statuses) == told.refused, _refusals(server)
@@ -105,7 +105,9 @@ def _checked(message: dict[str, Any], told: Told, lost: Collection[int], same_ca
     assert message["reasoning_content"] == (" " if number in lost else reply.reasoning)
     if same_calls and number not in lost:
         calls = [call["function"] for call in message.get("tool_calls", ())]
-        assert [(call["name"], call["arguments"]) for call in calls] == [(c.name, c.arguments) for c in reply.calls]
+        assert [(call["name"], call["arguments"]) for call in calls] == [
+            (c.name, c.arguments or "{}") for c in reply.calls
+        ]
     return number
 
 

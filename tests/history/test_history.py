@@ -50,6 +50,7 @@ def _shape(message: dict[str, Any]) -> str:
     content = message["content"]
     said = content if isinstance(content, str) else json.dumps(content)
     if message["role"] == "tool":
+        said = "!" if said.startswith("This call was not run: its arguments cannot be used.") else said
         return f"t({message['tool_call_id']})={'?' if said == MISSING_RESULT else said}"
     made = " ".join(call["id"] for call in message.get("tool_calls", ()))
     thought = f"<{message['reasoning_content']}>" if "reasoning_content" in message else ""
@@ -72,7 +73,7 @@ PAIRING: dict[str, tuple[list[BaseMessage], list[str], list[str]]] = {
     ),
     "an invalid call": (
         [AIMessage("", invalid_tool_calls=[{"name": "f", "args": "{", "id": "a", "error": None}])],
-        ["a[a]:", "t(a)=?"],
+        ["a[a]:", "t(a)=!"],
         ["missing_result"],
     ),
     "a result before its call": (
@@ -343,7 +344,7 @@ def test_calls_that_share_an_id_keep_their_arguments_and_their_order() -> None:
     encoded = [encode_message(message, thinks=False) for message in repaired.messages]
     assert [(call["id"], call["function"]["arguments"]) for call in encoded[0]["tool_calls"]] == [
         ("add:0", '{"x" : 1}'),
-        ("add:0~2", '{"x": '),
+        ("add:0~2", '{"invalid_arguments":"{\\"x\\": "}'),
         ("add:0~3", '{"x" : 3}'),
     ]
     assert [(answer["tool_call_id"], answer["content"]) for answer in encoded[1:]] == [

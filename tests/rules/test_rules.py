@@ -48,6 +48,16 @@ def called(*ids: str, reasoning: Any = "The lake's depth is a fact to look up.")
     return {"role": "assistant", "content": "", "reasoning_content": reasoning, "tool_calls": calls}
 
 
+def with_arguments(arguments: Any) -> Json:
+    """A call with these arguments; without any where they are None."""
+    message = called("a")
+    message["tool_calls"][0]["function"] = {
+        "name": "measure",
+        **({} if arguments is None else {"arguments": arguments}),
+    }
+    return message
+
+
 def result(call_id: str, content: Any = "1642 m") -> Json:
     return {"role": "tool", "tool_call_id": call_id, "content": content}
 
@@ -435,6 +445,29 @@ CASES = [
         )
         for model in (K3, K27, K26, K25, "kimi-k2-thinking-turbo")
         for reasoning in (None, "", 0)
+    ),
+    *(
+        Case(
+            "call_arguments",
+            model,
+            {"messages": [user(), with_arguments(arguments), result("a")]},
+            "messages[1].tool_calls[0].function.arguments",
+            "Invalid request: messages[1].tool_calls[0].function.arguments must be a JSON object",
+        )
+        for model in (K3, UNKNOWN)
+        for arguments in (
+            None,
+            "",
+            " ",
+            '{"x": ',
+            '{"x":1,}',
+            '{"x":"a\nb"}',
+            "null",
+            "[1]",
+            '"a"',
+            '{"x":NaN}',
+            {"x": 1},
+        )
     ),
     Case(
         "duplicate_call_id",
