@@ -190,6 +190,11 @@ class UsageMeter(BaseCallbackHandler):
         return self._sums(lambda run, model: run.agent)
 
     @property
+    def by_agent_and_model(self) -> dict[tuple[str | None, str], Spent]:
+        """The sums per agent and model id."""
+        return self._sums(lambda run, model: (run.agent, model))
+
+    @property
     def by_run(self) -> dict[Run, Spent]:
         """The sums per outermost run, agent and node."""
         return self._sums(lambda run, model: run)

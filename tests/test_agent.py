@@ -5,6 +5,7 @@ import itertools
 import json
 import sqlite3
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -166,12 +167,43 @@ async def test_limit_counts_one_user_turn_and_the_thread_goes_on(serve: Serve) -
     assert second["messages"][-1].text == "last words in turn 5"
 
 
-async def test_call_made_although_told_not_to_is_answered(serve: Serve) -> None:
+async def test_calls_in_the_last_answer_are_answered_and_the_turn_ends_with_a_text_all_the_same(serve: Serve) -> None:
+    """The model is asked once more; if it calls tools again, the agent says itself why there is no answer."""
     stubborn = called("add", a=1, b=1)
-    agent = create_kimi_agent(kimi(serve(lambda request: stubborn)), [add], limits=Limits(turns=1))
-    for state in await both(agent, ASK):
-        assert state["stop_reason"] == "turns"
-        assert state["messages"][-1].content == "Not run: the turn has ended."
+    server = serve(lambda request: stubborn)
+    agent = create_kimi_agent(kimi(server), [add], limits=Limits(turns=1), checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    state = await agent.ainvoke(ASK, config)
+    assert state["stop_reason"] == "turns"
+    closing = "I have to stop here without an answer: the limit of 1 model turns is reached."
+    assert (state["messages"][-1].type, state["messages"][-1].text) == ("ai", closing)
+    assert state["messages"][-2].content == "Not run: the turn has ended."
+    assert len(server.requests) == state["spent"]["turns"] == state["spent"]["requests"] == 3
+    assert state["spent"].get("tool_calls", 0) == 0
+    state = await agent.ainvoke(ASK, config)  # the thread goes on, by its prefix
+    assert server.statuses == [200] * len(server.requests)
+    for before, after in pairwise(server.requests):
+        assert after.messages[: len(before.messages)] == before.messages
+
+
+async def test_a_last_answer_that_calls_tools_gets_a_second_try(serve: Serve) -> None:
+    def script(request: Request) -> Reply:
+        return said("what I have") if request.number == 3 else called("add", a=1, b=1)
+
+    for way in ("sync", "async"):
+        server = serve(script)
+        agent = create_kimi_agent(kimi(server), [add], limits=Limits(turns=1))
+        state = await agent.ainvoke(ASK) if way == "async" else await asyncio.to_thread(agent.invoke, ASK)
+        assert state["messages"][-1].text == "what I have"
+        assert [request.json.get("tool_choice") for request in server.requests] == [None, "none", "none"]
+        assert set(server.statuses) == {200}
+
+
+async def test_an_empty_last_answer_is_followed_by_the_reason(serve: Serve) -> None:
+    empty = thought("Hm.")
+    server = serve(lambda request: empty if request.json.get("tool_choice") == "none" else called("add", a=1, b=1))
+    state = await create_kimi_agent(kimi(server), [add], limits=Limits(turns=1)).ainvoke(ASK)
+    assert state["messages"][-1].text.startswith("I have to stop here without an answer: the limit of 1 model turns")
 
 
 def test_limits_are_checked() -> None:

@@ -16,9 +16,8 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
 from langchain_kimi.agent import threads
-from langchain_kimi.agent.budget import budget_of
+from langchain_kimi.agent.budget import agent_name, budget_of, of_call
 from langchain_kimi.agent.guard import fingerprint, hinted
-from langchain_kimi.agent.spending import account, spent_in
 from langchain_kimi.agent.state import BROUGHT, SpentSoFar, refused
 from langchain_kimi.agent.tool_errors import (
     ArgumentChecks,
@@ -30,7 +29,6 @@ from langchain_kimi.agent.tool_errors import (
     log_errors,
 )
 from langchain_kimi.errors import AsyncOnlyToolError
-from langchain_kimi.usage import UsageMeter
 
 SECONDS = "kimi_seconds"
 """Where a result keeps how long its tool took."""
@@ -43,6 +41,8 @@ _TOO_LATE = (
     "{name} gave no result within {seconds:g} seconds and was given up. It may or may not have taken effect: find out "
     "before calling it again."
 )
+
+_CALLERS_LIMIT = "Not run: a limit of the calling agent is reached."
 
 
 class Job(TypedDict):
@@ -89,6 +89,8 @@ class ToolCalls:
 
     def run(self, job: Job, config: RunnableConfig) -> Any:
         """The updates of one call."""
+        if (over := _over_callers_limit(job, config)) is not None:
+            return over
         told = _Telling(job, config)
         call, seconds = job["call"], self._seconds(job)
         if call["name"] in self._async_only:
@@ -101,11 +103,14 @@ class ToolCalls:
             try:
                 output = threads.submit(lambda: self._node.invoke([call], told.config)).result(seconds)
             except TimeoutError:
+                told.account.give_up()
                 output = _too_late(call, seconds)
             return told.finished(output)
 
     async def arun(self, job: Job, config: RunnableConfig) -> Any:
         """The updates of one call."""
+        if (over := _over_callers_limit(job, config)) is not None:
+            return over
         told = _Telling(job, config)
         call, seconds = job["call"], self._seconds(job)
         if why := self._checks.invalid(call):
@@ -118,6 +123,7 @@ class ToolCalls:
                     else:
                         output = await self._node.ainvoke([call], told.config)
             except TimeoutError:
+                told.account.give_up()
                 output = _too_late(call, seconds or 0)
             return told.finished(output)
 
@@ -132,12 +138,12 @@ class _Telling:
 
     def __init__(self, job: Job, config: RunnableConfig) -> None:
         self._job = job
-        self._meter = UsageMeter()
-        if budget := budget_of(config):
-            budget.watch(self._meter, job.get("left", {}))
+        self._agent = _agent_of(job, config)
+        namespace = config.get("configurable", {}).get("checkpoint_ns", "")
+        self.account = budget_of(config).begin_call(job.get("left", {}), namespace)
         self._writer: Callable[[Any], None] = get_stream_writer()
         # What models inside the tool use is the agent's spending too.
-        self.config = merge_configs(config, {"callbacks": [self._meter]})
+        self.config = merge_configs(config, of_call(self.account, self._agent))
         self._about = {"name": job["call"]["name"], "tool_call_id": job["call"]["id"]}
         self._writer({"event": "tool_started", **self._about, "args": job["call"]["args"]})
         self._begun = time.perf_counter()
@@ -153,8 +159,7 @@ class _Telling:
         failed = {"error": error_text(self.errors[0])} if self.errors else {}
         self._writer({"event": "tool_finished", **self._about, "seconds": seconds, "status": status, **failed})
         log_errors(self._job["call"]["name"], self.errors)
-        counted = {"tool_errors": len(self.errors)} if self.errors else {}
-        spent = account({**spent_in(results, self._meter), **counted}, self._job.get("agent"))
+        spent = self.account.update(self._agent, tool_errors=len(self.errors))
         return updates[0] | spent if isinstance(updates[0], dict) and len(updates) == 1 else [*updates, spent]
 
     def _results(self, updates: Sequence[Any]) -> list[ToolMessage]:
@@ -205,6 +210,18 @@ def _is_sync(tool: BaseTool) -> bool:
         StructuredTool._arun,
         Tool._arun,
     )
+
+
+def _agent_of(job: Job, config: RunnableConfig) -> str:
+    return job.get("agent") or agent_name(config)
+
+
+def _over_callers_limit(job: Job, config: RunnableConfig) -> dict[str, Any] | None:
+    """The result of a call that no limit of a caller has room for any more: agents beside this one used it up."""
+    caller = budget_of(config).caller
+    if caller is None or caller.take("tool_calls", _agent_of(job, config)):
+        return None
+    return {"messages": [refused(job["call"], _CALLERS_LIMIT)]}
 
 
 def _too_late(call: ToolCall, seconds: float) -> dict[str, Any]:

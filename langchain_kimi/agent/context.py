@@ -193,6 +193,7 @@ class Compactor:
                 "\n\n".join(filter(None, earlier)),
                 room=plan.room.most,
                 length=plan.room.summary * 2 // 3,
+                metadata={"lc_agent_name": self._agent} if self._agent else {},
             )
         )
 

@@ -15,8 +15,14 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A budget for one user turn, sub-agents counted in. At a limit the agent answers with what it has, instead of
-    raising; that one last answer comes on top.
+    """A budget for one user turn. At a limit the agent answers with what it has, instead of raising; that last answer
+    comes on top.
+
+    Every limit holds for the agent with all agents below it together, however deep, in parallel or resumed; each of
+    them ends with a last answer of its own, and one that has not begun yet sends no request. A sub-agent's own limits
+    hold beside its callers'. Model turns and tool calls are counted before they begin, so these two limits are exact;
+    seconds, tokens and money are known when a request has ended, so they are exceeded by at most the requests and tool
+    calls under way when they are reached.
 
     `turns`: model answers. `tool_calls`: tools run. `seconds`: spent in the model and in tools, waits for people
     excluded. `tokens`: input and output of all requests. `cost_usd`: at list price; an answer whose price is not known
@@ -43,7 +49,7 @@ class Limits:
     def reached(self, spent: SpentSoFar, calls: int = 0) -> str | None:
         """The name of the limit that forbids another round with so many calls; `spent` is the turn's account."""
         spent = {**spent, "tokens": spent.get("input_tokens", 0) + spent.get("output_tokens", 0)}
-        if calls and spent.get("turns", 0) >= self.turns:
+        if spent.get("turns", 0) >= self.turns:
             return "turns"
         if calls and self.tool_calls is not None and spent.get("tool_calls", 0) + calls > self.tool_calls:
             return "tool_calls"
@@ -55,10 +61,11 @@ class Limits:
                 return name
         return None
 
-    def left(self, spent: SpentSoFar) -> SpentSoFar:
-        """What sub-agents may still use, for the limits that hold while they run."""
+    def left(self, spent: SpentSoFar, calls: int = 0) -> SpentSoFar:
+        """What sub-agents may still use, beside so many calls of the agent's own that have not run yet."""
         spent = {**spent, "tokens": spent.get("input_tokens", 0) + spent.get("output_tokens", 0)}
-        most = {name: getattr(self, name) for name in ("seconds", "tokens", "cost_usd")}
+        spent["tool_calls"] = spent.get("tool_calls", 0) + calls
+        most = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: limit - spent.get(name, 0) for name, limit in most.items() if limit is not None}
 
     def words(self, name: str) -> str:

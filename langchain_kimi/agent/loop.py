@@ -21,7 +21,7 @@ from langgraph.types import Send
 
 from langchain_kimi.agent.approval import Approval, approved
 from langchain_kimi.agent.archive import thread_of
-from langchain_kimi.agent.budget import budget_of
+from langchain_kimi.agent.budget import agent_name, budget_of
 from langchain_kimi.agent.calls import SECONDS, Job
 from langchain_kimi.agent.context import Compacted, Compactor, is_overflow
 from langchain_kimi.agent.editing import edits_state
@@ -32,6 +32,7 @@ from langchain_kimi.agent.limits import Limits
 from langchain_kimi.agent.speaker import SHOWN, Said, Speaker, asked_again
 from langchain_kimi.agent.spending import account, spent_by, spent_on
 from langchain_kimi.agent.state import (
+    CLOSING,
     AgentState,
     AnyCall,
     SpentSoFar,
@@ -39,6 +40,7 @@ from langchain_kimi.agent.state import (
     as_new,
     calls_of,
     has_unique_ids,
+    kimi_messages,
     last_answer,
     pending_calls,
     refused,
@@ -50,6 +52,7 @@ from langchain_kimi.usage import UsageMeter
 from langchain_kimi.verbatim import CALLS, quote_arguments
 
 _NOT_RUN = "Not run: {why}. Answer now with what you have; no further tool can be called."
+_ENDED = "Not run: the turn has ended."
 _NOT_JSON = "The arguments are no JSON object{}. Call the tool again with one."
 _CUT = (
     "The answer reached its length cap within these arguments, so they were not run. Call the tool again with less in "
@@ -70,11 +73,13 @@ _FROM_INPUT = (
     "before."
 )
 _ANSWER_AS_OBJECT = "Give your last answer again, as the object that is asked for and nothing else."
+_CLOSING = "I have to stop here without an answer: {why}."
+_MODERATED = "the host's moderation stopped it"
 _REASONS = {
     "recursion_limit": "LangGraph's recursion limit is reached",
     "loop": "the same calls were made over and over",
     "errors": "every call of the last turns failed",
-    "caller": "a limit of the agent that called you is reached",
+    "caller": "a limit of the calling agent is reached",
 }
 
 Steps = Generator[Effect, Any, dict[str, Any]]
@@ -147,7 +152,7 @@ class Loop:
             return {} if answer is None or has_unique_ids(answer) else {"messages": [with_unique_ids(answer)]}
         begun = time.perf_counter()
         spent = add_spent(self._spent(state), {"seconds": self._tool_seconds(state["messages"])})
-        reason = self._limits.reached(spent) or _callers_limit()
+        reason = self._limits.reached(spent) or self._callers_limit(state)
         if state["remaining_steps"] <= self._last_step:
             reason = reason or "recursion_limit"
         if reason:
@@ -155,9 +160,12 @@ class Loop:
         said = yield from self._said(state)
         finish = said.answer.response_metadata.get("finish_reason") or "stop"
         calls = calls_of(said.answer)
-        withheld = [refused(call, _WITHHELD) for call in calls] if finish == CONTENT_FILTER else []
+        withheld: list[Any] = [refused(call, _WITHHELD) for call in calls] if finish == CONTENT_FILTER else []
         ended = {} if calls and not withheld else {"stop_reason": finish}
-        return {"messages": [*said.before, said.answer, *withheld], **ended, **self._answered(state, said, begun)}
+        if withheld:
+            withheld.append(self._closing(state, _MODERATED))
+        messages = [*said.before, said.answer, *withheld]
+        return {"messages": messages, **ended, **self._answered(state, said.paid, begun)}
 
     def wrap_up(self, state: AgentState) -> Steps:
         """One last answer without tools; calls that are still open are answered as not run."""
@@ -175,6 +183,7 @@ class Loop:
         outcome = yield from asked_again(Ask(respond, request, heard_by=[meter], metadata=speaker.metadata), [])
         if outcome["parsing_error"] is not None:
             raise outcome["parsing_error"]
+        self._count_turns(state, 1)
         return {"structured_response": outcome["parsed"], **self._account(state, meter, begun)}
 
     def unusable(self, refusal: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +207,7 @@ class Loop:
         if not calls and edits_state() and _awaits_answer(state):
             return self._asks
         if not calls:
-            return "respond" if self.responds and not _withheld(state["messages"]) else END
+            return "respond" if self.responds and state.get("stop_reason") != CONTENT_FILTER else END
         answer = last_answer(state["messages"])
         if answer is not None and not has_unique_ids(answer):
             return self._asks  # a hook or an edit of the state brought it
@@ -232,8 +241,7 @@ class Loop:
                 why = f"{why} {quote_arguments(runs['args'])}"
             return Send("unusable", {"call": call, "why": why})
         job: dict[str, Any] = {"call": runs}
-        if left := self._limits.left(self._spent(state)):
-            job["left"] = left
+        job["left"] = self._limits.left(self._spent(state), len(pending_calls(state["messages"])))
         if agent := self._role(state).speaker.agent:
             job["agent"] = agent
         if self._guard:
@@ -271,8 +279,8 @@ class Loop:
         """Why these calls must not be run any more."""
         if limit := self._limits.reached(self._spent(state), len(calls)):
             return limit
-        if limit := _callers_limit():
-            return limit
+        if (caller := budget_of(get_config()).caller) and caller.reached(len(calls)):
+            return "caller"
         if state["remaining_steps"] < self._one_round and not edits_state():
             return "recursion_limit"
         if self._guard is None:
@@ -286,11 +294,27 @@ class Loop:
         why = _REASONS.get(reason) or f"{self._limits.words(reason)} is reached"
         _tell("limit", reason=reason)
         not_run = [refused(call, _NOT_RUN.format(why=why)) for call in pending_calls(state["messages"])]
+        if reason == "caller" and isinstance(state["messages"][-1], HumanMessage):
+            return {"messages": [self._closing(state, why)], "stop_reason": reason}  # nothing was begun yet
         said = yield from self._said(state, not_run, silent=True)
-        # A model may call tools although told not to; unanswered, such a call would spoil the thread.
-        stray = [refused(call, "Not run: the turn has ended.") for call in calls_of(said.answer)]
-        messages = [*said.before, said.answer, *stray]
-        return {"messages": messages, "stop_reason": reason, **self._answered(state, said, begun)}
+        messages, paid, turns = [*said.before, said.answer], list(said.paid), 1
+        if stray := calls_of(said.answer):
+            # A model may call tools although told not to. Unanswered, such calls would spoil the thread; and without
+            # another answer the turn would end in their results.
+            so_far: Any = {**state, "messages": kimi_messages(state["messages"], [messages])}
+            not_run = [refused(call, _NOT_RUN.format(why=why)) for call in stray]
+            said = yield from self._said(so_far, not_run, silent=True)
+            messages += [*said.before, said.answer, *(refused(call, _ENDED) for call in calls_of(said.answer))]
+            paid, turns = [*paid, *said.paid], 2
+        if calls_of(said.answer) or not said.answer.text.strip():
+            messages.append(self._closing(state, why))
+        self._count_turns(state, turns)
+        return {"messages": messages, "stop_reason": reason, **self._answered(state, paid, begun, turns)}
+
+    def _closing(self, state: AgentState, why: str) -> AIMessage:
+        """The end of a turn in which the model gave no answer."""
+        name = self._role(state).speaker.agent
+        return AIMessage(_CLOSING.format(why=why), name=name, additional_kwargs={CLOSING: True})
 
     def _said(
         self, state: AgentState, added: Sequence[ToolMessage] = (), *, silent: bool = False
@@ -327,19 +351,37 @@ class Loop:
     def _spent(self, state: AgentState) -> SpentSoFar:
         return spent_since(state.get("spent"), state.get("kimi_turn"))
 
-    def _answered(self, state: AgentState, said: Said, begun: float) -> dict[str, Any]:
+    def _answered(self, state: AgentState, paid: Sequence[AIMessage], begun: float, turns: int = 1) -> dict[str, Any]:
         """What every answer of the model changes: the accounts, and that nobody has approved its calls yet."""
         approvals: dict[str, Any] = {"kimi_review": {}} if state.get("kimi_review") else {}
-        return {**approvals, **self._account(state, said.paid, begun)}
+        return {**approvals, **self._account(state, paid, begun, turns)}
 
-    def _account(self, state: AgentState, paid: Sequence[AIMessage] | UsageMeter, begun: float) -> dict[str, Any]:
+    def _callers_limit(self, state: AgentState) -> str | None:
+        """Whether a limit of an agent that has this one as a tool forbids another model turn, which counts else."""
+        caller = budget_of(get_config()).caller
+        if caller is None:
+            return None
+        return "caller" if caller.used_up() or not caller.take("turns", self._name(state)) else None
+
+    def _count_turns(self, state: AgentState, number: int) -> None:
+        """Tell callers of model turns that no limit of theirs forbids: those that end the user turn."""
+        if caller := budget_of(get_config()).caller:
+            caller.count("turns", self._name(state), number)
+
+    def _name(self, state: AgentState) -> str:
+        """What the agent that answers is called in accounts."""
+        return self._role(state).speaker.agent or agent_name(get_config())
+
+    def _account(
+        self, state: AgentState, paid: Sequence[AIMessage] | UsageMeter, begun: float, turns: int = 1
+    ) -> dict[str, Any]:
         """What the model's turn used, and how long it and the tools before it took."""
         speaker = self._role(state).speaker
         used = spent_by(paid) if isinstance(paid, UsageMeter) else spent_on(paid, speaker.name)
         seconds = time.perf_counter() - begun + self._tool_seconds(state["messages"])
-        spent = {"turns": 1, "seconds": round(seconds, 3), **used}
+        spent = {"turns": turns, "seconds": round(seconds, 3), **used}
         _tell("usage", spent=add_spent(self._spent(state), spent))
-        return account(spent, speaker.agent)
+        return account(spent, self._name(state))
 
     def _tool_seconds(self, messages: Sequence[AnyMessage]) -> float:
         """How long the tools took since the model last spoke: sequential ones added up, the others side by side."""
@@ -370,22 +412,10 @@ def _compacted(
     return shorter
 
 
-def _withheld(messages: Sequence[AnyMessage]) -> bool:
-    """Whether moderation stopped the last answer."""
-    last = last_answer(messages)
-    return last is not None and last.response_metadata.get("finish_reason") == CONTENT_FILTER
-
-
 def _awaits_answer(state: AgentState) -> bool:
     """Whether a turn runs and its last message is none of the model's."""
     messages = state["messages"]
     return state.get("stop_reason") is None and bool(messages) and not isinstance(messages[-1], AIMessage)
-
-
-def _callers_limit() -> str | None:
-    """Whether an agent that has this one as a tool has nothing left to spend."""
-    budget = budget_of(get_config())
-    return "caller" if budget and budget.callers_used_up() else None
 
 
 def _tell(event: str, **about: Any) -> None:

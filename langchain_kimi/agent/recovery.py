@@ -12,13 +12,13 @@ from typing import Any, TypeAlias
 
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Overwrite, StateSnapshot, StateUpdate
 
-from langchain_kimi.agent.budget import with_budget
+from langchain_kimi.agent.budget import Accounts, budget_of, with_budget
 from langchain_kimi.agent.editing import editing_state
-from langchain_kimi.agent.state import KimiState, kimi_messages, pending_calls, refused
+from langchain_kimi.agent.state import KimiState, add_spent_by_agent, kimi_messages, pending_calls, refused
 
 TOOLS = "tools"
 """The node that runs tools."""
@@ -43,7 +43,12 @@ class KimiAgent(_Graph):
                 input = None
             elif updates := _settlement(left):
                 _Graph.bulk_update_state(self._committing(saver), left.config, [updates])
-        yield from super().stream(input, self._budgeted(config), **settings)
+        config = self._budgeted(config)
+        if (saver := self._resumed(input, config)) is not None and config is not None:
+            left = self.get_state(config)
+            accounts = {place: saver.get_tuple(at) for place, at in _open_calls(left, config).items()}
+            budget_of(config).resume(*_spent_before(left, accounts))
+        yield from super().stream(input, config, **settings)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **settings: Any) -> AsyncIterator[Any]:
         """LangGraph's `astream`; `ainvoke` is made of it."""
@@ -55,7 +60,12 @@ class KimiAgent(_Graph):
                 input = None
             elif updates := _settlement(left):
                 await _Graph.abulk_update_state(self._committing(saver), left.config, [updates])
-        async for part in super().astream(input, self._budgeted(config), **settings):
+        config = self._budgeted(config)
+        if (saver := self._resumed(input, config)) is not None and config is not None:
+            left = await self.aget_state(config)
+            accounts = {place: await saver.aget_tuple(at) for place, at in _open_calls(left, config).items()}
+            budget_of(config).resume(*_spent_before(left, accounts))
+        async for part in super().astream(input, config, **settings):
             yield part
 
     def bulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]) -> RunnableConfig:
@@ -79,8 +89,7 @@ class KimiAgent(_Graph):
         """The checkpointer, where this is a new message for a thread of our own: no resumed run, no node of a graph."""
         given = (config or {}).get("configurable", {})
         inside = any(key.startswith("__pregel") for key in given)
-        resumes = input is None or (isinstance(input, Command) and input.resume is not None)
-        if resumes or inside or not given.get("thread_id") or given.get("checkpoint_id"):
+        if _goes_on(input) or inside or not given.get("thread_id") or given.get("checkpoint_id"):
             return None
         return self.checkpointer if isinstance(self.checkpointer, BaseCheckpointSaver) else None
 
@@ -93,7 +102,15 @@ class KimiAgent(_Graph):
     def _budgeted(self, config: RunnableConfig | None) -> RunnableConfig | None:
         """The config with a budget for sub-agents, but where it lacks a thread, of which LangGraph complains better."""
         lacks_thread = self.checkpointer and not (config or {}).get("configurable")
-        return config if lacks_thread else with_budget(config)
+        return config if lacks_thread else with_budget(config, self.name)
+
+    def _resumed(self, input: Any, config: RunnableConfig | None) -> BaseCheckpointSaver[Any] | None:
+        """The checkpointer, where a run goes on that was interrupted before, this one or one around it."""
+        known = (config or {}).get("configurable", {})
+        inside = known.get("__pregel_checkpointer")
+        resumes = known.get("__pregel_resuming") or (not inside and _goes_on(input))
+        saver = inside or self.checkpointer
+        return saver if resumes and known.get("thread_id") and isinstance(saver, BaseCheckpointSaver) else None
 
     def _committing(self, saver: BaseCheckpointSaver[Any]) -> _Graph:
         """This graph with a checkpointer that writes checkpoints only, so that an update is one write: LangGraph puts
@@ -114,6 +131,42 @@ def _recorded(left: StateSnapshot) -> list[StateUpdate] | None:
     if not results or len(results) == len(left.tasks):
         return None
     return _committed(_settled(left.values.get("messages", [])), TOOLS, results)
+
+
+def _goes_on(input: Any) -> bool:
+    return input is None or (isinstance(input, Command) and input.resume is not None)
+
+
+def _open_calls(left: StateSnapshot, config: RunnableConfig) -> dict[str, RunnableConfig]:
+    """Where the sub-agents of tool calls that have no result yet keep their threads, by checkpoint namespace."""
+    known = config.get("configurable", {})
+    above = f"{known['checkpoint_ns']}|" if known.get("checkpoint_ns") else ""
+    places = [f"{above}{TOOLS}:{task.id}" for task in left.tasks if task.name == TOOLS and task.result is None]
+    return {place: {"configurable": {"thread_id": known["thread_id"], "checkpoint_ns": place}} for place in places}
+
+
+def _spent_before(
+    left: StateSnapshot, open_calls: Mapping[str, CheckpointTuple | None]
+) -> tuple[Accounts, dict[str, Accounts]]:
+    """What the finished tool calls of an interrupted run spent, and what its open ones have, by namespace."""
+    results = [task.result for task in left.tasks if task.name == TOOLS and isinstance(task.result, Mapping)]
+    finished: Accounts = {}
+    for result in results:
+        for write in _writes(result.get("spent_by_agent")):
+            finished = add_spent_by_agent(dict(finished), write)
+    unfinished: dict[str, Accounts] = {}
+    for place, kept in open_calls.items():
+        if kept is not None:
+            account = kept.checkpoint["channel_values"].get("spent_by_agent") or {}
+            for _, channel, value in kept.pending_writes or ():
+                if channel == "spent_by_agent":
+                    account = add_spent_by_agent(account, value)
+            # The seconds of a sub-agent are those of its call.
+            unfinished[place] = {
+                agent: {key: value for key, value in spent.items() if key != "seconds"}
+                for agent, spent in account.items()
+            }
+    return finished, unfinished
 
 
 def _settlement(left: StateSnapshot) -> list[StateUpdate] | None:

@@ -31,6 +31,9 @@ SpentSoFar: TypeAlias = dict[str, float]
 BROUGHT = "kimi_brought_by"
 """Where a message that a tool brought beside its result keeps the id of the tool's call."""
 
+CLOSING = "kimi_closing"
+"""Marks the message by which the agent itself ends a turn in which the model gave no answer."""
+
 SNAPSHOT_EVERY = 5_000
 """Updates between two full copies of the messages in the checkpoints. In between, each checkpoint holds only what is
 new; reading a thread replays what came since the last copy."""
@@ -117,6 +120,16 @@ def spent_since(now: SpentSoFar | None, earlier: SpentSoFar | None) -> SpentSoFa
     return {key: value - earlier.get(key, 0) for key, value in (now or {}).items()}
 
 
+def add_spent_by_agent(
+    before: dict[str, SpentSoFar] | None, more: Mapping[str, SpentSoFar] | None
+) -> dict[str, SpentSoFar]:
+    """The sums of two accounts of many agents."""
+    total = dict(before or {})
+    for agent, spent in (more or {}).items():
+        total[agent] = add_spent(total.get(agent), spent)
+    return total
+
+
 class KimiState(TypedDict):
     """The agent's state; usable in graphs of your own, and to be extended by the `state_schema` of an agent."""
 
@@ -127,6 +140,9 @@ class KimiState(TypedDict):
     `requests`, `input_tokens`, `cached_tokens`, `cache_write_tokens`, `output_tokens`, `reasoning_tokens`, `cost_usd`,
     `unpriced`, the number of answers whose cost is not known and not in `cost_usd`, and `tool_errors`, the number of
     exceptions that tools raised."""
+    spent_by_agent: Annotated[dict[str, SpentSoFar], add_spent_by_agent]
+    """`spent`, by the name of the agent that spent it: an agent's `name`, a member's, or for a sub-agent the name of
+    the tool that it is. The same names are in `UsageMeter.by_agent` and in `lc_agent_name` of streams."""
     stop_reason: NotRequired[str | None]
     """Why the last user turn ended: the model's finish reason, or the limit that was reached; None while it runs."""
     structured_response: NotRequired[Any]
@@ -137,21 +153,11 @@ def _latest(before: str, now: str) -> str:
     return now
 
 
-def _add_by_agent(before: dict[str, SpentSoFar] | None, more: Mapping[str, SpentSoFar] | None) -> dict[str, SpentSoFar]:
-    """The sums of two accounts of many agents."""
-    total = dict(before or {})
-    for agent, spent in (more or {}).items():
-        total[agent] = add_spent(total.get(agent), spent)
-    return total
-
-
 class TeamState(KimiState):
     """The state of a team, to be extended by its `state_schema`."""
 
     active_agent: Annotated[str, _latest]
     """Who speaks next."""
-    spent_by_agent: Annotated[dict[str, SpentSoFar], _add_by_agent]
-    """`spent`, by the agent that spent it; sub-agents count for the agent that called them."""
 
 
 class TurnState(TypedDict):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool
@@ -12,7 +12,10 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from langchain_kimi.agent.archive import OWN_THREAD
+from langchain_kimi.agent.budget import AGENT_NAME
+from langchain_kimi.agent.recovery import KimiAgent
 from langchain_kimi.agent.spending import SPENT
+from langchain_kimi.agent.state import CLOSING
 from langchain_kimi.agent.tool_errors import error_text, note_error
 from langchain_kimi.errors import AsyncOnlyToolError
 from langchain_kimi.finish_reasons import COMPLETE
@@ -34,7 +37,8 @@ def agent_as_tool(agent: Runnable[Any, Any], *, name: str, description: str) -> 
 
     `agent` is any compiled graph with `messages` in its state. Each call is a thread of its own, kept by its caller's
     checkpointer under the namespace of the call; resumed after a crash or an interrupt, it goes on where it was. Calls
-    of one turn run in parallel. What the agent streams reaches the caller's stream under `name`.
+    of one turn run in parallel. The agent goes by `name`, whatever its own name is: in the caller's stream, in
+    `spent_by_agent` and in `UsageMeter.by_agent`. The members of a team keep theirs.
 
     An agent with a `response_format` returns the object as JSON, and as the result's artifact. One that fails, or whose
     turn ended for another reason than its own word (a limit, the loop guard, a cut answer), gives an error result with
@@ -78,7 +82,10 @@ def _config(agent: Runnable[Any, Any], config: RunnableConfig, name: str) -> Run
     given["max_concurrency"] = _least(own.get("max_concurrency"), given.get("max_concurrency"))
     place = given.get("configurable", {})
     if thread := place.get("thread_id"):
-        given["configurable"] = {**place, OWN_THREAD: f"{thread} {place.get('checkpoint_ns', '')}"}
+        place = {**place, OWN_THREAD: f"{thread} {place.get('checkpoint_ns', '')}"}
+    if isinstance(agent, KimiAgent):
+        place = {**place, AGENT_NAME: name}
+    given["configurable"] = place
     return given
 
 
@@ -96,8 +103,13 @@ def _result(name: str, call_id: str, state: Mapping[str, Any], config: RunnableC
     """What the agent's last state says, for the agent that called it."""
     kept = {NAMESPACE: config.get("configurable", {}).get("checkpoint_ns", "")}
     kept |= {SPENT: dict(state["spent"])} if "spent" in state else {}
-    answer = next((one for one in reversed(state["messages"]) if isinstance(one, AIMessage)), AIMessage(""))
+    *_, answer = [
+        AIMessage(""),
+        *(one for one in state["messages"] if isinstance(one, AIMessage) and not _is_closing(one)),
+    ]
     text, made = answer.text, state.get("structured_response")
+    if not text.strip() and _is_closing(state["messages"][-1]):
+        text = state["messages"][-1].text
     about: dict[str, Any] = {"tool_call_id": call_id, "name": name, "additional_kwargs": kept}
     if "__interrupt__" in state:
         return ToolMessage(_WAITS.format(name=name), status="error", **about)
@@ -105,6 +117,10 @@ def _result(name: str, call_id: str, state: Mapping[str, Any], config: RunnableC
         words = _CUT_SHORT.format(name=name, reason=reason, text=text or "nothing")
         return ToolMessage(words, status="error", **about)
     return ToolMessage(text if made is None else _as_json(made), artifact=made, **about)
+
+
+def _is_closing(message: BaseMessage) -> bool:
+    return CLOSING in message.additional_kwargs
 
 
 def _cut_short(reason: str | None, answer: AIMessage) -> str | None:

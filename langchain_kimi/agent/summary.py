@@ -1,6 +1,6 @@
 """Asks the model for a summary of what is taken out of its thread, in as many requests as it takes."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,8 @@ _WORDS_A_TOKEN = 0.6
 _LEAST = 200
 """Tokens of conversation below which no smaller part is tried."""
 _MOST_REQUESTS = 12
+_MOST_REFUSALS = 2
+"""So often a request that is too long is tried with half of its part."""
 
 
 @dataclass(slots=True)
@@ -63,7 +65,9 @@ class Aside(Ask):
     """A request whose answer is not shown among the agent's own on the `messages` stream."""
 
     def _config(self, config: RunnableConfig) -> RunnableConfig:
-        return merge_configs(config, {"tags": [TAG_NOSTREAM], "run_name": "summary"})
+        # In one piece: LangChain fills up each part from the run's own config, whose metadata would win.
+        own: RunnableConfig = {"tags": [TAG_NOSTREAM], "run_name": "summary"}
+        return merge_configs(config, {**own, "metadata": dict(self.metadata)} if self.metadata else own)
 
 
 def standing_for(plan: Plan, summary: Summary) -> HumanMessage:
@@ -94,24 +98,35 @@ def standing_for(plan: Plan, summary: Summary) -> HumanMessage:
 
 
 def summarise(
-    model: BaseChatModel, prompt: str, parts: Sequence[str], earlier: str, *, room: int, length: int
+    model: BaseChatModel,
+    prompt: str,
+    parts: Sequence[str],
+    earlier: str,
+    *,
+    room: int,
+    length: int,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Generator[Effect, object, Summary]:
     """A summary of `parts` of a conversation, after a summary of what was `earlier`.
 
     `room`: tokens that a request may have; what does not fit into one is summarised bit by bit. `length`: tokens of the
-    summary. Failures are told in `why`.
+    summary. `metadata` goes with each request. Failures are told in `why`; a request that is refused as too long is
+    tried with a smaller part, but no more than twice.
     """
     done, so_far, outcome = 0, earlier, Summary()
     instructions = f"{prompt}\n{_LENGTH.format(max(int(length * _WORDS_A_TOKEN), 30))}"
     room = max(room, _LEAST)
+    refusals = 0
     for _ in range(_MOST_REQUESTS):
         before = tokens.count_text(instructions) + tokens.count_text(so_far)
         count, text = _fitting(parts[done:], max(room - before, _LEAST))
         told = [instructions, *([_EARLIER.format(so_far)] if so_far else []), _PART.format(text)]
         try:
-            answer = yield from asked_again(Aside(model, [HumanMessage("\n\n".join(told))]), outcome.answers)
+            aside = Aside(model, [HumanMessage("\n\n".join(told))], metadata=metadata or {})
+            answer = yield from asked_again(aside, outcome.answers)
         except ContextOverflowError as error:
-            if room <= 2 * _LEAST:
+            refusals += 1
+            if room <= 2 * _LEAST or refusals > _MOST_REFUSALS:
                 outcome.why = f"not even a small part fitted: {error}"
                 return outcome
             room = (before + tokens.count_text(text)) // 2

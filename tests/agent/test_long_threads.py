@@ -120,6 +120,27 @@ async def test_a_request_that_stays_too_long_is_an_error(serve: Serve, way: str)
 
 
 @TWO_KINDS
+@pytest.mark.parametrize("rounds", [3, 40])
+async def test_a_host_that_refuses_everything_as_too_long_gets_five_requests(
+    serve: Serve, way: str, rounds: int
+) -> None:
+    """The request, three tries of a summary, each half as long, and the request of the shorter thread."""
+    healthy = True
+
+    def script(request: Request) -> Reply:
+        return reader(rounds)(request) if healthy else refused(400, "invalid_request_error", OVERFLOW)
+
+    server = serve(script)
+    agent = create_kimi_agent(kimi(server), [page], checkpointer=InMemorySaver())
+    await streamed(agent, way)
+    healthy, before = False, len(server.requests)
+    for turn in (1, 2):
+        with pytest.raises(ContextOverflowError):
+            await streamed(agent, way, {"messages": [("user", "And now?")]})
+        assert len(server.requests) - before <= 5 * turn
+
+
+@TWO_KINDS
 async def test_what_was_taken_out_is_archived_and_recalled(serve: Serve, way: str) -> None:
     def script(request: Request) -> Reply:
         if request.last.get("content") == "What was on page 2?":

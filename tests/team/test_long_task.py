@@ -104,7 +104,8 @@ async def test_a_team_of_four_does_a_task_of_sixty_turns(database: Database, tmp
             assert after.json["tools"] == before.json["tools"]
 
     for agents, server, spent in [
-        ({"lead", "researcher"}, kimi, state["spent_by_agent"]["lead"]),
+        ({"lead"}, kimi, state["spent_by_agent"]["lead"]),
+        ({"researcher"}, kimi, state["spent_by_agent"]["research"]),
         ({"coder"}, kimi, state["spent_by_agent"]["coder"]),
         ({"reviewer"}, other, state["spent_by_agent"]["reviewer"]),
     ]:

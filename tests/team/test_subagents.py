@@ -264,15 +264,14 @@ def look(turn: int) -> str:
 
 
 @TWO_WAYS
-async def test_one_that_begins_when_nothing_is_left_only_answers(serve: Serve, way: str) -> None:
+async def test_one_that_begins_when_nothing_is_left_sends_no_request(serve: Serve, way: str) -> None:
     server, own = serve(asks_for("a", "b")), serve(endless)
     agent = caller(server, create_kimi_agent(kimi(own), [look]), limits=Limits(tokens=3_000), max_concurrency=1)
     state = await ran(agent, way)
     assert [status for _, status in results(state)] == ["error", "error"]
-    last = [request for request in own.requests if request.text_of("user") == "b"]
-    assert [request.json.get("tool_choice") for request in last] == ["none"]
-    first = [request for request in own.requests if request.text_of("user") == "a"]
-    assert "a limit of the agent that called you is reached" in str(first[-1].messages)
+    assert [request for request in own.requests if request.text_of("user") == "b"] == []
+    assert "I have to stop here without an answer: a limit of the calling agent is reached." in results(state)[1][0]
+    assert "a limit of the calling agent is reached" in str(own.requests[-1].messages)
 
 
 @TWO_WAYS
@@ -290,15 +289,14 @@ async def test_what_the_caller_had_spent_before_counts(serve: Serve, way: str) -
 
 def test_the_seconds_of_the_caller_go_on_while_they_work() -> None:
     now = 100.0
-    above = Budget(None, lambda: now)
-    below = Budget(above, lambda: now)
-    assert not below.callers_used_up()
-    above.watch(UsageMeter(), {"seconds": 3.0})
+    call = Budget(None, lambda: now).begin_call({"seconds": 3.0})
+    below = Budget(call, lambda: now).begin_call({})
+    assert not call.used_up()
     now += 2.9
-    assert not below.callers_used_up()
+    assert not below.used_up()
     now += 0.2
-    assert below.callers_used_up()
-    assert Budget(below).callers_used_up()
+    assert call.used_up()
+    assert below.used_up()
 
 
 @TWO_WAYS
