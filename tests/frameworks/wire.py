@@ -87,7 +87,8 @@ def sent_back(
     """The numbers of the replies that came back in each request.
 
     Asserts that nothing was refused but what the plan refused, and that each came back as it was said, thinking and
-    argument strings (empty ones as an object); of those `lost`, which a framework built anew, a space stands for the thinking.
+    argument strings (empty ones as an object); of those `lost`, which a framework built anew, a space stands for the
+    thinking.
     """
     assert server.script_errors == []
     assert sum(status != 200 for status in server.statuses) == told.refused, _refusals(server)
