@@ -67,6 +67,8 @@ def _each(interactions: list[Interaction]) -> Iterator[tuple[str, int, str]]:
                 yield "rules", at, text
             if text := _retired(body, interaction.request.get("host")):
                 yield "retired", at, text
+        path = {"text": str(interaction.request["path"])}
+        secrets.learn_bodies(path, body_of(interaction.request), body_of(interaction.response))
         places = left(body_of(interaction.request), written([interaction]), secrets)
         if places := [*places, *left(body_of(interaction.response), "", secrets)]:
             yield "secret", at, f"there is a secret, {'; '.join(places)}: change what leaked, and record again"

@@ -5,7 +5,7 @@ import random
 import threading
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -112,7 +112,7 @@ class Cassette:
                 return self.interactions[number]
             if self._records:
                 return None
-            error = self._miss(request)
+            error = self._miss(self._shown(sent))
             self.misses.append(error)
             raise error
 
@@ -138,7 +138,7 @@ class Cassette:
         if not finished:
             return
         for recording in finished:
-            self._secrets.learn_headers((*recording.sent.headers, *recording.headers))
+            recording.teach(self._secrets)
         new = [recording.interaction(self._secrets, self._kept) for recording in finished]
         interactions = [checked(each, self._secrets) for each in self.interactions] + new
         save(self.path, interactions)
@@ -150,6 +150,13 @@ class Cassette:
         if self._secrets.in_text(path) or self._secrets.in_text(sent.body.decode("utf-8", "replace")):
             packed, path = scrubbed(packed, self._secrets), self._secrets.masked(path)
         return {"method": sent.method, "path": path, **_plain(self._variations.without(_body(packed)))}
+
+    def _shown(self, sent: Sent) -> dict[str, Any]:
+        """The request for an error's message, without what the detector finds either."""
+        with suppress(CassetteError):  # replaying does not need one
+            body = pack(sent.body, header(sent.headers, "content-type"))
+            self._secrets.learn_bodies({"text": sent.path}, body)
+        return self._comparable(sent)
 
     def _recorded(self, number: int) -> dict[str, Any]:
         request = self.interactions[number].request

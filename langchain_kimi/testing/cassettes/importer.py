@@ -25,7 +25,7 @@ def import_cassette(source: str | Path, target: str | Path, *, secrets: Iterable
         raise CassetteError(f"{source} holds no interactions")
     known = Secrets(secrets)
     for recording in recordings:
-        known.learn_headers((*recording.sent.headers, *recording.headers))
+        recording.teach(known)
     interactions = [recording.interaction(known) for recording in recordings]
     save(target, interactions)
     return interactions

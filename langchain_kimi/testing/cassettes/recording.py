@@ -4,16 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 from langchain_kimi.testing.cassettes.bodies import decompressed, pack
 from langchain_kimi.testing.cassettes.failures import SecretsLeft
 from langchain_kimi.testing.cassettes.scrub import Secrets, left, scrubbed, scrubbed_stream
 from langchain_kimi.testing.cassettes.tape import Interaction, body_of, written
 
-_KEPT = frozenset(
-    {"content-type", "location", "retry-after", "retry-after-ms", "x-request-id", "msh-request-id", "x-trace-id"}
-)
+_KEPT = frozenset({"content-type", "location", "retry-after", "retry-after-ms", "x-request-id", "x-trace-id"})
 _KEPT_BEGIN = ("x-ratelimit-", "x-should-retry", "x-msh-usage-")
 
 
@@ -55,9 +53,19 @@ class Recording:
     ends: str | None = "left"
     """None once the answer is complete."""
 
+    def teach(self, secrets: Secrets) -> None:
+        """Make known what is secret in the request and its answer. Raises CassetteError without the detector."""
+        secrets.learn_headers((*self.sent.headers, *self.headers))
+        asked = pack(self.sent.body, header(self.sent.headers, "content-type"))
+        answered = pack(self._data(), header(self.headers, "content-type"))
+        secrets.learn_bodies({"text": self.sent.path}, {"text": unquote_plus(self.sent.path)}, asked, answered)
+
+    def _data(self) -> bytes:
+        return decompressed(b"".join(self.pieces), header(self.headers, "content-encoding"))
+
     def interaction(self, secrets: Secrets, kept: frozenset[str] = frozenset()) -> Interaction:
         """What goes into the file. Raises SecretsLeft, and CassetteError for an unknown content-encoding."""
-        data = decompressed(b"".join(self.pieces), header(self.headers, "content-encoding"))
+        data = self._data()
         kind = header(self.headers, "content-type")
         if kind.startswith("text/event-stream"):
             text = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n")

@@ -1,9 +1,9 @@
 """Secrets: what is one, taking them out of requests and answers, and finding those that are left.
 
 A secret is a value of the environment under a telling name, a key or cookie that a recorded request or answer carried
-in its headers, an account's or organisation's id, or anything of a known form, such as `sk-…`. In its place comes
-`<secret:NAME>`. The home folder, whose name is often a person's, becomes `<secret:home>`, and on replay the home folder
-of whoever replays: tools that were told a path find it again.
+in its headers, an account's or organisation's id, anything of a form that is known here, such as `sk-…`, and whatever
+the detector finds. In its place comes `<secret:NAME>`. The home folder, whose name is often a person's, becomes
+`<secret:home>`, and on replay the home folder of whoever replays: tools that were told a path find it again.
 """
 
 import base64
@@ -13,26 +13,42 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from langchain_kimi.redaction import any_form
+from langchain_kimi.redaction import any_form, is_secret_header
 from langchain_kimi.testing.cassettes.bodies import Packed, datas, dumps, unpack
+from langchain_kimi.testing.cassettes.detector import find_secrets
 
 _TELLING = re.compile(r"KEY|TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|COOKIE|PRIVATE|BEARER", re.IGNORECASE)
 _SHORTEST = 8
+_PARAMETERS = (
+    *("api_key", "apikey", "api-key", "key", "token", "access_token", "refresh_token", "auth_token", "client_secret"),
+    *("secret", "password", "passwd", "pwd", "signature", "sig", "X-Amz-Signature", "X-Amz-Security-Token"),
+    "X-Goog-Signature",
+)
+_BEFORE = "|".join(f"(?<=[?&;]{name}=)" for name in _PARAMETERS)
 _FORMS = (
     ("account", r"(?<=Your account )(?!(?:is|has|request|reached)\b)[^\s<]+(?:<[^>\s]*>)?"),
     ("key", r"\bsk-[A-Za-z0-9_-]{6,}"),
-    ("key", r"\b(?:gh[pousr]_|github_pat_|xox[abeprs]-|hf_|tvly-|pplx-|lsv2_)[A-Za-z0-9_-]{16,}"),
-    ("key", r"\bAKIA[A-Z0-9]{16}\b"),
+    ("key", r"\b(?:gh[pousr]_|github_pat_|xox[abeprs]-|hf_|tvly-|pplx-|lsv2_|GOCSPX-)[A-Za-z0-9_-]{16,}"),
+    ("key", r"\bA(?:KI|SI)A[A-Z0-9]{16}\b"),
     ("key", r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
-    ("key", r"(?<=Bearer )[A-Za-z0-9._~+/=-]{8,}"),
+    ("key", r"(?<=Bearer )(?!<secret:)[A-Za-z0-9._~+/=-]{8,}"),
+    (
+        "private-key",
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?!-----)(?:[A-Za-z0-9+/=:,\r\n-]|(?<=[:,]) |\\[nr]))*"
+        r"(?:-----END [A-Z ]*PRIVATE KEY-----)?",
+    ),
+    ("password", r"(?<=://)(?!<secret:)[^\s/@:\"'<>\\]{0,256}:(?!<secret:)[^\s/@\"'<>\\]{1,256}(?=@)"),
+    ("parameter", rf"(?i:(?<==)(?:{_BEFORE})(?!<secret:)[^&;#\s\"'<>\\]{{8,}})"),
     ("account", r"\b(?:org|ak|proj|cak)-(?=[A-Za-z0-9_-]*\d)[A-Za-z0-9_-]{6,}"),
 )
-_FORM = re.compile("|".join(f"(?P<{name}_{number}>{form})" for number, (name, form) in enumerate(_FORMS)))
+"""What the detector does not know, finds only beside other words, or would miss where a stream was cut."""
+_FORM = re.compile(
+    "|".join(f"(?P<{name.replace('-', '_')}_{number}>{form})" for number, (name, form) in enumerate(_FORMS))
+)
 _OWNERS = frozenset(
     {"organization_id", "organisation_id", "organization", "org_id", "project_id", "account_id", "api_key"}
 )
 """Fields of answers that name whose key it was."""
-_CREDENTIALS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie", "set-cookie"})
 
 _HOME = b"<secret:home>"
 MASK = re.compile(r"<secret:[^>\s]*>")
@@ -48,6 +64,7 @@ class Secrets:
     ) -> None:
         self._home = os.path.expanduser("~") if home is None else home
         self._known: dict[str, str] = {}
+        self._seen: set[int] = set()
         self._names: list[str] = []
         """What each group of `_values` is called."""
         self._values: re.Pattern[str] | None = None
@@ -71,8 +88,17 @@ class Secrets:
             if name.lower() in ("cookie", "set-cookie"):
                 for pair in value.split(";")[: None if name.lower() == "cookie" else 1]:
                     self.learn(pair.partition("=")[2], "cookie")
-            elif name.lower() in _CREDENTIALS:
+            elif is_secret_header(name):
                 self.learn(value.rpartition(" ")[2], "key")
+
+    def learn_bodies(self, *bodies: Packed) -> None:
+        """The secrets that the detector, or a form, finds in bodies. Texts that were read before are not read again."""
+        for body in bodies:
+            for text in (MASK.sub("masked", text) for text in _texts_of(body)):
+                if (digest := hash(text)) not in self._seen:
+                    self._seen.add(digest)
+                    for secret, kind in (*find_secrets(text), *_of_known_form(text)):
+                        self.learn(secret, kind, shortest=6)
 
     def in_text(self, text: str) -> bool:
         """Whether there is a secret in the text."""
@@ -87,7 +113,7 @@ class Secrets:
 
     def spans(self, text: str) -> list[tuple[int, int, str]]:
         """Start, end and mask of each secret in a text; those that overlap are one."""
-        found = [(*match.span(), str(match.lastgroup).rstrip("_0123456789")) for match in _FORM.finditer(text)]
+        found = [(*match.span(), _kind(match)) for match in _FORM.finditer(text)]
         if values := self._of_values():
             found += [(*match.span(), self._names[(match.lastindex or 1) - 1]) for match in values.finditer(text)]
         apart: list[tuple[int, int, str]] = []
@@ -163,6 +189,41 @@ def left(packed: Packed, written: str, secrets: Secrets) -> list[str]:
     elif "json" in packed:
         found += [f"at {path}" for path, text in _strings(packed["json"], "$") if secrets.in_text(_unescaped(text))]
     return found
+
+
+def _of_known_form(text: str) -> list[tuple[str, str]]:
+    return [(match.group(), _kind(match)) for match in _FORM.finditer(text)]
+
+
+def _kind(match: re.Match[str]) -> str:
+    return str(match.lastgroup).rstrip("_0123456789").replace("_", "-")
+
+
+def _texts_of(packed: Packed) -> Iterator[str]:
+    """What the detector reads of a body: texts as they were written, and values beside the names of their fields."""
+    if "events" in packed:
+        events = [_parsed(f"data: {data}") for data in datas(packed)]
+        joined = ["".join(holder[key] for _, holder, key in leaves) for leaves in _texts(events).values()]
+        texts = [text for part in joined for text in (part, _unescaped(part))]
+        yield from dict.fromkeys(texts)
+        yield from ("\n".join(datas(packed)),)
+    elif "json" in packed:
+        for part in _parts(packed["json"]):
+            yield dumps(part)
+            yield "\n".join(_unescaped(text) for _, text in _strings(part, ""))
+    else:
+        yield unpack(packed).decode("utf-8", "replace")
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """A body in parts, so that a message that comes again in each request is one and the same part."""
+    if isinstance(value, dict):
+        lists = {key: item for key, item in value.items() if isinstance(item, list)}
+        yield {key: item for key, item in value.items() if key not in lists}
+        for items in lists.values():
+            yield from items
+    else:
+        yield value
 
 
 def _clean(value: Any, secrets: Secrets, answer: bool) -> Any:

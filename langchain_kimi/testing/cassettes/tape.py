@@ -10,11 +10,11 @@
 """
 
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from langchain_kimi.testing.cassettes import yamlfile
 from langchain_kimi.testing.cassettes.bodies import Packed
@@ -92,15 +92,14 @@ def written(interactions: Iterable[Interaction]) -> str:
 
 
 def save(path: str | Path, interactions: Iterable[Interaction]) -> None:
-    """Writes the file, whole or not at all."""
+    """Writes the file, whole or not at all, with the permissions that the user's umask gives new files."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
+    part = target.with_name(f".{uuid4().hex}.part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+        with open(part, "x", encoding="utf-8", newline="\n") as file:
             file.write(written(interactions))
-        os.chmod(name, 0o644)
-        os.replace(name, target)
+        os.replace(part, target)
     except BaseException:
-        os.unlink(name)
+        part.unlink(missing_ok=True)
         raise
