@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, TextIO
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -48,9 +48,10 @@ class ReasoningLog(BaseCallbackHandler):
 
     `to` is a path (appended to as UTF-8, a whole line at a time, so that tools that rotate logs by copying may cut
     it), an open text file, which is never closed here, or a function that is given each line, such as a logger's
-    `info`. `redact` is applied to every text before anything is cut; keys and account ids are always taken out. Texts
-    longer than `max_chars` characters are cut, and `cut` says by how many; None cuts nothing. Without `flush` lines
-    may wait in the file's buffer until `close`. Threads, event loops and models may share one log.
+    `info`. A file that is made anew can be read by its owner only, because prompts are in it. `redact` is applied to
+    every text before anything is cut; keys and account ids are always taken out. Texts longer than `max_chars`
+    characters are cut, and `cut` says by how many; None cuts nothing. Without `flush` lines may wait in the file's
+    buffer until `close`. Threads, event loops and models may share one log.
     """
 
     run_inline = True
@@ -73,7 +74,7 @@ class ReasoningLog(BaseCallbackHandler):
         self._own: Text | None = None
         self._write: Callable[[str], object] | None
         if isinstance(to, (str, os.PathLike)):
-            self._own = to = open(to, "a", encoding="utf-8", newline="\n")  # noqa: SIM115 - closed by close()
+            self._own = to = open_private(to)
         self._file = None if callable(to) else to
         self._write = to if callable(to) else self._append
 
@@ -156,6 +157,11 @@ class ReasoningLog(BaseCallbackHandler):
         self._file.write(f"{line}\n")
         if self._flush:
             self._file.flush()
+
+
+def open_private(path: str | os.PathLike[str]) -> TextIO:
+    """A text file to append to; a new one has mode 0600."""
+    return open(path, "a", encoding="utf-8", newline="\n", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def _answers(result: LLMResult | None) -> list[AIMessage]:

@@ -1,7 +1,10 @@
 """What most tests share: a server played by a script, and a model that talks to it."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
+
+os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"  # read when langgraph is imported; subprocesses inherit it
 
 import pytest
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from langchain_kimi.cli.terminal import cause, write_failure, write_line
+from langchain_kimi.reasoning_log import open_private
 from langchain_kimi.redaction import redact
 from langchain_kimi.testing.answer import Answer
 from langchain_kimi.testing.conversations import conversation
@@ -26,7 +27,7 @@ def run(source: str, *, port: int, log: str | None) -> int:
     """Serve a script until SIGTERM or SIGINT; the exit status. 2 where it cannot begin."""
     try:
         script = _script_at(source)
-        with open(log, "a", encoding="utf-8") if log else nullcontext() as file:
+        with open_private(log) if log else nullcontext() as file:
             return _serve(LoggedServer(script, port=port, log=file))
     except Exception as error:  # whatever the script's module does when it is imported
         write_failure(f"langchain-kimi serve: {cause(error)}")
