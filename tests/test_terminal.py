@@ -154,7 +154,9 @@ def test_cassettes_are_shown_without_the_controls_in_them(capsys: Out, tmp_path:
 
 
 def test_serve_prints_a_failing_script_at_once(tmp_path: Path) -> None:
-    (tmp_path / "talk.py").write_text("def play(request):\n    raise LookupError('no\\x1b[2Jpage\\nforged')\n")
+    (tmp_path / "talk.py").write_text(
+        "def play(request):\n    raise LookupError('no\\x1b[2Jpage\\nforged sk-secret-0123456789')\n"
+    )
     command = [sys.executable, "-m", "langchain_kimi", "serve", "--script", "talk:play"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with process:
@@ -168,7 +170,7 @@ def test_serve_prints_a_failing_script_at_once(tmp_path: Path) -> None:
             ChatKimi(model="kimi-k2.6", base_url=url).invoke("hi")
         line = process.stderr.readline()
         process.send_signal(signal.SIGTERM)
-    assert line == "langchain-kimi serve: the script raised at request 1: LookupError: no\\x1b[2Jpage\\nforged\n"
+    assert line == "langchain-kimi serve: the script raised at request 1: LookupError: no\\x1b[2Jpage\\nforged sk-***\n"
 
 
 # Encodings.

@@ -48,7 +48,7 @@ def _serve(server: "LoggedServer") -> int:
         server.verify()
     except ScriptError as error:
         for line in str(error).splitlines():
-            write_failure(line)
+            write_failure(redact(line))
     return 0
 
 
@@ -68,7 +68,7 @@ class _Failures(logging.Handler):
     """Writes each failure of the script when it happens."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        write_failure(f"langchain-kimi serve: {record.getMessage()}")
+        write_failure(redact(f"langchain-kimi serve: {record.getMessage()}"))
 
 
 class LoggedServer(KimiServer):
