@@ -37,6 +37,7 @@ from langchain_core.exceptions import OutputParserException
 from langchain_kimi.catalogue import find
 from langchain_kimi.finish_reasons import ABNORMAL, CONTENT_FILTER, RETRYABLE
 from langchain_kimi.redaction import escape_controls, mask_known, redact
+from langchain_kimi.warning_location import users_line
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -48,8 +49,10 @@ class KimiWarning(UserWarning):
 
 
 def warn(message: str) -> None:
-    """Issue a `KimiWarning`, without known secrets and control characters."""
-    warnings.warn(escape_controls(mask_known(message), keep="\n"), KimiWarning, stacklevel=3)
+    """Issue a `KimiWarning` at the user's line, without known secrets and control characters."""
+    line = users_line()
+    text = escape_controls(mask_known(message), keep="\n")
+    warnings.warn_explicit(text, KimiWarning, line.filename, line.number, line.module, line.registry)
 
 
 class KimiError(Exception):

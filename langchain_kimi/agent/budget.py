@@ -15,6 +15,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_kimi.agent.spending import spent_by_agent
 from langchain_kimi.agent.state import SpentSoFar, add_spent, add_spent_by_agent
 from langchain_kimi.usage import UsageMeter
+from langchain_kimi.warning_location import CALLER, calling_line
 
 _KEY = "__kimi_budget"
 """Where a run's config holds its Budget, and a tool call's config its CallAccount; LangGraph keeps keys that begin so
@@ -179,7 +180,7 @@ def with_budget(config: RunnableConfig | None, name: str) -> RunnableConfig:
     inside = any(key.startswith("__pregel") for key in configurable)
     wish = None if inside else metadata.get("lc_agent_name")
     metadata["lc_agent_name"] = configurable.get(AGENT_NAME) or wish or name
-    own = {_KEY: Budget(_caller(config)), AGENT_NAME: None}
+    own = {_KEY: Budget(_caller(config)), AGENT_NAME: None, CALLER: configurable.get(CALLER) or calling_line()}
     return {**(config or {}), "metadata": metadata, "configurable": {**configurable, **own}}
 
 

@@ -73,6 +73,7 @@ from langchain_kimi.transport import (
     shared_connections,
 )
 from langchain_kimi.verbatim import PROVIDER, settle
+from langchain_kimi.warning_location import calling
 
 logger = logging.getLogger("langchain_kimi")
 
@@ -334,7 +335,8 @@ class ChatKimi(BaseChatModel):
         **kwargs: Any,
     ) -> LLMResult:
         """LangChain's `agenerate`; calls whose arguments are no JSON object are `invalid_tool_calls`."""
-        return _settled(await super().agenerate(messages, stop, callbacks, **kwargs))
+        with calling():
+            return _settled(await super().agenerate(messages, stop, callbacks, **kwargs))
 
     # What users call.
 
