@@ -9,6 +9,7 @@ from langgraph.store.base import BaseStore
 from langgraph.types import Checkpointer
 
 from langchain_kimi.agent.approval import Approval, InterruptOn
+from langchain_kimi.agent.arguments import chat_model, check_kinds, check_tools, with_known_arguments
 from langchain_kimi.agent.calls import ToolCalls
 from langchain_kimi.agent.context import Compactor, Context
 from langchain_kimi.agent.guard import LoopGuard
@@ -21,8 +22,9 @@ from langchain_kimi.agent.state import KimiState
 from langchain_kimi.agent.tool_errors import ToolErrors
 
 
+@with_known_arguments
 def create_kimi_agent(
-    model: BaseChatModel,
+    model: BaseChatModel | str,
     tools: Sequence[BaseTool | Callable[..., Any]] = (),
     *,
     system_prompt: Prompt = None,
@@ -53,6 +55,8 @@ def create_kimi_agent(
     are answered as not run and the model gives one last answer without tools; `state["stop_reason"]` says why the turn
     ended, `state["spent"]` what it used.
 
+    `model`: any chat model, or the name of one: `"kimi-k2.6"` is `ChatKimi(model="kimi-k2.6")`, and a name with another
+        provider, such as `"openai:gpt-5"`, goes to LangChain's `init_chat_model`.
     `system_prompt`: a text, a SystemMessage, or a function of the state (and, as second argument, LangGraph's Runtime)
         for each request.
     `response_format`: a pydantic class, TypedDict or JSON Schema; `state["structured_response"]` then is a validated
@@ -76,6 +80,9 @@ def create_kimi_agent(
 
     Raises ValueError for settings that do not fit together.
     """
+    model = chat_model(model, "create_kimi_agent")
+    check_tools("create_kimi_agent", tools)
+    check_kinds("create_kimi_agent", limits=(limits, Limits), guard=(guard, LoopGuard), context=(context, Context))
     own_tools = tools_of(tools)
     runner = ToolCalls(own_tools, tool_timeout, tool_errors)
     limits = limits or Limits()

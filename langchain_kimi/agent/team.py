@@ -11,6 +11,7 @@ from langgraph.store.base import BaseStore
 from langgraph.types import Checkpointer
 
 from langchain_kimi.agent.approval import Approval, InterruptOn
+from langchain_kimi.agent.arguments import chat_model, check_kinds, check_model, check_tools, with_known_arguments
 from langchain_kimi.agent.calls import ToolCalls
 from langchain_kimi.agent.context import Compactor, Context
 from langchain_kimi.agent.guard import LoopGuard
@@ -31,25 +32,29 @@ class Member:
     """One agent of a team.
 
     `name`: letters, digits, `_` and `-`; it signs the agent's messages and names the tool `transfer_to_<name>`.
-    `model`: any chat model. `tools`: the agent's own; beside them it gets a `transfer_to_<name>` for each agent in
+    `model`: any chat model, or the name of one, as for `create_kimi_agent`.
+    `tools`: the agent's own; beside them it gets a `transfer_to_<name>` for each agent in
     `transfers_to`, or for all others where that is None. `system_prompt`: as for `create_kimi_agent`. `description`:
     told to the other agents, so that they know whom to hand over to.
     """
 
     name: str
-    model: BaseChatModel
+    model: BaseChatModel | str
     tools: Sequence[BaseTool | Callable[..., Any]] = ()
     system_prompt: Prompt = None
     description: str = ""
     transfers_to: Collection[str] | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise ValueError(f"Member(name={self.name!r}): 1 to 50 letters, digits, `_` and `-`.")
         if isinstance(self.transfers_to, str):
             raise ValueError(f"Member(transfers_to={self.transfers_to!r}): a list of names, not one string.")
+        check_tools(f"Member({self.name!r})", self.tools)
+        check_model(self.model, f"Member({self.name!r})")
 
 
+@with_known_arguments
 def create_kimi_team(
     members: Sequence[Member],
     *,
@@ -85,21 +90,23 @@ def create_kimi_team(
 
     Raises ValueError for settings that do not fit together.
     """
+    check_kinds("create_kimi_team", limits=(limits, Limits), guard=(guard, LoopGuard), context=(context, Context))
     by_name = {member.name: member for member in members}
     first = default_active_agent or next(iter(by_name), "")
     _check_members(members, by_name, first)
+    models = {member.name: chat_model(member.model, f"Member({member.name!r})") for member in members}
     handoffs = {member.name: handoff_tool(member.name, member.description) for member in members}
     made = _made(members)
     tools = {member.name: [*made[member.name], *_transfers(member, handoffs)] for member in members}
     runner = ToolCalls(_all_of(tools), tool_timeout, tool_errors)
     limits = limits or Limits()
-    check(runner, [member.model for member in members], limits, sequential_tools)
+    check(runner, models.values(), limits, sequential_tools)
     check_schema(state_schema, TeamState)
     roles = {
         member.name: Role(
-            Speaker(member.model, tools[member.name], member.system_prompt, agent=member.name),
-            Compactor(context, member.model, tools[member.name], member.name) if context else None,
-            responder(member.model, tools[member.name], response_format),
+            Speaker(models[member.name], tools[member.name], member.system_prompt, agent=member.name),
+            Compactor(context, models[member.name], tools[member.name], member.name) if context else None,
+            responder(models[member.name], tools[member.name], response_format),
         )
         for member in members
     }

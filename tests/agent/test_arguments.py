@@ -1,0 +1,91 @@
+"""Models by name, and wrong arguments in plain sentences, before anything is sent."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain_core.tools import tool
+
+from langchain_kimi import Member, create_kimi_agent, create_kimi_team
+from langchain_kimi.testing import FakeKimi, KimiServer, said, thought
+from tests.conftest import KEY
+
+Serve = Callable[..., KimiServer]
+ASK: Any = {"messages": [("user", "go")]}
+MODEL = FakeKimi([])
+
+
+@pytest.fixture
+def configured(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> KimiServer:
+    """A server that models made by name talk to."""
+
+    def script(request: Any) -> Any:
+        handoff = "transfer_to_b" in str(request.json.get("tools")) and not request.tool_results()
+        return thought("To b.").calling("transfer_to_b") if handoff else said("Hello.")
+
+    server = serve(script)
+    monkeypatch.setenv("MOONSHOT_API_KEY", KEY)
+    monkeypatch.setenv("MOONSHOT_BASE_URL", server.url)
+    return server
+
+
+@pytest.mark.parametrize("name", ["kimi-k3", "moonshot:kimi-k3"])
+async def test_an_agent_takes_a_models_name(configured: KimiServer, name: str) -> None:
+    agent = create_kimi_agent(name)
+    assert agent.invoke(ASK)["messages"][-1].text == "Hello."
+    assert (await agent.ainvoke(ASK))["messages"][-1].text == "Hello."
+    assert {request.json["model"] for request in configured.requests} == {"kimi-k3"}
+
+
+async def test_members_of_a_team_take_a_models_name(configured: KimiServer) -> None:
+    team = create_kimi_team([Member(name="a", model="kimi-k2.6"), Member(name="b", model="kimi-k3", transfers_to=())])
+    assert team.invoke(ASK)["messages"][-1].text == "Hello."
+    assert [request.json["model"] for request in configured.requests] == ["kimi-k2.6", "kimi-k3"]
+
+
+def test_a_name_of_another_provider_is_langchains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    create_kimi_agent("openai:gpt-5")
+    with pytest.raises(ValueError, match="no_such_provider"):
+        create_kimi_agent("no_such_provider:x")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"model": None}, "create_kimi_agent: model=None is no chat model; give a chat model such as ChatKimi("),
+        ({"model": " "}, "model=' ' is no chat model"),
+        ({"tools": None}, "create_kimi_agent: tools=None is no list"),
+        ({"tools": "search"}, "create_kimi_agent: tools='search' is no list"),
+        ({"limits": 6}, "create_kimi_agent: limits=6 is no Limits; give Limits(…) or None"),
+        ({"guard": True}, "guard=True is no LoopGuard"),
+        ({"context": 100}, "context=100 is no Context"),
+        ({"sytem_prompt": "x"}, "create_kimi_agent() has no argument 'sytem_prompt'. Did you mean 'system_prompt'?"),
+        ({"middleware": []}, "create_kimi_agent() has no argument 'middleware'. It has model, tools, system_prompt"),
+    ],
+)
+def test_a_wrong_argument_is_named(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(words)):
+        create_kimi_agent(**{"model": MODEL, **wrong})
+
+
+def test_a_wrong_argument_of_a_team_is_named() -> None:
+    team: Any = create_kimi_team
+    with pytest.raises(TypeError, match=re.escape("Member('a'): model=None is no chat model")):
+        Member(name="a", model=None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=re.escape("Member('a'): tools='x' is no list")):
+        Member(name="a", model=MODEL, tools="x")
+    with pytest.raises(TypeError, match="Did you mean 'default_active_agent'"):
+        team([Member(name="a", model=MODEL)], default_agent="a")
+    with pytest.raises(TypeError, match=re.escape("create_kimi_team: limits=3 is no Limits")):
+        team([Member(name="a", model=MODEL)], limits=3)
+
+
+def test_a_tool_may_be_given_as_a_tuple() -> None:
+    @tool
+    def look() -> str:
+        """Look."""
+        return ""
+
+    create_kimi_agent(MODEL, (look,))
