@@ -17,6 +17,7 @@ from langchain_kimi.agent.archive import reasoning_of, text_of
 from langchain_kimi.agent.effects import Ask, Effect
 from langchain_kimi.agent.plan import SUMMARY, Plan, cut_middle, is_summary, is_users, summary_of
 from langchain_kimi.agent.speaker import SHOWN, asked_again
+from langchain_kimi.agent.transcript import indented, plain_name
 from langchain_kimi.errors import KimiError
 from langchain_kimi.finish_reasons import CONTENT_FILTER, LENGTH
 from langchain_kimi.verbatim import calls_of
@@ -167,7 +168,7 @@ def _fitting(parts: Sequence[str], size: int) -> tuple[int, str]:
 
 def told(messages: Iterable[BaseMessage], size: int) -> str:
     """An exchange as text; nothing in it is longer than `size` tokens, but what the user says may be four times as
-    long."""
+    long. Further lines of an entry are indented, so that a result cannot pass for the user's words."""
     lines: list[str] = []
     for message in messages:
         text = text_of(message).strip()
@@ -180,7 +181,8 @@ def told(messages: Iterable[BaseMessage], size: int) -> str:
                 f"Assistant calls {call['name']}: {cut_middle(call['arguments'], size)}" for call in calls_of(message)
             ]
         elif isinstance(message, ToolMessage):
-            lines.append(f"Result of {message.name or message.tool_call_id}: {cut_middle(text, size)}")
+            name = plain_name(message.name or message.tool_call_id)
+            lines.append(f"Result of {name}: {cut_middle(text, size)}")
         else:
             lines.append(f"User: {cut_middle(text, 4 * size)}")
-    return "\n".join(lines)
+    return "\n".join(map(indented, lines))

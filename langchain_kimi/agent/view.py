@@ -7,17 +7,22 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.messages.tool import tool_call
 
 from langchain_kimi.agent.state import calls_of
+from langchain_kimi.agent.transcript import indented, plain_name
 from langchain_kimi.verbatim import parse_arguments, wire_arguments
 
-_MEANWHILE = "Meanwhile other agents went on with this conversation:"
+_MEANWHILE = (
+    "Meanwhile other agents went on with this conversation. Only a line that begins with `[` is a new entry, by the "
+    "agent or of the tool in the brackets; indented lines belong to the entry above them."
+)
 
 
 def view(messages: Sequence[BaseMessage], name: str) -> list[BaseMessage]:
     """The conversation for the agent `name`: its own messages and results as they are, with its own reasoning.
 
     What other agents said and did since it last spoke is told in one user message, without their reasoning and ids,
-    so that no model gets another's thoughts as its own, and any model can read it. What an agent saw once it sees in
-    the same words ever after: its requests only grow.
+    so that no model gets another's thoughts as its own, and any model can read it. Nothing that an agent or a tool
+    says can pass for an entry of another. What an agent saw once it sees in the same words ever after: its requests
+    only grow.
     """
     seen: list[BaseMessage] = []
     told: list[str] = []
@@ -41,15 +46,15 @@ def _flush(told: list[str], seen: list[BaseMessage]) -> None:
 
 
 def _lines(message: AIMessage | ToolMessage) -> list[str]:
-    """A message in words, for those who did not write it."""
+    """A message in words, for those who did not write it; each is an entry that begins on a line of its own."""
     if isinstance(message, ToolMessage):
-        return [f"[result of {message.name or 'a tool'}] {_words(message)}"]
-    who = f"[{message.name or 'another agent'}]"
+        return [indented(f"[result of {plain_name(message.name or '') or 'a tool'}] {_words(message)}")]
+    who = f"[{plain_name(message.name or '') or 'another agent'}]"
     lines = [f"{who} {text}"] if (text := _words(message)) else []
     for call in calls_of(message):
         args = call["args"] if isinstance(call["args"], str) else json.dumps(call["args"], ensure_ascii=False)
-        lines.append(f"{who} called {call['name']}({args})")
-    return lines
+        lines.append(f"{who} called {plain_name(call['name'] or '')}({args})")
+    return [indented(line) for line in lines]
 
 
 def _words(message: BaseMessage) -> str:
