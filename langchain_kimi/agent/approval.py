@@ -5,6 +5,7 @@ The request is `{"action_requests": [{"name", "args", "description"}], "review_c
 interfaces made for that middleware work. All calls of a turn are shown in one interrupt.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict
 
@@ -16,7 +17,8 @@ from langgraph.runtime import Runtime, get_runtime
 from langgraph.types import interrupt
 from pydantic import AfterValidator
 
-from langchain_kimi.agent.state import AgentState, AnyCall, refused
+from langchain_kimi.agent.editing import edits_state
+from langchain_kimi.agent.state import AgentState, AnyCall, last_answer, refused
 
 Decision = Literal["approve", "edit", "reject", "respond"]
 ALL_DECISIONS: tuple[Decision, ...] = ("approve", "edit", "reject", "respond")
@@ -74,7 +76,7 @@ class Approval:
 
     def _needed(self, call: ToolCall, state: AgentState) -> bool:
         when = self._gates[call["name"]].get("when")
-        if when is None:
+        if when is None or edits_state():  # outside of a run there is no runtime; the node that reviews looks again
             return True
         runtime = get_runtime()
         about: Any = ToolRuntime(
@@ -90,7 +92,16 @@ class Approval:
     def review(
         self, state: AgentState, calls: Sequence[ToolCall], unusable: Callable[[ToolCall], str | None]
     ) -> dict[str, Any]:
-        """Ask for decisions on the calls, and the update that they make. `unusable` says why a call cannot run."""
+        """Ask for decisions on the calls, and the update that they make. `unusable` says why a call cannot run.
+
+        What a person is to see is recorded one superstep before they are asked. So an answer counts only for calls that
+        were shown: if the state was edited meanwhile, the calls as they are now are recorded, and asked for again.
+        """
+        shown = [[call["id"], _as_text(call)] for call in calls]
+        reviewed = _reviewed(state)
+        review: dict[str, Any] = {"message": _message_id(state), "approved": dict(reviewed.get("approved", {}))}
+        if reviewed.get("shown") != shown:
+            return {"kimi_review": {**review, "shown": shown}}
         request = {
             "action_requests": [self._request(call, state) for call in calls],
             "review_configs": [
@@ -101,15 +112,14 @@ class Approval:
         # Checked before LangGraph keeps the answer: one that is wrong can be given again.
         schema: Any = Annotated[Response, AfterValidator(lambda answer: self._checked(answer, calls, state, unusable))]
         decisions = interrupt(request, response_schema=schema)["decisions"]
-        approvals = dict(state.get("kimi_review") or {})
         messages: list[ToolMessage] = []
         for call, decision in zip(calls, decisions, strict=True):
             if decision["type"] in ("approve", "edit"):
                 action = decision["edited_action"] if decision["type"] == "edit" else call
-                approvals[call["id"] or ""] = {"call": _action(call), "runs": _action(action)}
+                review["approved"][call["id"] or ""] = {"call": _as_text(call), "runs": _action(action)}
             else:
                 messages.append(_answered(call, decision))
-        return {"messages": messages, "kimi_review": approvals}
+        return {"messages": messages, "kimi_review": review}
 
     def _request(self, call: ToolCall, state: AgentState) -> dict[str, Any]:
         described = self._gates[call["name"]].get("description")
@@ -167,11 +177,27 @@ class Approval:
 
 def approved(state: AgentState, call: Any) -> ToolCall | None:
     """The call as a person approved it, changed or not; None where nobody approved exactly this call."""
-    approval = (state.get("kimi_review") or {}).get(call["id"] or "")
-    if approval is None or "error" in call or approval["call"] != _action(call):
+    approval = _reviewed(state).get("approved", {}).get(call["id"] or "")
+    if approval is None or "error" in call or approval["call"] != _as_text(call):
         return None
     runs = approval["runs"]
     return ToolCall(name=runs["name"], args=dict(runs["args"]), id=call["id"], type="tool_call")
+
+
+def _reviewed(state: AgentState) -> Mapping[str, Any]:
+    """What people decided of the last answer's calls, and what they were shown of them."""
+    review = state.get("kimi_review") or {}
+    return review if review.get("message") == _message_id(state) else {}
+
+
+def _message_id(state: AgentState) -> str | None:
+    answer = last_answer(state["messages"])
+    return answer.id if answer else None
+
+
+def _as_text(call: Mapping[str, Any]) -> str:
+    """Equal for equal calls only: in Python `1 == True`, and NaN is not equal to itself."""
+    return json.dumps(_action(call), default=repr)
 
 
 def _action(call: Mapping[str, Any]) -> dict[str, Any]:

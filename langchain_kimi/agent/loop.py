@@ -142,6 +142,8 @@ class Loop:
             update["active_agent"] = agent
         if not self._runs_input_calls and (calls := pending_calls(state["messages"])):
             update["messages"] = [refused(call, _FROM_INPUT) for call in calls]
+        if state.get("kimi_review"):
+            update["kimi_review"] = {}
         return update | ({"structured_response": None} if self.responds else {})
 
     def model(self, state: AgentState) -> Steps:
@@ -197,6 +199,8 @@ class Loop:
     def review(self, state: AgentState) -> dict[str, Any]:
         """What people decide of the calls that need it."""
         gated = self._approval.gated(state, pending_calls(state["messages"]))
+        if not gated:
+            return {}
         return self._approval.review(state, gated, lambda call: self._unusable(state, call))
 
     # Routes.
@@ -220,7 +224,9 @@ class Loop:
     def route_reviewed(self, state: AgentState) -> str | list[Send]:
         """Where the turn goes after people decided."""
         calls = pending_calls(state["messages"])
-        return self._dispatched(state, calls) if calls else "model"
+        if self._approval.gated(state, calls):
+            return "review"
+        return self._dispatched(state, calls) if calls else self._asks
 
     def _dispatched(self, state: AgentState, calls: Sequence[AnyCall]) -> list[Send]:
         """The calls that may run side by side now: all up to the second one of the sequential tools."""

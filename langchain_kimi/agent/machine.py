@@ -92,7 +92,7 @@ def _graph(
     ways = [TOOLS, "unusable", "wrap_up", *{*ends, END}]
     if loop.reviews:
         graph.add_node("review", _of_whole(loop.review))
-        graph.add_conditional_edges("review", _of_whole(loop.route_reviewed), [TOOLS, "unusable", asks])
+        graph.add_conditional_edges("review", _of_whole(loop.route_reviewed), [TOOLS, "unusable", "review", asks])
         ways.append("review")
     for node in ("begin", TOOLS, "unusable"):
         graph.add_edge(node, asks)

@@ -166,8 +166,9 @@ class TurnState(TypedDict):
     kimi_turn: NotRequired[SpentSoFar]
     """The thread's account when the user turn began."""
     kimi_review: NotRequired[Mapping[str, Any]]
-    """What people approved of the last answer's calls: by call id the `call` that they saw and the one that `runs`,
-    each a `name` and `args`. The next answer of the model empties it."""
+    """What people decided of the last answer's calls: the id of the `message`; `shown`, the calls that they are asked
+    about, by id and as text; and `approved`, by call id the `call` that they saw, as text, and the `name` and `args`
+    that it `runs` with. The next answer of the model and the next user turn empty it."""
     llm_input_messages: NotRequired[list[AnyMessage]]
     """What a `pre_model_hook` wants the model to see instead of `messages`."""
 

@@ -1,5 +1,6 @@
 """No call runs that nobody approved as it runs: shared ids, repeated message ids, calls in the input, edits."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,11 +8,12 @@ import pytest
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
 from pydantic import ValidationError
 
 from langchain_kimi import Member, create_kimi_agent, create_kimi_team
 from langchain_kimi.testing import KimiServer, called, said
-from tests.agent.test_approval import TWO_KINDS, Files, decisions, ran, results
+from tests.agent.test_approval import THREAD, TWO_KINDS, Files, decisions, ran, results
 from tests.conftest import kimi
 
 Serve = Callable[..., KimiServer]
@@ -146,3 +148,132 @@ async def test_an_edit_passes_the_checks_and_gates_of_the_models_own_calls(serve
             await ran(agent, way, decisions(edit))
     await ran(agent, way, decisions({"type": "edit", "edited_action": {"name": "read", "args": {"path": "b"}}}))
     assert files.ran == ["read b"]
+
+
+def asked_for(state: dict[str, Any]) -> list[Any]:
+    (shown,) = state["__interrupt__"]
+    return [action["args"] for action in shown.value["action_requests"]]
+
+
+async def edit_state(agent: Any, way: str, message: Any, as_node: str | None = None) -> None:
+    if way == "sync":
+        await asyncio.to_thread(agent.update_state, THREAD, {"messages": [message]}, as_node)
+    else:
+        await agent.aupdate_state(THREAD, {"messages": [message]}, as_node)
+
+
+def with_path(message: AIMessage, path: str) -> AIMessage:
+    return message.model_copy(update={"tool_calls": [{**message.tool_calls[0], "args": {"path": path}}]})
+
+
+def one_delete(files: Files, **settings: Any) -> Any:
+    gate = settings.pop("gate", True)
+    return create_kimi_agent(
+        foreign(deletes("a"), AIMessage("done")),
+        files.tools,
+        interrupt_on={"delete": gate},
+        checkpointer=InMemorySaver(),
+        **settings,
+    )
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("as_node", [None, "model", "review"])
+async def test_a_decision_does_not_count_for_a_call_that_was_edited_after_it_was_shown(
+    way: str, as_node: str | None
+) -> None:
+    files = Files()
+    agent = one_delete(files)
+    assert asked_for(await ran(agent, way)) == [{"path": "a"}]
+    await edit_state(agent, way, with_path(agent.get_state(THREAD).values["messages"][-1], "b"), as_node)
+    state = await ran(agent, way, decisions(APPROVE))
+    assert files.ran == []
+    assert asked_for(state) == [{"path": "b"}]
+    await ran(agent, way, decisions(APPROVE))
+    assert files.ran == ["delete b"]
+
+
+@TWO_KINDS
+async def test_a_decision_that_comes_with_an_edit_is_asked_for_again(way: str) -> None:
+    files = Files()
+    agent = one_delete(files)
+    await ran(agent, way)
+    message = with_path(agent.get_state(THREAD).values["messages"][-1], "b")
+    state = await ran(agent, way, Command(resume={"decisions": [APPROVE]}, update={"messages": [message]}))
+    assert files.ran == []
+    assert asked_for(state) == [{"path": "b"}]
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("as_node", [None, "model", "review"])
+async def test_a_call_edited_after_its_approval_is_asked_for_again(way: str, as_node: str | None) -> None:
+    files = Files()
+    agent = one_delete(files)
+    await ran(agent, way)
+    agent.interrupt_before_nodes = ["tools"]
+    await ran(agent, way, decisions(APPROVE))
+    assert agent.get_state(THREAD).next == ("tools",)
+    await edit_state(agent, way, with_path(agent.get_state(THREAD).values["messages"][-1], "b"), as_node)
+    agent.interrupt_before_nodes = []
+    state = await ran(agent, way, None)
+    assert files.ran == []
+    assert asked_for(state) == [{"path": "b"}]
+
+
+@TWO_KINDS
+async def test_an_approval_does_not_count_for_the_same_call_in_another_message(way: str) -> None:
+    files = Files()
+    agent = one_delete(files)
+    await ran(agent, way)
+    agent.interrupt_before_nodes = ["tools"]
+    await ran(agent, way, decisions(APPROVE))
+    agent.interrupt_before_nodes = []
+    message = agent.get_state(THREAD).values["messages"][-1].model_copy(update={"id": "another"})
+    await edit_state(agent, way, message, "model")
+    assert asked_for(await ran(agent, way, None)) == [{"path": "a"}]
+    assert files.ran == []
+
+
+@TWO_KINDS
+async def test_a_predicate_is_asked_where_the_state_was_edited(way: str) -> None:
+    files = Files()
+    gate = {"allowed_decisions": ["approve"], "when": lambda request: request.tool_call["args"]["path"] == "b"}
+    for path, asks in (("c", False), ("b", True)):
+        files.ran.clear()
+        agent = one_delete(files, gate=gate)
+        agent.interrupt_before_nodes = ["tools"]
+        await ran(agent, way)
+        agent.interrupt_before_nodes = []
+        await edit_state(agent, way, with_path(agent.get_state(THREAD).values["messages"][-1], path))
+        state = await ran(agent, way, None)
+        assert (files.ran, "__interrupt__" in state) == ([] if asks else ["delete c"], asks)
+
+
+@TWO_KINDS
+async def test_rejecting_all_goes_back_to_the_hook_before_the_model(way: str) -> None:
+    files = Files()
+    agent = one_delete(files, pre_model_hook=lambda state: {})
+    await ran(agent, way)
+    state = await ran(agent, way, decisions(REJECT))
+    assert (files.ran, state["messages"][-1].text) == ([], "done")
+
+
+@TWO_KINDS
+async def test_arguments_that_are_not_equal_to_themselves_are_asked_for_once(way: str) -> None:
+    ran_with: list[float] = []
+
+    def weigh(x: float) -> str:
+        """Weigh."""
+        ran_with.append(x)
+        return "light"
+
+    call = {"name": "weigh", "args": {"x": float("nan")}, "id": "1"}
+    agent = create_kimi_agent(
+        foreign(AIMessage("", tool_calls=[call]), AIMessage("done")),
+        [weigh],
+        interrupt_on={"weigh": True},
+        checkpointer=InMemorySaver(),
+    )
+    await ran(agent, way)
+    state = await ran(agent, way, decisions(APPROVE))
+    assert (len(ran_with), state["messages"][-1].text) == (1, "done")
