@@ -25,19 +25,18 @@ from tests.agent.test_approved_calls import Foreign
 THREAD: Any = {"configurable": {"thread_id": "1"}}
 EXAMPLES = int(os.environ.get("KIMI_APPROVAL_EXAMPLES", "30"))
 TOOLS = ["delete", "erase", "wipe", "read", "hidden", "nothing"]
-"""`delete` and `erase` need a person, calls of `wipe` can only be rejected, `read` is free, `hidden` is not shown to the
-model, and `nothing` does not exist."""
-IDS = st.sampled_from(["x", "y", "x-2", "", None])
+"""`delete` and `erase` need a person, calls of `wipe` can only be rejected, `read` is free, `hidden` is not shown to
+the model, and `nothing` does not exist."""
+NAMES = st.sampled_from([*["delete"] * 6, *TOOLS])
+IDS = st.sampled_from(["x", "x", "x", "y", "x-2", None])
 PATHS = st.sampled_from(["a", "b"])
-CALL = st.tuples(st.sampled_from(TOOLS), PATHS, IDS, st.booleans())
-ANSWER = st.tuples(st.lists(CALL, max_size=4), st.sampled_from(["m1", "m2", None]))
-DECISION = st.tuples(
-    st.sampled_from(["approve", "approve", "edit", "reject", "respond"]), st.sampled_from(TOOLS), PATHS
-)
+CALL = st.tuples(NAMES, PATHS, IDS, st.sampled_from([True, True, True, False]))
+ANSWER = st.tuples(st.lists(CALL, min_size=1, max_size=3), st.sampled_from(["m1", "m2", None]))
+DECISION = st.tuples(st.sampled_from(["approve", "approve", "approve", "edit", "reject", "respond"]), NAMES, PATHS)
 EDIT = st.tuples(
     st.sampled_from([None, "model", "review", "tools"]),
-    st.lists(CALL, max_size=3),
-    st.sampled_from(["same", "m1", "m3"]),
+    st.lists(CALL, min_size=1, max_size=2),
+    st.sampled_from(["same", "same", "m3"]),
 )
 ACTION = st.one_of(
     st.tuples(st.just("say"), st.lists(CALL, max_size=2)),
@@ -179,7 +178,7 @@ class World:
 @pytest.mark.parametrize("way", ["sync", "async"])
 @pytest.mark.parametrize("kind", ["agent", "team"])
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(answers=st.lists(ANSWER, max_size=5), actions=st.lists(ACTION, max_size=8))
+@given(answers=st.lists(ANSWER, min_size=1, max_size=4), actions=st.lists(ACTION, min_size=2, max_size=6))
 def test_no_call_runs_that_was_not_approved_as_it_runs(kind: str, way: str, answers: Any, actions: Any) -> None:
     async def play() -> None:
         world = World(kind, way, answers)

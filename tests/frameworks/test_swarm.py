@@ -1,5 +1,6 @@
 """langgraph-swarm: agents that hand over to each other keep each message, and with it each thought."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from langchain.agents import create_agent
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph_swarm import create_handoff_tool, create_swarm
 
+from langchain_kimi import create_kimi_agent
 from langchain_kimi.testing import KimiServer, Reply, Request, said
 from tests.conftest import kimi
 from tests.frameworks.wire import MODELS, TWO_WAYS, Serve, Told, add, sent_back, three_turns, warnings_of
@@ -67,3 +69,28 @@ async def test_a_result_that_the_hand_off_beside_it_loses_is_told_as_unknown(ser
     lost, handed_over = server.requests[1].tool_results()
     assert lost["content"] == "9" or "may or may not have run" in lost["content"]
     assert handed_over["content"] == "Successfully transferred to bob"
+
+
+@TWO_WAYS
+async def test_the_second_kimi_agent_learns_what_became_of_a_call_beside_the_hand_off(serve: Serve, way: str) -> None:
+    server = serve(beside_a_sum)
+    agents: list[Any] = [
+        create_kimi_agent(kimi(server), [*own, create_handoff_tool(agent_name=other)], system_prompt=name, name=name)
+        for name, other, own in (("ann", "bob", [add]), ("bob", "ann", []))
+    ]
+    graph = create_swarm(agents, default_active_agent="ann").compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    given: Any = {"messages": [("user", "go")]}
+    state = (
+        await graph.ainvoke(given, config) if way == "async" else await asyncio.to_thread(graph.invoke, given, config)
+    )
+    second = server.requests[1]
+    assert second.messages[0]["content"] == "bob"
+    results = {result["tool_call_id"]: str(result["content"]) for result in second.tool_results()}
+    assert len(results) == 2
+    assert not any("is not a tool you have" in result for result in results.values())
+    handed_over = [result for result in results.values() if result == "Successfully transferred to bob"]
+    (summed,) = [result for result in results.values() if result not in handed_over]
+    assert summed == "9" or "may or may not have run" in summed
+    assert state["messages"][-1].text == "That is it."
+    assert set(server.statuses) == {200}
