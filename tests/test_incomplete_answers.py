@@ -141,9 +141,10 @@ async def test_an_answer_that_moderation_withheld_is_an_error(serve: Serve, way:
         garbage(b'{"choices": null, "object": "chat.completion"}'),
         garbage(b'{"choices": {"0": 1}}'),
         garbage(b'{"choices": [null]}'),
+        garbage(b'{"choices": [{"index": 0, "finish_reason": "stop"}]}'),
         garbage(b"[DONE]", within=said("x"), after_events=1),
     ],
-    ids=["no choice", "done", "usage", "null", "object", "null choice", "role only"],
+    ids=["no choice", "done", "usage", "null", "object", "null choice", "end only", "role only"],
 )
 async def test_an_answer_without_a_choice_is_a_broken_one(serve: Serve, way: str, reply: Reply) -> None:
     if way.startswith("whole") and reply.ending == b"[DONE]":
@@ -167,7 +168,7 @@ async def test_an_answer_without_a_choice_is_a_broken_one(serve: Serve, way: str
 async def test_an_answer_that_broke_off_is_counted_from_its_headers(
     serve: Serve, way: str, broken: Any, error: type[KimiError]
 ) -> None:
-    meter, timeout = UsageMeter(), Deadlines(silence=0.2)
+    meter, timeout = UsageMeter(), Deadlines(silence=1.0)
     reply = broken(thought("one two three ").saying("four five six seven eight nine"))
     with pytest.raises(error) as caught:
         await answered(serve, way, reply, {"callbacks": [meter]}, timeout=timeout)

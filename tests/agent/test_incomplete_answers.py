@@ -72,6 +72,13 @@ async def ran(agent: Any, way: str, given: Any = ASK, config: Any = None) -> dic
 
 CUT = thought("I think and think").finish("length")
 CALL = thought("I wipe.").calling("wipe", path="/tmp")
+
+
+def deadlines(name: str) -> Deadlines | None:
+    """Short ones only where the fault is silence, so that a busy machine does not look like one."""
+    return Deadlines(silence=0.5) if name == "silence" else None
+
+
 BROKEN: dict[str, Reply] = {
     "engine_overloaded": CALL.finish("engine_overloaded"),
     "server_interrupted": CALL.finish("server_interrupted"),
@@ -95,7 +102,7 @@ BROKEN: dict[str, Reply] = {
 @pytest.mark.parametrize("name", BROKEN)
 async def test_an_answer_that_broke_off_is_asked_for_once_more(serve: Serve, way: str, name: str) -> None:
     server, meter = serve([BROKEN[name], said("done")]), UsageMeter()
-    agent = create_kimi_agent(kimi(server, timeout=Deadlines(silence=0.3)), [wipe])
+    agent = create_kimi_agent(kimi(server, timeout=deadlines(name)), [wipe])
     state = await ran(agent, way, config={"callbacks": [meter]})
     assert [message.text for message in state["messages"]] == ["go", "done"]
     assert (state["stop_reason"], WIPES) == ("stop", [])
@@ -132,7 +139,7 @@ async def test_an_answer_that_breaks_off_twice_is_a_typed_error_that_counts_both
     serve: Serve, way: str, name: str
 ) -> None:
     server, meter = serve(lambda request: BROKEN[name]), UsageMeter()
-    agent = create_kimi_agent(kimi(server, timeout=Deadlines(silence=0.2)), [wipe])
+    agent = create_kimi_agent(kimi(server, timeout=deadlines(name)), [wipe])
     with pytest.raises(KimiError) as caught:
         await ran(agent, way, config={"callbacks": [meter]})
     assert caught.value.broke_off
@@ -144,7 +151,7 @@ async def test_an_answer_that_breaks_off_twice_is_a_typed_error_that_counts_both
 
 async def test_a_total_deadline_is_not_waited_for_twice(serve: Serve) -> None:
     server = serve([stall(said("a b c"), after_events=2), said("never asked")])
-    agent = create_kimi_agent(kimi(server, timeout=Deadlines(total=0.3)), [wipe])
+    agent = create_kimi_agent(kimi(server, timeout=Deadlines(total=2.0)), [wipe])
     with pytest.raises(APITimeoutError) as caught:
         await agent.ainvoke(ASK)
     assert (caught.value.deadline, len(server.requests)) == ("total", 1)
@@ -240,7 +247,7 @@ async def test_answers_of_other_models_are_judged_by_their_finish_reason_too(way
 @TWO_KINDS
 @pytest.mark.parametrize("name", ["engine_overloaded", "cut", "error event", "silence", "no choice"])
 async def test_teams_and_sub_agents_ask_once_more_and_count_it(serve: Serve, way: str, name: str) -> None:
-    settings: Any = {"timeout": Deadlines(silence=0.3)}
+    settings: Any = {"timeout": deadlines(name)}
     inner = create_kimi_agent(kimi(serve([BROKEN[name], said("found")]), **settings), [wipe])
     research = agent_as_tool(inner, name="research", description="Researches.")
 
