@@ -164,7 +164,7 @@ class Loop:
         calls = calls_of(said.answer)
         withheld: list[Any] = [refused(call, _WITHHELD) for call in calls] if finish == CONTENT_FILTER else []
         ended = {} if calls and not withheld else {"stop_reason": finish}
-        if withheld:
+        if withheld or (finish == CONTENT_FILTER and not said.answer.text.strip()):
             withheld.append(self._closing(state, _MODERATED))
         messages = [*said.before, said.answer, *withheld]
         return {"messages": messages, **ended, **self._answered(state, said.paid, begun)}

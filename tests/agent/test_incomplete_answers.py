@@ -309,9 +309,15 @@ async def test_the_object_in_the_end_is_asked_for_once_more_too(serve: Serve, wa
     state = await ran(create_kimi_agent(kimi(server), response_format=Report), way)
     assert state["structured_response"] == Report(total=5)
     assert state["spent"]["requests"] == 3
-    filtered = serve([said("I may not").finish("content_filter")])
-    state = await ran(create_kimi_agent(kimi(filtered), response_format=Report), way)
-    assert (state["stop_reason"], state["structured_response"]) == ("content_filter", None)
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("reply", [said("I may not"), CALL, thought("Hm.")], ids=["text", "call", "nothing"])
+async def test_after_a_filtered_answer_no_object_is_asked_for(serve: Serve, way: str, reply: Reply) -> None:
+    server = serve([reply.finish("content_filter")])
+    state = await ran(create_kimi_agent(kimi(server), [wipe], response_format=Report), way)
+    assert (state["stop_reason"], state["structured_response"], len(server.requests)) == ("content_filter", None, 1)
+    assert (state["messages"][-1].type, bool(state["messages"][-1].text)) == ("ai", True)
 
 
 @TWO_KINDS
