@@ -132,7 +132,8 @@ class LogFilter(logging.Filter):
         if shown != text:
             record.msg, record.args = shown, None
         if record.exc_info and not record.exc_text:
-            record.exc_text = mask_known(logging.Formatter().formatException(record.exc_info))
+            traceback = redact(logging.Formatter().formatException(record.exc_info))
+            record.exc_text = escape_controls(traceback, keep="\n\t") if self._escapes else traceback
         return True
 
 

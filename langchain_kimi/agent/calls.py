@@ -27,6 +27,7 @@ from langchain_kimi.agent.tool_errors import (
     error_text,
     is_async_only,
     log_errors,
+    noting,
 )
 from langchain_kimi.errors import AsyncOnlyToolError
 
@@ -65,7 +66,7 @@ class ToolCalls:
     def __init__(
         self, tools: Sequence[BaseTool], timeout: float | Mapping[str, float] | None, tool_errors: ToolErrors = True
     ) -> None:
-        self._node = ToolNode(tools, handle_tool_errors=error_handler(tool_errors))
+        self._node = ToolNode([noting(tool) for tool in tools], handle_tool_errors=error_handler(tool_errors))
         self.by_name = self._node.tools_by_name
         self._checks = ArgumentChecks(self.by_name)
         self._async_only = [name for name, tool in self.by_name.items() if is_async_only(tool)]

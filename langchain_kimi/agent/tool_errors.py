@@ -4,10 +4,11 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from inspect import iscoroutinefunction, isroutine
 from typing import Any, TypeAlias, get_args, get_type_hints
 
 from langchain_core.messages import ToolCall
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, ToolException
 from langgraph.prebuilt.tool_node import ToolInvocationError
 
 from langchain_kimi.errors import AsyncOnlyToolError
@@ -51,6 +52,8 @@ def error_handler(choice: ToolErrors) -> Callable[[Exception], str]:
     def handle(error: Exception) -> str:
         if isinstance(error, ToolInvocationError):
             return str(error)
+        if isinstance(error, NotImplementedError) and (name := _without_sync(error)):
+            raise AsyncOnlyToolError([name]) from error
         text = None if isinstance(error, AsyncOnlyToolError) else decide(error)
         if text is None:
             raise error
@@ -78,8 +81,9 @@ def _decision(choice: ToolErrors) -> Callable[[Exception], str | None]:
 
 def _from_function(function: Callable[[Exception], Any]) -> Callable[[Exception], str | None]:
     """A function whose parameter is annotated with exception types handles only these, as ToolNode has it."""
-    hints = [hint for name, hint in get_type_hints(function).items() if name != "return"]
-    types = get_args(hints[0]) or hints[0] if hints else Exception
+    if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
+        raise ValueError(f"tool_errors={function!r}: give a synchronous function.")
+    types = _annotated(function)
 
     def decide(error: Exception) -> str | None:
         outcome = function(error) if isinstance(error, types) else None
@@ -88,6 +92,33 @@ def _from_function(function: Callable[[Exception], Any]) -> Callable[[Exception]
         return error_text(error) if outcome else None
 
     return decide
+
+
+def _annotated(function: Callable[..., Any]) -> tuple[type[Exception], ...]:
+    """The exception types of a function's first parameter; Exception where it names none."""
+    annotated = function if isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+    try:
+        hints = [hint for name, hint in get_type_hints(annotated).items() if name != "return"]
+    except (NameError, TypeError):  # names known to type checkers only; objects without annotations
+        hints = []
+    types = (get_args(hints[0]) or (hints[0],)) if hints else ()
+    are_exceptions = types and all(isinstance(kind, type) and issubclass(kind, Exception) for kind in types)
+    return types if are_exceptions else (Exception,)
+
+
+def noting(tool: BaseTool) -> BaseTool:
+    """The tool, or a copy of one that makes a result of its ToolExceptions by itself, which notes them too."""
+    own = tool.handle_tool_error
+    if not own:
+        return tool
+
+    def handle(error: ToolException) -> Any:
+        note_error(error)
+        if callable(own):
+            return own(error)
+        return own if isinstance(own, str) else (error.args[0] if error.args else "Tool execution error")
+
+    return tool.model_copy(update={"handle_tool_error": handle})
 
 
 def error_text(error: BaseException) -> str:
@@ -104,6 +135,17 @@ def log_errors(tool: str, errors: list[Exception]) -> None:
 def is_async_only(tool: BaseTool) -> bool:
     """Whether the tool can only run asynchronously, as the tools of MCP servers do."""
     return getattr(tool, "func", ...) is None and getattr(tool, "coroutine", None) is not None
+
+
+def _without_sync(error: NotImplementedError) -> str | None:
+    """The name of the tool whose own `_run` raised the error, if it can run asynchronously; else None."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None or traceback.tb_frame.f_code.co_name != "_run":
+        return None
+    tool = traceback.tb_frame.f_locals.get("self")
+    return tool.name if isinstance(tool, BaseTool) and type(tool)._arun is not BaseTool._arun else None
 
 
 class ArgumentChecks:

@@ -1,18 +1,19 @@
 """What becomes of a tool's exceptions, of arguments that do not fit a schema, and of tools that cannot run here."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from langchain_core.messages import ToolMessage
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
-from langchain_kimi import agent_as_tool, create_kimi_agent
+from langchain_kimi import Member, agent_as_tool, create_kimi_agent, create_kimi_team, formula_tools
 from langchain_kimi.agent.tool_errors import ArgumentChecks
 from langchain_kimi.errors import AsyncOnlyToolError
-from langchain_kimi.testing import KimiServer, called, said
+from langchain_kimi.testing import KimiServer, called, fiber_failed, said
 from tests.conftest import kimi
 
 Serve = Callable[..., KimiServer]
@@ -68,6 +69,8 @@ async def test_an_exception_is_a_result_a_log_record_an_event_and_a_count(
     (record,) = (record for record in caplog.records if "the tool broken raised" in record.getMessage())
     assert record.exc_info is not None
     assert "in broken" in (record.exc_text or "")
+    assert "nothing at 1, key sk-***" in (record.exc_text or "")
+    assert "sk-abc" not in caplog.text
     if way in ("stream", "astream"):
         (finished,) = (event for event in events if event["event"] == "tool_finished")
         assert finished["error"] == "LookupError: nothing at 1, key sk-***"
@@ -212,3 +215,160 @@ async def test_a_sub_agent_with_an_asynchronous_tool_raises_in_a_synchronous_run
     agent = create_kimi_agent(kimi(serve(script(called("helper", task="x")))), [helper])
     with pytest.raises(AsyncOnlyToolError, match="take"):
         await asyncio.to_thread(agent.invoke, GO)
+
+
+class OnlyAsync(BaseTool):
+    """A tool written as a class that can only run asynchronously, which shows only when it runs."""
+
+    name: str = "take"
+    description: str = "Take."
+
+    def _run(self, count: int) -> str:
+        raise NotImplementedError("This tool is asynchronous.")
+
+    async def _arun(self, count: int) -> str:
+        return f"taken {count}"
+
+
+@WAYS
+async def test_a_class_that_only_runs_asynchronously_is_no_error_result(serve: Serve, way: str) -> None:
+    agent = create_kimi_agent(kimi(serve(script(called("take", count=1)))), [OnlyAsync()])
+    if way in ("ainvoke", "astream"):
+        state, _ = await run(agent, way)
+        assert result(state).text == "taken 1"
+    else:
+        with pytest.raises(AsyncOnlyToolError, match="take"):
+            await run(agent, way)
+
+
+async def test_what_a_tool_has_not_implemented_itself_is_an_error_result(serve: Serve) -> None:
+    def take(count: int) -> str:
+        """Take."""
+        raise NotImplementedError("no more than two")
+
+    agent = create_kimi_agent(kimi(serve(script(called("take", count=3)))), [take])
+    state = await asyncio.to_thread(agent.invoke, GO)
+    assert result(state).text == "NotImplementedError: no more than two"
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("own", "text"),
+    [
+        (True, "no disk"),
+        ("Try later.", "Try later."),
+        (lambda error: f"Sorry: {error}", "Sorry: no disk"),
+    ],
+    ids=["true", "text", "function"],
+)
+async def test_what_a_tool_makes_a_result_by_itself_is_logged_and_counted_too(
+    serve: Serve, way: str, own: Any, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def save(x: int) -> str:
+        """Save."""
+        raise ToolException("no disk")
+
+    tool = StructuredTool.from_function(save, handle_tool_error=own)
+    agent = create_kimi_agent(kimi(serve(script(called("save", x=1)))), [tool], tool_errors=False)
+    state, events = await run(agent, way)
+    assert result(state).text == text
+    assert state["spent"]["tool_errors"] == 1
+    assert "the tool save raised ToolException: no disk" in caplog.text
+    assert [event["error"] for event in events if event["event"] == "tool_finished"] in (
+        [],
+        ["ToolException: no disk"],
+    )
+    assert tool.handle_tool_error is own  # the caller's tool is as it was
+
+
+@WAYS
+async def test_a_formula_that_fails_is_logged_and_counted(
+    serve: Serve, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    formula = "moonshot/date:latest"
+    model = kimi(serve(script(called("date", operation="now")), formulas={formula: fiber_failed("no clock")}))
+    (tool,) = await asyncio.to_thread(formula_tools, formula, model=model)
+    state, _ = await run(create_kimi_agent(model, [tool]), way)
+    assert result(state).status == "error"
+    assert "no clock" in result(state).text
+    assert state["spent"]["tool_errors"] == 1
+    assert "the tool date raised ToolException" in caplog.text
+
+
+class Choice:
+    """A handler that is an object."""
+
+    def __call__(self, error: ValueError) -> str:
+        return "chosen"
+
+
+def chosen(prefix: str, error: Exception) -> str:
+    return f"{prefix} {type(error).__name__}"
+
+
+def anything(error: Any) -> str:
+    return "anything"
+
+
+@pytest.mark.parametrize(
+    ("choice", "text"),
+    [(functools.partial(chosen, "a"), "a LookupError"), (anything, "anything"), (Choice(), None)],
+    ids=["partial", "Any", "object"],
+)
+async def test_a_handler_may_be_any_callable(serve: Serve, choice: Any, text: str | None) -> None:
+    agent = create_kimi_agent(kimi(serve(script(called("broken", x=1)))), [broken], tool_errors=choice)
+    if text is None:
+        with pytest.raises(LookupError, match="nothing at 1"):
+            await agent.ainvoke(GO)
+    else:
+        assert result(await agent.ainvoke(GO)).text == text
+
+
+def test_an_asynchronous_handler_is_refused(serve: Serve) -> None:
+    async def handle(error: Exception) -> str:
+        return "never"
+
+    with pytest.raises(ValueError, match="synchronous function"):
+        create_kimi_agent(kimi(serve([])), [broken], tool_errors=handle)
+
+
+@WAYS
+async def test_an_edited_call_is_checked_as_the_models_own(serve: Serve, way: str) -> None:
+    from langgraph.checkpoint.memory import InMemorySaver
+    from langgraph.types import Command
+
+    ran: list[Any] = []
+    agent: Any = create_kimi_agent(
+        kimi(serve(script(called("take", count=1)))),
+        [declared(RANGE, ran)],
+        interrupt_on={"take": True},
+        checkpointer=InMemorySaver(),
+    )
+    config: Any = {"configurable": {"thread_id": "1"}}
+    edit = {"type": "edit", "edited_action": {"name": "take", "args": {"count": 9}}}
+    for given in (GO, Command(resume={"decisions": [edit]})):
+        if way == "invoke":
+            await asyncio.to_thread(agent.invoke, given, config)
+        elif way == "stream":
+            await asyncio.to_thread(lambda given=given: list(agent.stream(given, config)))
+        elif way == "ainvoke":
+            await agent.ainvoke(given, config)
+        else:
+            _ = [part async for part in agent.astream(given, config)]
+    assert ran == []
+    assert "9 is greater than the maximum of 3" in result(agent.get_state(config).values).text
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_a_team_chooses_too(serve: Serve, way: str) -> None:
+    def team(choice: Any) -> Any:
+        model = kimi(serve(script(called("broken", x=1))))
+        return create_kimi_team(
+            [Member(name="solo", model=model, tools=[broken], description="All.")], tool_errors=choice
+        )
+
+    state, _ = await run(team(True), way)
+    assert result(state).text == "LookupError: nothing at 1, key sk-***"
+    assert state["spent"]["tool_errors"] == 1
+    with pytest.raises(LookupError, match="nothing at 1"):
+        await run(team(False), way)
