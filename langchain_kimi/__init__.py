@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from langchain_kimi.platform import KimiPlatform
     from langchain_kimi.reasoning_log import ReasoningLog
     from langchain_kimi.tools import aformula_tools, formula_tools, web_search
-    from langchain_kimi.transport import Deadlines, RateLimits
+    from langchain_kimi.transport import Deadlines, RateLimits, ResponseLimits
     from langchain_kimi.usage import UsageMeter, cost_of
 
 _ROOMS = {
@@ -37,6 +37,7 @@ _ROOMS = {
     "LoopGuard": "agent",
     "Member": "agent",
     "RateLimits": "transport",
+    "ResponseLimits": "transport",
     "ReasoningLog": "reasoning_log",
     "TeamState": "agent",
     "UsageMeter": "usage",
@@ -68,6 +69,7 @@ __all__ = [
     "Member",
     "RateLimits",
     "ReasoningLog",
+    "ResponseLimits",
     "TeamState",
     "UsageMeter",
     "aformula_tools",

@@ -17,6 +17,7 @@
     │   └── BrokenStreamError                                   retryable: an answer ended before its finish
     ├── APITimeoutError            (ModelTimeoutError)          retryable
     ├── IncompleteAnswerError      (ModelAPIError)              the host gave up on an answer; has `finish_reason`
+    ├── ResponseTooLargeError      (ModelAPIError)              a response beyond the limits; has `limit`, `maximum`
     ├── AnswerCutShort                                          the output cap went into thinking; has `max_tokens`
     ├── StructuredOutputError      (OutputParserException)      no valid object came back
     └── AsyncOnlyToolError         (NotImplementedError)        an asynchronous tool in a synchronous run
@@ -27,8 +28,11 @@ An error that ends an answer which had begun carries, as `message`, the part tha
 """
 
 import re
+import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_core import exceptions as core
@@ -225,6 +229,24 @@ class IncompleteAnswerError(KimiError, core.ModelAPIError):
         return error
 
 
+class ResponseTooLargeError(KimiError, core.ModelAPIError):
+    """The response exceeds one of `ResponseLimits`, so reading stopped. `limit` names it, `maximum` is its value."""
+
+    limit: str = ""
+    maximum: int = 0
+
+    @classmethod
+    def of(cls, limit: str, maximum: int, unit: str, host: str) -> "ResponseTooLargeError":
+        """The error for a response beyond the limit of this name."""
+        error = cls(
+            f"{host or 'The host'} sent a response of more than {maximum:,} {unit}, the limit `{limit}`; nothing of it "
+            f"is used. If such a response is right, raise the limit: response_limits=ResponseLimits({limit}=...).",
+            host=host or None,
+        )
+        error.limit, error.maximum = limit, maximum
+        return error
+
+
 class AnswerCutShort(KimiError):
     """The answer spent its output cap on thinking: neither text nor calls. `message` is all of it, and `max_tokens` the
     cap that was sent; None where it is not known.
@@ -258,6 +280,8 @@ class AsyncOnlyToolError(KimiError, NotImplementedError):
 _OVERFLOW = re.compile(r"exceeded model token limit\s*:\s*(\d+)\s*(?:\(requested:\s*(\d+)\))?")
 _TOO_LONG = ("input token length too long", "exceeds the model specification")
 _WAIT = re.compile(r"try again after (\d+(?:\.\d+)?) ?s")
+_LONGEST = 4_000
+"""Characters of a host's text that are looked at."""
 _A_DAY = re.compile(r"\bTPD\b")
 _INCIDENT = "missing required header Kimi-Api-Version"
 """Kimi's gateway refused good requests with this 400 for a while; no client sends such a header."""
@@ -270,19 +294,21 @@ def from_response(
 ) -> KimiError:
     """The error for a refused request: `body` is the parsed answer, or its text where it was no JSON.
 
+    Where `status` is one of success, the kind of error follows from what the body says.
     `base_path` is the path of the base URL; an error for a path that does not exist says where `/v1` is missing in it.
     """
     detail = body.get("error", body) if isinstance(body, Mapping) else {}
     if not isinstance(detail, Mapping):
         detail = {"message": str(detail)}
     kind = _one_line(str(detail.get("type") or detail.get("code") or ""))
-    said = _one_line(str(detail.get("message") or "")) or _plain(body) or "no message"
-    error_class = _classify(status, kind, said)
+    said = _one_line(str(detail.get("message") or "")[:_LONGEST]) or _plain(body) or "no message"
+    error_class = _classify(_status_of(body, detail, kind) if status < 300 else status, kind, said)
     way_out = _way_out(error_class, host, model)
     if error_class is NotFoundError and base_path is not None and _lacks_version(base_path, said):
         way_out = f". base_url has no version in its path ({base_path or '/'}); Kimi's and most hosts' ends in `/v1`."
+    answered = f"answered {status} with an error" if status < 300 else f"answered {status}"
     error = error_class(
-        f"{host} answered {status}{f' {kind}' if kind else ''}: {said}{way_out}",
+        f"{host} {answered}{f' {kind}' if kind else ''}: {said}{way_out}",
         status=status,
         type=kind or None,
         host=host,
@@ -298,6 +324,47 @@ def from_response(
         error.limit = int(found.group(1))
         error.requested = int(found.group(2)) if found.group(2) else None
     return error
+
+
+def no_answer(status: int, text: str, *, host: str, headers: Mapping[str, str]) -> ServerError:
+    """The error for a successful response whose body is no answer, as a gateway's page is."""
+    label = _one_line(str(headers.get("content-type") or "unknown")[:100])
+    return ServerError(
+        f"{host} answered {status}, but its body is no answer (content type {label}): {_plain(text) or 'it is empty'}",
+        status=status,
+        host=host,
+        request_id=headers.get("x-request-id") or headers.get("msh-request-id"),
+        retry_after=_retry_after(headers, ""),
+    )
+
+
+_STATUS = {
+    "invalid_request_error": 400,
+    "content_filter": 400,
+    "invalid_authentication_error": 401,
+    "incorrect_api_key_error": 401,
+    "authentication_error": 401,
+    "permission_denied_error": 403,
+    "access_terminated_error": 403,
+    "resource_not_found_error": 404,
+    "not_found_error": 404,
+    "engine_overloaded_error": 429,
+    "rate_limit_reached_error": 429,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "exceeded_current_quota_error": 429,
+}
+"""The HTTP status that Kimi sends with each type of error; needed where an error comes with another status."""
+
+
+def _status_of(body: Any, detail: Mapping[str, Any], kind: str) -> int:
+    """The HTTP status that an error stands for by its own words."""
+    if kind in _STATUS:
+        return _STATUS[kind]
+    for said in (detail.get("code"), detail.get("status"), body.get("status") if isinstance(body, Mapping) else None):
+        if str(said).isdecimal() and 400 <= int(str(said)[:4]) < 600:
+            return int(str(said))
+    return 500
 
 
 def _classify(status: int, kind: str, said: str) -> type[KimiError]:
@@ -343,8 +410,8 @@ def _lacks_version(base_path: str, said: str) -> bool:
 
 def _plain(body: Any) -> str:
     """The start of an answer that is no JSON (a gateway's HTML page), without its tags."""
-    text = body if isinstance(body, str) else ""
-    return _one_line(" ".join(re.sub(r"<[^>]*>", " ", redact(text)).split())[:200])
+    text = body[:_LONGEST] if isinstance(body, str) else ""
+    return _one_line(" ".join(re.sub(r"<[^<>]*>", " ", redact(text)).split())[:200])
 
 
 def _one_line(text: str) -> str:
@@ -353,8 +420,14 @@ def _one_line(text: str) -> str:
 
 
 def _retry_after(headers: Mapping[str, str], said: str) -> float | None:
-    try:
-        return float(headers["retry-after"])
-    except (KeyError, ValueError):
-        found = _WAIT.search(said)
-        return float(found.group(1)) if found else None
+    """The seconds that the host asks to wait: a number or a date in its header, else a number in its message."""
+    value = headers.get("retry-after", "").strip()
+    with suppress(ValueError):
+        return float(value)
+    with suppress(ValueError, OverflowError):
+        moment = parsedate_to_datetime(value)
+        own = headers.get("date")
+        now = parsedate_to_datetime(own).timestamp() if own else time.time()
+        return max(moment.timestamp() - now, 0.0)
+    found = _WAIT.search(said)
+    return float(found.group(1)) if found else None

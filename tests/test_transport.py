@@ -36,7 +36,7 @@ def test_data_of_several_lines_is_one_event() -> None:
     assert list(Events().feed(b'data: {"a":\ndata: 1}\n\n')) == [b'{"a":\n1}']
 
 
-def waits(error: KimiError, most: int, tries: int = 40) -> list[float]:
+def waits(error: KimiError, most: int | None, tries: int = 40) -> list[float]:
     """The waits of one call that meets nothing but this error."""
     retries = Retries(most)
     given = itertools.takewhile(lambda wait: wait is not None, (retries.wait(error) for _ in range(tries)))
@@ -50,7 +50,7 @@ def test_passing_failures_are_repeated_soon_and_few_times() -> None:
 
 
 def test_overload_is_waited_for_long_and_longer_until_patience_ends() -> None:
-    seconds = waits(OverloadedError("x"), 2)
+    seconds = waits(OverloadedError("x"), None)
     assert 7 < seconds[0] < 13 < seconds[1] < 26 < seconds[2] < 51
     assert 200 < sum(seconds) <= 300
     assert len({*waits(OverloadedError("x"), 2)[:1], seconds[0]}) == 2  # parallel agents do not come back together
@@ -58,10 +58,31 @@ def test_overload_is_waited_for_long_and_longer_until_patience_ends() -> None:
 
 
 def test_overload_and_rate_limit_do_not_use_up_the_few_retries() -> None:
-    retries = Retries(1)
+    retries = Retries()
     assert all(retries.wait(RateLimitError("x", retry_after=1)) for _ in range(5))
     assert retries.wait(ServerError("x")) is not None
+    assert retries.wait(ServerError("x")) is not None
     assert retries.wait(ServerError("x")) is None
+
+
+def test_a_number_of_retries_bounds_all_of_them_together() -> None:
+    retries = Retries(3)
+    failures = [OverloadedError("x"), ServerError("x"), RateLimitError("x"), OverloadedError("x")]
+    assert [retries.wait(error) is not None for error in failures] == [True, True, True, False]
+    assert len(waits(OverloadedError("x"), 20)) == 20  # more than the default would wait for
+
+
+def test_no_wait_is_longer_than_the_user_agrees_to() -> None:
+    assert max(waits(OverloadedError("x"), 9)) <= 60
+    assert max(waits(OverloadedError("x", retry_after=60), 9)) == 60
+    retries = Retries(9, 5)
+    assert [retries.wait(OverloadedError("x")) for _ in range(3)] == [5, 5, 5]
+    for most in (None, 9):
+        error = RateLimitError("x", retry_after=61)
+        assert Retries(most).wait(error) is None
+        assert error.retry_after == 61
+        assert "longer than max_retry_wait=60" in error.__notes__[0]
+        assert 3600 <= (Retries(most, 3600).wait(RateLimitError("x", retry_after=3600)) or 0) <= 3600
 
 
 @pytest.mark.parametrize("asked", [0.0, 7.0, 55.0])
@@ -83,7 +104,7 @@ def test_a_nonsensical_moment_is_ignored(nonsense: float) -> None:
 
 
 def test_rate_limit_that_says_nothing_is_waited_for() -> None:
-    first, second, *_ = waits(RateLimitError("x"), 1)
+    first, second, *_ = waits(RateLimitError("x"), None)
     assert 5 <= first < 6
     assert 10 <= second < 11
 

@@ -14,6 +14,7 @@ from langchain_kimi.errors import IllegalRequestError
 from langchain_kimi.history.media import LARGEST_BODY, NoForm, known_type, type_of
 from langchain_kimi.transport import shared_connections
 from langchain_kimi.transport.fetch import afetch, fetch
+from langchain_kimi.transport.local_file import open_regular
 
 LARGEST_FILE = (LARGEST_BODY - 1024 * 1024) // 4 * 3
 """Bytes of the largest file that fits into a request, in base64 and with some text."""
@@ -66,10 +67,11 @@ def _named(source: Source) -> str:
 def _read(source: str | os.PathLike[str]) -> bytes:
     given = os.fspath(source)
     path = Path(url2pathname(urlsplit(given).path) if given.startswith("file:") else given)
-    size = path.stat().st_size
-    if size > LARGEST_FILE:
-        raise _too_large(given, size)
-    return path.read_bytes()
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST_FILE:
+            raise _too_large(given, size)
+        return file.read(LARGEST_FILE + 1)  # a file can grow meanwhile, and some tell no size
 
 
 def _inline(data: bytes, name: str, told: str | None) -> dict[str, Any]:

@@ -64,9 +64,11 @@ from langchain_kimi.redaction import MASK, is_secret_header
 from langchain_kimi.structured import Method, Rung, structured_output
 from langchain_kimi.transport import (
     CLOCK,
+    MAX_RETRY_WAIT,
     Clock,
     Connections,
     RateLimits,
+    ResponseLimits,
     Transport,
     checked_key,
     checked_url,
@@ -142,8 +144,15 @@ class ChatKimi(BaseChatModel):
     timeout: Any = Field(default=None, validation_alias=AliasChoices("timeout", "request_timeout"))
     """Seconds to wait for the answer to begin and between two pieces of it, or `Deadlines`, or an httpx2 `Timeout`; by
     default 10 to connect, 600 to the first byte, 300 of silence, no end in total."""
-    max_retries: int = Field(default=2, ge=0)
-    """How often a request is repeated after a retryable failure, while nothing of its answer has arrived."""
+    max_retries: int | None = Field(default=None, ge=0)
+    """How often a request is sent again at most after a retryable failure, while nothing of its answer has arrived. By
+    default a host that is overloaded or at its rate limit is waited for up to 300 seconds in all, and other failures
+    are retried twice."""
+    max_retry_wait: float = Field(default=MAX_RETRY_WAIT, ge=0)
+    """Seconds that a single wait before a retry takes at most. Where the host asks to wait longer, its error is raised
+    at once; `retry_after` on it has the seconds."""
+    response_limits: SkipValidation[ResponseLimits] = Field(default_factory=ResponseLimits, repr=False)
+    """How much of a response is read: bytes of an answer, an event and an error, characters, tool calls."""
     rate_limits: RateLimits | None = Field(default=None, exclude=True, repr=False)
     """Concurrency, requests and tokens a minute that several models of one process share."""
     clock: SkipValidation[Clock] = Field(default=CLOCK, exclude=True, repr=False)
@@ -247,10 +256,8 @@ class ChatKimi(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        asked = self._ask(messages, stop, kwargs, run_manager, stream=self.streaming is not False)
+        asked = self._ask(messages, stop, kwargs, run_manager, stream=self._streams(kwargs))
         with asked.carrying_what_arrived():
-            if not asked.streamed:
-                return self._result(asked, asked.answer.whole(asked.transport.post(**asked.call)))
             with closing(asked.transport.stream(**asked.call)) as events:
                 for data in events:
                     asked.answer.take(data)
@@ -263,10 +270,8 @@ class ChatKimi(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        asked = self._ask(messages, stop, kwargs, run_manager, stream=self.streaming is not False)
+        asked = self._ask(messages, stop, kwargs, run_manager, stream=self._streams(kwargs))
         with asked.carrying_what_arrived():
-            if not asked.streamed:
-                return self._result(asked, asked.answer.whole(await asked.transport.apost(**asked.call)))
             async with aclosing(asked.transport.astream(**asked.call)) as events:
                 async for data in events:
                     asked.answer.take(data)
@@ -479,6 +484,8 @@ class ChatKimi(BaseChatModel):
             headers=heard,
             first_call=encoded.calls_made,
             v1=self.output_version == "v1",
+            max_tool_calls=self.response_limits.tool_calls,
+            max_characters=self.response_limits.characters,
         )
         call = {
             "path": CHAT,
@@ -491,7 +498,7 @@ class ChatKimi(BaseChatModel):
         cut_short: str = kwargs.get("on_cut_short", self.on_cut_short)
         if cut_short not in ("raise", "return"):
             raise IllegalRequestError(f"on_cut_short={cut_short!r} is neither 'raise' nor 'return'.")
-        return _Asked(transport, call, answer, streamed=bool(fields.get("stream")), fields=fields, cut_short=cut_short)
+        return _Asked(transport, call, answer, fields=fields, cut_short=cut_short)
 
     def _result(self, asked: "_Asked", message: AIMessage) -> ChatResult:
         """The answer as LangChain wants it. Raises where it is not whole."""
@@ -555,6 +562,12 @@ class ChatKimi(BaseChatModel):
             chosen["response_format"] = response_format(chosen["response_format"])
         return chosen | {"extra_body": extra_body, "stop": stop or kwargs.get("stop") or self._stop()}
 
+    def _streams(self, kwargs: Mapping[str, Any]) -> bool:
+        """Whether an answer that is wanted whole is streamed on the wire."""
+        if self.disable_streaming == "tool_calling":
+            return self.streaming is not False and not kwargs.get("tools")
+        return self.streaming is not False and not self.disable_streaming
+
     def _stop(self) -> list[str] | None:
         return [self.stop] if isinstance(self.stop, str) else self.stop or None
 
@@ -585,7 +598,15 @@ class ChatKimi(BaseChatModel):
         authorization = authorization_header(self._url, self._key, self.default_headers, own_client=own_client)
         headers = {"user-agent": USER_AGENT, **authorization, **(self.default_headers or {})}
         return Transport(
-            self._url, self._connections, headers, self.timeout, self.max_retries, self.rate_limits, self.clock
+            self._url,
+            self._connections,
+            headers,
+            self.timeout,
+            self.max_retries,
+            self.rate_limits,
+            self.clock,
+            self.max_retry_wait,
+            self.response_limits,
         )
 
 
@@ -596,7 +617,6 @@ class _Asked:
     transport: Transport
     call: dict[str, Any]
     answer: Answer
-    streamed: bool
     fields: Mapping[str, Any]
     """The request without its messages."""
     cut_short: str

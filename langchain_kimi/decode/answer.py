@@ -47,7 +47,8 @@ class Answer:
     `names` has the user's name of each tool that is called otherwise on the wire, `schemas` the JSON schema of a tool's
     arguments by the user's name: an array or object that the model wrote as a string, against its schema, is unwrapped.
     Calls without an id get one of Kimi's form, numbered from `first_call`. `headers` are those of the response; they
-    are read at the end. `v1` puts content blocks instead of text into chunks.
+    are read at the end. An answer of more than `max_tool_calls` or of more than `max_characters` of text, reasoning and
+    arguments raises ResponseTooLargeError. `v1` puts content blocks instead of text into chunks.
     """
 
     def __init__(
@@ -59,8 +60,12 @@ class Answer:
         headers: Mapping[str, str] | None = None,
         first_call: int = 0,
         v1: bool = False,
+        max_tool_calls: int = 1_000,
+        max_characters: int = 16_000_000,
     ) -> None:
         self._host = host
+        self._size = 0
+        self._max_characters = max_characters
         self._headers = headers
         self._v1 = v1
         self._begun = self._signed = False
@@ -71,7 +76,7 @@ class Answer:
         self._text: list[str] = []
         self._thinking = Thinking()
         self._pieces = Pieces()
-        self._calls = Calls(names or {}, schemas or {}, first_call)
+        self._calls = Calls(names or {}, schemas or {}, first_call, most=max_tool_calls, host=host)
         self._finish_reason: str | None = None
         self._usage: Mapping[str, Any] | None = None
         self._metadata: dict[str, Any] = {}
@@ -79,21 +84,21 @@ class Answer:
     def whole(self, body: Mapping[str, Any]) -> AIMessage:
         """The message of an answer that came in one piece."""
         self._mender = Mender()
-        self._absorb(self._mender.plain(body), "message")
+        self._absorb(self._mender.plain(body))
         self._done = True
         return self.message()
 
     def take(self, data: bytes) -> None:
-        """Collect one event of a stream. Raises the KimiError that the event carries, if it is one."""
+        """Collect one event of a stream, or an answer in one piece. Raises the KimiError that it carries, if any."""
         if (event := self._event(data)) is not None:
-            self._absorb(event, "delta")
+            self._absorb(event)
 
     def chunks(self, data: bytes) -> list[AIMessageChunk]:
         """Collect one event of a stream; what it adds, as chunks: thinking, then text, then tool calls. Raises as
         `take` does.
         """
         event = self._event(data)
-        chunks = [] if event is None else self._to_chunks(self._absorb(event, "delta"))
+        chunks = [] if event is None else self._to_chunks(self._absorb(event))
         if chunks and not self._signed:
             # Joined chunks, complete or not, are read by this provider's block translator.
             chunks[0].response_metadata["model_provider"] = PROVIDER
@@ -116,7 +121,7 @@ class Answer:
     def _message(self, calls: list[Call]) -> AIMessage:
         valid, invalid = parse_calls(calls)
         return AIMessage(
-            content="".join(self._text),
+            content=self._whole_text(),
             additional_kwargs=self._verbatim(calls, whole=True),
             tool_calls=valid,
             invalid_tool_calls=invalid,
@@ -165,7 +170,7 @@ class Answer:
         self._mender = self._mender or Mender()
         return event
 
-    def _absorb(self, event: Mapping[str, Any], part: str) -> _Added:
+    def _absorb(self, event: Mapping[str, Any]) -> _Added:
         """Collect a body or an event; what it adds."""
         if event.get("error"):
             raise self._failure(event)
@@ -176,12 +181,15 @@ class Answer:
             return _Added()
         if choice.get("finish_reason") or choice.get("usage") or choice.get("error"):
             self._finish(event, choice)
-        delta = choice.get(part)
+        part, delta = "delta", choice.get("delta")
         if not isinstance(delta, dict):
-            return _Added()
+            part, delta = "message", choice.get("message")
+            if not isinstance(delta, dict):
+                return _Added()
+            self._done = True
         self._has_choice = True
-        if self._mender is not None and part == "delta":
-            delta = self._mender.delta(delta)
+        if self._mender is not None:
+            delta = self._mender.delta(delta) if part == "delta" else self._mender.plain(delta)
         return self._add(delta, part)
 
     def _add(self, delta: Mapping[str, Any], part: str) -> _Added:
@@ -192,7 +200,18 @@ class Answer:
         if text:
             self._text.append(text)
         reasoning, calls = self._thinking.take(delta, joins=part == "delta"), delta.get("tool_calls")
-        return _Added(reasoning, text, self._calls.take(calls) if calls else [])
+        added = self._calls.take(calls) if calls else []
+        self._size += len(text) + len(reasoning)
+        if added:
+            self._size += sum(len(call["args"] or "") for call in added)
+        if self._size + self._thinking.size > self._max_characters:
+            raise errors.ResponseTooLargeError.of("characters", self._max_characters, "characters", self._host)
+        return _Added(reasoning, text, added)
+
+    def _whole_text(self) -> str:
+        if len(self._text) > 1:
+            self._text = ["".join(self._text)]
+        return self._text[0] if self._text else ""
 
     def _note(self, event: Mapping[str, Any]) -> None:
         """Keep what an event says besides its delta: each fact once, usage as it was said last."""
@@ -215,9 +234,7 @@ class Answer:
         self._note(event)
 
     def _failure(self, event: Mapping[str, Any]) -> errors.KimiError:
-        said = event.get("status") or (event["error"].get("code") if isinstance(event["error"], dict) else None)
-        status = said if isinstance(said, int) and 400 <= said < 600 else 500
-        return errors.from_response(status, event, host=self._host, headers=self._headers or {})
+        return errors.from_response(200, event, host=self._host, headers=self._headers or {})
 
     def _complete(self) -> None:
         """The end of the stream. Raises BrokenStreamError where it is none of an answer."""
@@ -229,7 +246,7 @@ class Answer:
             self._rest = self._add(rest, "delta")
         if not self._has_choice:
             raise BrokenStreamError(f"{self._host} sent an answer without a choice in it. Ask again.", host=self._host)
-        if self._finish_reason is None and not self._calls and not "".join(self._text).strip():
+        if self._finish_reason is None and not self._calls and not self._whole_text().strip():
             raise BrokenStreamError(
                 f"{self._host} sent an answer without text, tool calls or a finish reason. Ask again.", host=self._host
             )
@@ -239,7 +256,7 @@ class Answer:
         if self._usage:
             return self._usage
         arguments = "".join(call["arguments"] for call in self._calls.record(cut=False))
-        arrived = count_text("".join(self._text)) + count_text(self._thinking.text) + count_text(arguments)
+        arrived = count_text(self._whole_text()) + count_text(self._thinking.text) + count_text(arguments)
         return usage_of_headers(self._headers or {}, arrived)
 
     # Handing out.
@@ -278,7 +295,7 @@ class Answer:
 
     def _report(self) -> list[str]:
         """What is odd about the answer, in short words."""
-        text, thought = "".join(self._text), self._thinking.text
+        text, thought = self._whole_text(), self._thinking.text
         cut = self._finish_reason in LENGTH or self._finish_reason == CONTENT_FILTER
         silent = not text.strip() and not self._calls and not cut
         found = {

@@ -1,7 +1,7 @@
 """The tool calls of an answer while their pieces arrive, however a host cuts and labels them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -10,6 +10,7 @@ from langchain_core.messages import ToolCallChunk
 from langchain_core.messages.tool import tool_call_chunk
 
 from langchain_kimi.decode.unwrap import stringified
+from langchain_kimi.errors import ResponseTooLargeError
 from langchain_kimi.verbatim import SPOILER, Call, parse_arguments, parse_json
 
 _NAME_IN_ID = re.compile(r"(?:.*\.)?([\w-]+):\d+")
@@ -30,10 +31,21 @@ class Calls:
     """The calls of one answer.
 
     `names` has the user's name of each tool that is called otherwise on the wire, `schemas` the JSON schema of a tool's
-    arguments by the user's name, `first` the number at which made-up ids begin.
+    arguments by the user's name, `first` the number at which made-up ids begin. More than `most` calls raise
+    ResponseTooLargeError.
     """
 
-    def __init__(self, names: Mapping[str, str], schemas: Mapping[str, Mapping[str, Any]], first: int) -> None:
+    def __init__(
+        self,
+        names: Mapping[str, str],
+        schemas: Mapping[str, Mapping[str, Any]],
+        first: int,
+        *,
+        most: int = 1_000,
+        host: str = "",
+    ) -> None:
+        self._most = most
+        self._host = host
         self._names = names
         self._schemas = schemas
         self._first = first
@@ -57,9 +69,10 @@ class Calls:
         """
         calls: list[Call] = []
         ids = set(self._ids)
+        numbers: dict[str, Iterator[int]] = {}
         for slot in self._slots:
             name = slot.name or self._name_in(slot.said_id)
-            own_id = slot.id or self._new_id(name, ids)
+            own_id = slot.id or self._new_id(name, ids, numbers)
             ids.add(own_id)
             call = self._recorded(own_id, name, "".join(slot.arguments))
             if cut and not call["arguments"].strip():
@@ -115,6 +128,8 @@ class Calls:
         if slot is not None and not indexed and not said_id and said_name and slot.name:
             slot = None if self._names.get(said_name, said_name) != slot.name else slot
         if slot is None:
+            if len(self._slots) >= self._most:
+                raise ResponseTooLargeError.of("tool_calls", self._most, "tool calls", self._host)
             slot = _Slot(len(self._slots))
             self._slots.append(slot)
         self._by_key[key] = slot
@@ -138,9 +153,11 @@ class Calls:
         found = _NAME_IN_ID.fullmatch(said_id or "")
         return self._names.get(found.group(1), found.group(1)) if found else ""
 
-    def _new_id(self, name: str, taken: set[str]) -> str:
+    def _new_id(self, name: str, taken: set[str], numbers: dict[str, Iterator[int]]) -> str:
+        """An id that no call has; `numbers` has the next numbers of each name, so that none is tried twice."""
         name = name or "call"
-        return next(own for number in count(self._first) if (own := f"{name}:{number}") not in taken)
+        numbers.setdefault(name, count(self._first))
+        return next(own for number in numbers[name] if (own := f"{name}:{number}") not in taken)
 
 
 def _decoded_once(arguments: str) -> str:

@@ -9,6 +9,8 @@ from langchain_kimi.verbatim import REASONING, REASONING_DETAILS, REASONING_KEY
 _STRING = "reasoning"
 _DETAILS = "reasoning_details"
 _READABLE = {"reasoning.text": "text", "reasoning.summary": "summary"}
+_PER_VALUE = 32
+"""Characters that a value counts beside its own: an empty list takes twenty times the memory of its two brackets."""
 _PIECES = ("text", "summary", "data")
 
 
@@ -20,6 +22,8 @@ class Thinking:
         self._key = REASONING
         self._details: list[Any] = []
         self._begun: dict[tuple[int | str, str], _Detail] = {}
+        self.size = 0
+        """Characters of `reasoning_details`, and what their values take beside them."""
 
     def take(self, delta: Mapping[str, Any], *, joins: bool) -> str:
         """Collect what a delta or message says of thinking; the text that it adds. `joins`: details come in pieces."""
@@ -47,12 +51,16 @@ class Thinking:
     @property
     def text(self) -> str:
         """All of it that can be read."""
-        return "".join(self._pieces or ())
+        if self._pieces and len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0] if self._pieces else ""
 
     def _take_other(self, delta: Mapping[str, Any], *, joins: bool) -> str | None:
         details, said = delta.get(_DETAILS), delta.get(_STRING)
-        for detail in details if isinstance(details, list) else ():
-            self._keep(detail, joins=joins)
+        if details and isinstance(details, list):
+            self.size += _size_of(details)
+            for detail in details:
+                self._keep(detail, joins=joins)
         if isinstance(said, str):
             self._key = _STRING
             return said
@@ -74,6 +82,11 @@ class Thinking:
             begun = self._begun[key] = _Detail()
             self._details.append(begun)
         begun.take(detail)
+
+
+def _size_of(details: list[Any]) -> int:
+    written = repr(details)
+    return len(written) + _PER_VALUE * sum(map(written.count, ",[{"))
 
 
 class _Detail:

@@ -1,21 +1,21 @@
 """Batches: many chat requests answered within hours, at a lower price."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import BytesIO
 from typing import Any, TypeAlias
 
-import orjson
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, HumanMessage
 
-from langchain_kimi import endpoints
+from langchain_kimi import endpoints, surrogates
 from langchain_kimi.catalogue import MODELS, find
 from langchain_kimi.decode import Answer, check_complete, check_cut
 from langchain_kimi.encode import Encoded
 from langchain_kimi.endpoints import Batch
-from langchain_kimi.errors import APITimeoutError, BadRequestError, IllegalRequestError, KimiError
+from langchain_kimi.errors import APITimeoutError, BadRequestError, IllegalRequestError, KimiError, ServerError
 from langchain_kimi.platform.files import upload
 from langchain_kimi.platform.inputs import messages_of
-from langchain_kimi.transport import OnProgress, Pause, Steps, Transport, arun, run
+from langchain_kimi.transport import OnProgress, Pause, ResponseLimits, Steps, Transport, arun, run
 
 Outcome: TypeAlias = AIMessage | KimiError
 """What came of one request, as LangChain's `batch(return_exceptions=True)` gives it."""
@@ -176,15 +176,15 @@ def _results(batch_id: str, model: Any, host: str) -> Steps[list[Outcome]]:
         raise IllegalRequestError(f"The batch {batch_id} is still {batch.status}; wait({batch_id!r}) first.")
     if batch.status == "failed":
         raise BadRequestError(f"The batch {batch_id} failed: {'; '.join(batch.problems) or 'nothing is said of why'}.")
-    lines: list[Mapping[str, Any]] = []
+    read = _Reader(model, host)
+    outcomes: dict[str, Outcome] = {}
     for file_id in (batch.output_file, batch.error_file):
         if file_id:
-            lines += _lines((yield from endpoints.get_content(file_id)))
-    read = _Reader(model, host)
-    outcomes = {line["custom_id"]: read.outcome(line) for line in lines}
+            content = yield from endpoints.get_content(file_id)
+            outcomes |= {line["custom_id"]: read.outcome(line) for line in _lines(content, host)}
     names = [endpoints.custom_id(place) for place in range(batch.total)]
     if not names or outcomes.keys() - set(names):  # made by somebody else, or ended before its requests were counted
-        names = [line["custom_id"] for line in _lines((yield from endpoints.get_content(batch.input_file)))]
+        names = [line["custom_id"] for line in _lines((yield from endpoints.get_content(batch.input_file)), host)]
     return [outcomes.get(name) or _unanswered(name, batch) for name in names]
 
 
@@ -210,8 +210,21 @@ def _check_model(model: str) -> None:
         raise IllegalRequestError(f"Kimi answers no batches with {model}; it does with {able}. Nothing was sent.")
 
 
-def _lines(content: bytes) -> Sequence[Mapping[str, Any]]:
-    return [orjson.loads(line) for line in content.split(b"\n") if line.strip()]
+def _lines(content: bytes, host: str) -> Iterator[Mapping[str, Any]]:
+    """The lines of a batch's file. Raises ServerError for one that is none, and ResponseTooLargeError."""
+    limits = ResponseLimits()
+    for line in BytesIO(content):
+        if line.isspace():
+            continue
+        limits.check_document(line, host)
+        try:
+            parsed = surrogates.loads(line)
+        except ValueError:
+            parsed = None
+        if not isinstance(parsed, dict) or not isinstance(parsed.get("custom_id"), str):
+            shown = line[:200].decode(errors="replace").strip()
+            raise ServerError(f"{host} sent a file with a line that is no part of a batch: {shown}", host=host)
+        yield parsed
 
 
 def _unanswered(name: str, batch: Batch) -> KimiError:

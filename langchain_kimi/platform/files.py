@@ -13,6 +13,7 @@ from langchain_kimi import endpoints
 from langchain_kimi.endpoints import PURPOSES, KimiFile, Purpose
 from langchain_kimi.errors import BadRequestError, IllegalRequestError, KimiError
 from langchain_kimi.transport import Form, OnProgress, Steps, Transport, arun, run
+from langchain_kimi.transport.local_file import open_regular
 
 LARGEST = 100 * 1024 * 1024
 """Bytes of the largest file that Kimi takes."""
@@ -147,7 +148,7 @@ def _opened(source: Source, name: str | None) -> Iterator[_File]:
         yield _File(BytesIO(source), name or "file", len(source))
     elif isinstance(source, str | os.PathLike):
         path = Path(source)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             yield _File(file, name or path.name, path.stat().st_size)
     else:
         size = source.seek(0, os.SEEK_END)

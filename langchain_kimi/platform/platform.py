@@ -18,9 +18,11 @@ from langchain_kimi.platform.files import Files
 from langchain_kimi.platform.inputs import messages_of
 from langchain_kimi.transport import (
     CLOCK,
+    MAX_RETRY_WAIT,
     Ask,
     Clock,
     Connections,
+    ResponseLimits,
     Transport,
     arun,
     checked_key,
@@ -66,7 +68,9 @@ class KimiPlatform:
         base_url: str | None = None,
         region: Literal["intl", "cn"] | None = None,
         timeout: Any = None,
-        max_retries: int = 2,
+        max_retries: int | None = None,
+        max_retry_wait: float = MAX_RETRY_WAIT,
+        response_limits: ResponseLimits | None = None,
         default_headers: Mapping[str, str] | None = None,
         http_client: Any = None,
         http_async_client: Any = None,
@@ -85,7 +89,20 @@ class KimiPlatform:
         connections = Connections(http_client, http_async_client) if own else shared_connections()
         authorization = authorization_header(url, key, default_headers, own_client=own)
         headers = {"user-agent": USER_AGENT, **authorization, **(default_headers or {})}
-        self._begin(Transport(url, connections, headers, timeout, max_retries, clock=clock), None)
+        self._begin(
+            Transport(
+                url,
+                connections,
+                headers,
+                timeout,
+                max_retries,
+                None,
+                clock,
+                max_retry_wait,
+                response_limits or ResponseLimits(),
+            ),
+            None,
+        )
 
     @classmethod
     def from_model(cls, model: Any) -> Self:

@@ -11,13 +11,15 @@ from langchain_kimi.transport.deadlines import Deadlines
 from langchain_kimi.transport.events import DONE, Events
 from langchain_kimi.transport.form import Form, OnProgress
 from langchain_kimi.transport.limits import RateLimits
-from langchain_kimi.transport.retries import Retries, Wait
+from langchain_kimi.transport.response_limits import ResponseLimits
+from langchain_kimi.transport.retries import MAX_RETRY_WAIT, Retries, Wait
 from langchain_kimi.transport.steps import Ask, Pause, Steps, arun, run, transport_of
 from langchain_kimi.transport.transport import Transport
 
 __all__ = [
     "CLOCK",
     "DONE",
+    "MAX_RETRY_WAIT",
     "Ask",
     "Clock",
     "Connections",
@@ -27,6 +29,7 @@ __all__ = [
     "OnProgress",
     "Pause",
     "RateLimits",
+    "ResponseLimits",
     "Retries",
     "Steps",
     "Transport",

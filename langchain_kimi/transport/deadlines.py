@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+_EVENT = 1800.0
+
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
@@ -25,6 +27,8 @@ class Deadlines:
     """Until the host takes the next piece of the request."""
     pool: float | None = 600.0
     """Until a connection is free, where all are in use."""
+    event: float | None = _EVENT
+    """Between two events of a stream. Comment lines, which keep a connection open, do not count as events."""
 
     @classmethod
     def of(cls, timeout: Any) -> "Deadlines":
@@ -38,7 +42,7 @@ class Deadlines:
         if isinstance(timeout, cls):
             return timeout
         if isinstance(timeout, int | float):
-            return cls(connect=min(10.0, timeout), first_byte=timeout, silence=timeout)
+            return cls(connect=min(10.0, timeout), first_byte=timeout, silence=timeout, event=max(timeout, _EVENT))
         if isinstance(timeout, tuple):
             connect, read, write, pool = timeout
         else:

@@ -10,16 +10,18 @@ from langchain_kimi.errors import APIConnectionError, APITimeoutError, IllegalRe
 from langchain_kimi.redaction import shown_url
 from langchain_kimi.transport.causes import cause_text, cut_causes
 from langchain_kimi.transport.connections import Connections
+from langchain_kimi.transport.decompression import ACCEPTED, Decompressor
 
 SECONDS = 60.0
 """To connect, and between two pieces."""
+_HOW: dict[str, Any] = {"follow_redirects": True, "timeout": SECONDS, "headers": {"accept-encoding": ACCEPTED}}
 
 
 def fetch(url: str, connections: Connections, *, largest: int) -> tuple[bytes, str | None]:
     """The file's bytes, and the content type that the host names. Raises a KimiError, also beyond `largest` bytes."""
-    with _failures(url), connections.client().stream("GET", url, follow_redirects=True, timeout=SECONDS) as answer:
+    with _failures(url), connections.client().stream("GET", url, **_HOW) as answer:
         file = _File(url, answer, largest)
-        for piece in answer.iter_bytes():
+        for piece in answer.iter_bytes() if file.decompressed else answer.iter_raw():
             file.take(piece)
         return bytes(file.data), file.content_type
 
@@ -28,9 +30,9 @@ async def afetch(url: str, connections: Connections, *, largest: int) -> tuple[b
     """`fetch` for asynchronous use."""
     client = await connections.async_client()
     with _failures(url):
-        async with client.stream("GET", url, follow_redirects=True, timeout=SECONDS) as answer:
+        async with client.stream("GET", url, **_HOW) as answer:
             file = _File(url, answer, largest)
-            async for piece in answer.aiter_bytes():
+            async for piece in answer.aiter_bytes() if file.decompressed else answer.aiter_raw():
                 file.take(piece)
             return bytes(file.data), file.content_type
 
@@ -45,13 +47,22 @@ class _File:
                 status=answer.status_code,
             )
         self.data = bytearray()
+        self.decompressed = bool(answer.is_stream_consumed)
+        encoding = "" if self.decompressed else answer.headers.get("content-encoding", "").strip().lower()
+        self._decompressor = Decompressor(encoding, url)
+        self._received = 0
         self.content_type: str | None = answer.headers.get("content-type")
         self._url = shown_url(url)
         self._largest = largest
 
     def take(self, piece: bytes) -> None:
-        self.data += piece
-        if len(self.data) > self._largest:
+        self._received += len(piece)
+        for part in [piece] if self._decompressor.passes else self._decompressor.feed(piece):
+            self.data += part
+            self._check_size()
+
+    def _check_size(self) -> None:
+        if max(len(self.data), self._received) > self._largest:
             raise IllegalRequestError(f"The file at {self._url} has more than {self._largest:,} bytes.")
 
 

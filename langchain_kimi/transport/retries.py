@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from langchain_kimi.errors import KimiError, OverloadedError, RateLimitError
 
 PATIENCE = 300.0
-"""Seconds that one call waits in all for a host that is full, unless its own deadline comes first."""
+"""Seconds that one call waits in all for a host that is full, where `max_retries` is not given."""
+MAX_RETRY_WAIT = 60.0
+"""Seconds that a single wait takes at most, unless the user allows more."""
+_FEW = 2
+"""How often other failures are repeated, where `max_retries` is not given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +25,18 @@ class Wait:
 class Retries:
     """Decides after each failed attempt of one call how long to wait before the next.
 
-    A host that is full is waited for until `patience` is used up, however often that is: long where its engine is
-    overloaded, as long as it says where a rate limit was reached. Other passing failures are repeated `most` times,
-    soon. With `most` 0 nothing is repeated. A request that must not take effect twice (`once`) is repeated only where
-    the host had no room for it, since any other failure may have come after the effect.
+    `most` bounds the retries of a call, whatever its failures are; with 0 nothing is repeated. Where it is None, other
+    passing failures are repeated twice, soon, and a host that is full (overload, rate limit) is waited for until five
+    minutes of waiting are used up. No single wait is longer than `longest` seconds: where the host asks for more, its
+    error is final. A request that must not take effect twice (`once`) is repeated only where the host had no room for
+    it, since any other failure may have come after the effect.
     """
 
-    def __init__(self, most: int, patience: float = PATIENCE, *, once: bool = False) -> None:
+    def __init__(self, most: int | None = None, longest: float = MAX_RETRY_WAIT, *, once: bool = False) -> None:
         self._most = most
+        self._longest = longest
         self._once = once
-        self._patience = patience
+        self._patience = max(PATIENCE, longest)
         self._full = 0
         self._broken = 0
 
@@ -41,18 +47,31 @@ class Retries:
 
     def wait(self, error: KimiError) -> float | None:
         """Seconds to wait before the next attempt; None when the error is final or there shall be no other."""
-        if not error.is_retryable or self._most <= 0:
+        if not error.is_retryable:
             return None
-        if isinstance(error, RateLimitError) or error.type == "server_unavailable":
-            self._full += 1
-            seconds = _until_there_is_room(error, self._full)
-        elif self._once:
+        full = isinstance(error, RateLimitError) or error.type == "server_unavailable"
+        if self._once and not full:
             return None
-        else:
-            self._broken += 1
-            seconds = _until_it_works(error, self._broken)
+        self._full += full
+        self._broken += not full
+        if self._exhausted():
+            return None
+        asked = _asked(error)
+        if asked is not None and asked > self._longest:
+            error.add_note(
+                f"The host asks to wait {asked:g} seconds, which is longer than max_retry_wait={self._longest:g}. "
+                "Raise max_retry_wait to wait as long as that."
+            )
+            return None
+        seconds = _until_there_is_room(error, self._full) if full else _until_it_works(error, self._broken)
+        seconds = min(seconds, self._longest)
         self._patience -= seconds
-        return seconds if self._patience >= 0 and self._broken <= self._most else None
+        return seconds if self._most is not None or self._patience >= 0 else None
+
+    def _exhausted(self) -> bool:
+        if self._most is None:
+            return self._broken > _FEW
+        return self.attempts > self._most
 
 
 def _until_there_is_room(error: KimiError, time: int) -> float:

@@ -2,25 +2,29 @@
 
 import logging
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
-from contextlib import aclosing, closing, contextmanager, nullcontext, suppress
+from contextlib import aclosing, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import httpx2
-import orjson
 
 from langchain_kimi import errors, surrogates
 from langchain_kimi.errors import KimiError
 from langchain_kimi.redaction import LogFilter, mask_bytes, mask_values, secret_values
+from langchain_kimi.transport.body import Body
 from langchain_kimi.transport.causes import cause_text, cut_causes, is_illegal_header
 from langchain_kimi.transport.clock import CLOCK, Clock
 from langchain_kimi.transport.connections import Connections
 from langchain_kimi.transport.credentials import check_headers
 from langchain_kimi.transport.deadlines import Deadlines
-from langchain_kimi.transport.events import DONE, Events
+from langchain_kimi.transport.decompression import ACCEPTED
+from langchain_kimi.transport.events import DONE
 from langchain_kimi.transport.form import Form
 from langchain_kimi.transport.limits import RateLimits, Turn
-from langchain_kimi.transport.retries import Retries, Wait
+from langchain_kimi.transport.response_limits import ResponseLimits
+from langchain_kimi.transport.retries import MAX_RETRY_WAIT, Retries, Wait
+
+T = TypeVar("T")
 
 logger = logging.getLogger("langchain_kimi")
 _PARTS = ("connection", "http11", "http2", "proxy", "socks")
@@ -51,7 +55,6 @@ class About(TypedDict, total=False):
 
 _NOBODY_CHOSE = {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": 5.0}
 """The timeout of an httpx client that was made without one; a model that thinks takes longer."""
-_NO_EVENTS = ("application/json", "text/html")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,13 @@ class Transport:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout: Any = None
     """What `Deadlines.of` takes; None is a given client's own timeout, else the default."""
-    max_retries: int = 2
+    max_retries: int | None = None
+    """The most retries of one call; None is the policy of `Retries` for each kind of failure."""
     limits: RateLimits | None = None
     clock: Clock = field(default=CLOCK, repr=False)
+    max_retry_wait: float = MAX_RETRY_WAIT
+    """Seconds that a single wait before a retry takes at most."""
+    response_limits: ResponseLimits = field(default_factory=ResponseLimits)
 
     def __post_init__(self) -> None:
         check_headers(self.headers)
@@ -86,92 +93,67 @@ class Transport:
     def request(self, method: str, path: str, body: bytes | Form = b"", **about: Unpack[About]) -> Any:
         """The whole answer to a request, parsed. Raises a KimiError."""
         call = _Call(self, path, body, about, method)
-        while True:
-            try:
-                with call.turn(), call.failures(), closing(self._send(call)) as answer:
-                    return call.parsed(answer, b"".join(call.in_time(piece) for piece in answer.iter_bytes()))
-            except KimiError as error:
-                seconds = call.wait(error)
-            self.clock.sleep(seconds)
+        with closing(self._documents(call)) as documents:
+            return call.parsed(list(documents))
 
     async def arequest(self, method: str, path: str, body: bytes | Form = b"", **about: Unpack[About]) -> Any:
         """`request` for asynchronous use."""
         call = _Call(self, path, body, about, method)
-        while True:
-            try:
-                async with call.turn():
-                    with call.failures():
-                        async with aclosing(await self._asend(call)) as answer:
-                            return call.parsed(answer, b"".join([call.in_time(p) async for p in answer.aiter_bytes()]))
-            except KimiError as error:
-                seconds = call.wait(error)
-            await self.clock.asleep(seconds)
+        async with aclosing(self._adocuments(call)) as documents:
+            return call.parsed([document async for document in documents])
 
     def stream(self, path: str, body: bytes, **about: Unpack[About]) -> Generator[bytes, None, None]:
-        """The data of each event of a streamed answer. Tries again only while nothing has arrived."""
-        call = _Call(self, path, body, about)
-        last: bytes | None = None
+        """The JSON documents of an answer: the data of each event, or all of it where it comes in one piece.
+
+        Sends the request again only while nothing has arrived.
+        """
+        return self._documents(_Call(self, path, body, about))
+
+    def astream(self, path: str, body: bytes, **about: Unpack[About]) -> AsyncGenerator[bytes, None]:
+        """`stream` for asynchronous use."""
+        return self._adocuments(_Call(self, path, body, about))
+
+    def _documents(self, call: "_Call") -> Generator[bytes, None, None]:
+        client = self.connections.client()
         while True:
             try:
-                with call.turn(), call.failures(), closing(self._send(call, streamed=True)) as answer:
-                    events = Events()
-                    for piece in answer.iter_bytes():
-                        for data in map(call.masked, events.feed(call.in_time(piece))):
-                            last = data if last else call.first(data)
-                            yield data
-                    for last in map(call.masked, events.end()):
-                        yield last
-                    return call.ended(last)
+                with call.turn(), call.failures(), closing(client.send(call.request(client), stream=True)) as response:
+                    for piece in call.begin(response, response.iter_raw, response.iter_bytes):
+                        for document in map(call.masked, call.feed(piece)):
+                            if call.answered or call.is_first(document):
+                                yield document
+                        if call.body.enough:
+                            break
+                    for document in call.end():
+                        yield document
+                    return
             except KimiError as error:
-                if last == DONE:
-                    return None
-                seconds = call.wait(error, begun=last is not None)
+                if call.done:
+                    return
+                seconds = call.wait(error)
             self.clock.sleep(seconds)
 
-    async def astream(self, path: str, body: bytes, **about: Unpack[About]) -> AsyncGenerator[bytes, None]:
-        """`stream` for asynchronous use."""
-        call = _Call(self, path, body, about)
-        last: bytes | None = None
+    async def _adocuments(self, call: "_Call") -> AsyncGenerator[bytes, None]:
+        client = await self.connections.async_client()
         while True:
             try:
                 async with call.turn():
                     with call.failures():
-                        async with aclosing(await self._asend(call, streamed=True)) as answer:
-                            events = Events()
-                            async for piece in answer.aiter_bytes():
-                                for data in map(call.masked, events.feed(call.in_time(piece))):
-                                    last = data if last else call.first(data)
-                                    yield data
-                            for last in map(call.masked, events.end()):
-                                yield last
-                            call.ended(last)
+                        async with aclosing(await client.send(call.request(client), stream=True)) as response:
+                            async for piece in call.begin(response, response.aiter_raw, response.aiter_bytes):
+                                for document in map(call.masked, call.feed(piece)):
+                                    if call.answered or call.is_first(document):
+                                        yield document
+                                if call.body.enough:
+                                    break
+                            for document in call.end():
+                                yield document
                             return
             except KimiError as error:
-                if last == DONE:
+                if call.done:
                     return
-                seconds = call.wait(error, begun=last is not None)
+                seconds = call.wait(error)
             await self.clock.asleep(seconds)
-
-    def _send(self, call: "_Call", *, streamed: bool = False) -> Any:
-        """The answer, open and unread; a refusal is read, closed and raised."""
-        client = self.connections.client()
-        answer = client.send(call.request(client), stream=True)
-        call.begun(answer)
-        if call.refused(answer, streamed):
-            with closing(answer):
-                answer.read()
-                call.parsed(answer, answer.content, refused=True)
-        return answer
-
-    async def _asend(self, call: "_Call", *, streamed: bool = False) -> Any:
-        client = await self.connections.async_client()
-        answer = await client.send(call.request(client), stream=True)
-        call.begun(answer)
-        if call.refused(answer, streamed):
-            async with aclosing(answer):
-                await answer.aread()
-                call.parsed(answer, answer.content, refused=True)
-        return answer
 
 
 class _Call:
@@ -184,13 +166,24 @@ class _Call:
         self._path = path
         self._body = body
         self._about = about
-        self._retries = Retries(transport.max_retries, once=about.get("once", False))
+        self._retries = Retries(transport.max_retries, transport.max_retry_wait, once=about.get("once", False))
         self._deadlines = Deadlines.of(transport.timeout)
         self._started = transport.clock.now()
         self._ends: float | None = None
         self._timeouts: dict[str, float | None] = {}
         self._read = "first_byte"
         self._secrets: tuple[str, ...] = ()
+        self._events = 0
+        self._last_event = self._started
+        self._wordless: float | None = None
+        self.body: Body
+        self.answered = False
+        """Whether a part of the answer was handed out."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer is whole, whatever its connection does now."""
+        return self.answered and self.body.done
 
     def turn(self) -> Turn | nullcontext[None]:
         """The place among the requests that may be under way together."""
@@ -203,14 +196,15 @@ class _Call:
             self._deadlines = Deadlines.of(client.timeout)
         limits = self._deadlines
         self._ends = None if limits.total is None else self._started + limits.total
-        self.in_time()
+        if self._ends is not None and self._transport.clock.now() >= self._ends:
+            raise self._too_late("total")
         self._read = "first_byte"
         reads = {"read": self._at_most(limits.first_byte)}
         self._timeouts = {"connect": self._at_most(limits.connect), "write": limits.write, "pool": limits.pool, **reads}
         request = client.build_request(
             self._method,
             self._transport.base_url + self._path,
-            headers={**self._kind(), **self._transport.headers},
+            headers={**self._kind(), **self._transport.headers, "accept-encoding": ACCEPTED},
             extensions={"timeout": self._timeouts},
             **self._content(),
         )
@@ -226,77 +220,86 @@ class _Call:
     def _kind(self) -> dict[str, str]:
         return {"content-type": "application/json"} if isinstance(self._body, bytes) and self._body else {}
 
-    def begun(self, answer: Any) -> None:
-        """The answer has begun: from here on silence counts."""
-        self._secrets = secret_values(answer.request.headers.items())  # a client's `auth` has had its say
+    def begin(self, response: Any, raw: Callable[[], T], decompressed: Callable[[], T]) -> T:
+        """The answer has begun: from here on silence counts. The pieces of its body.
+
+        A body that the client has read already, as doubles and recorders do, is decompressed; else that is done here,
+        where it is bounded.
+        """
+        self._secrets = secret_values(response.request.headers.items())  # a client's `auth` has had its say
         self._about.get("heard", {}).update(
-            {name: mask_values(value, self._secrets) for name, value in answer.headers.items()}
+            {name: mask_values(value, self._secrets) for name, value in response.headers.items()}
         )
         # Clients read this dict once before the head of an answer and once before its body.
         self._read = "silence"
         self._timeouts["read"] = self._at_most(self._deadlines.silence)
+        self._events, self._last_event = 0, self._transport.clock.now()
+        self._wordless = None if self._about.get("raw") else self._deadlines.event
+        read = bool(response.is_stream_consumed)
+        self.body = Body(
+            response.status_code,
+            response.headers,
+            self._transport.response_limits,
+            self._host,
+            raw=self._about.get("raw", False),
+            tokens=self._about.get("tokens", 0),
+            decompressed=read,
+            model=self._about.get("model", ""),
+            mask=self.masked,
+            base_path=httpx2.URL(self._transport.base_url).path,
+        )
+        return decompressed() if read else raw()
 
     def masked(self, data: bytes) -> bytes:
         """What the host sent, without the secrets of the request."""
         return mask_bytes(data, self._secrets)
 
-    def in_time(self, piece: bytes = b"") -> bytes:
-        """What has just arrived. Raises APITimeoutError after the total deadline."""
-        if self._ends is not None and self._transport.clock.now() >= self._ends:
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """The documents that a piece completes. Raises APITimeoutError after a deadline."""
+        now = self._transport.clock.now()
+        if self._ends is not None and now >= self._ends:
             raise self._too_late("total")
-        return piece
+        if self.body.events != self._events:
+            self._events, self._last_event = self.body.events, now
+        elif self._wordless is not None and now - self._last_event > self._wordless:
+            raise self._too_late("event")
+        return self.body.feed(piece)
 
-    def refused(self, answer: Any, streamed: bool) -> bool:
-        """Whether what follows is no answer but an error, as JSON or as a gateway's page."""
-        return answer.status_code != 200 or (
-            streamed and str(answer.headers.get("content-type", "")).startswith(_NO_EVENTS)
-        )
+    def is_first(self, document: bytes) -> bool:
+        """Whether the answer begins with this document; one that only ends it does not. Raises the error that it is."""
+        if document == DONE:
+            return False
+        if error := self.body.error_in(document):
+            raise error
+        self.answered = True
+        return True
 
-    def parsed(self, answer: Any, body: bytes, *, refused: bool = False) -> Any:
-        """The parsed body of an answer; a refusal is raised."""
-        if self._about.get("raw") and not refused:
-            return body
-        body = self.masked(body)
-        try:
-            parsed = surrogates.loads(body)
-        except ValueError:
-            parsed = body.decode("utf-8", "replace")
-        if refused or not isinstance(parsed, dict):
-            status = answer.status_code if answer.status_code != 200 else 502
-            raise errors.from_response(
-                status,
-                parsed,
-                host=self._host,
-                headers=answer.headers,
-                model=self._about.get("model", ""),
-                base_path=httpx2.URL(self._transport.base_url).path,
-            )
-        return parsed
-
-    def first(self, data: bytes) -> bytes:
-        """The first event of a stream. An error in its place is raised: nothing was handed out yet."""
-        if data.startswith((b'{"error"', b'{ "error"')):
-            with suppress(orjson.JSONDecodeError):
-                raise errors.from_response(
-                    500, orjson.loads(data), host=self._host, headers={}, model=self._about.get("model", "")
-                )
-        return data
-
-    def ended(self, last: bytes | None) -> None:
-        """The stream has ended; without a single event it was no answer."""
-        if last is None:
+    def end(self) -> Iterator[bytes]:
+        """The last document. Raises the error that the body is, also where it had nothing in it."""
+        raw = self._about.get("raw")
+        for document in self.body.end() if raw else map(self.masked, self.body.end()):
+            if self.answered or raw or self.is_first(document):
+                self.answered = True
+                yield document
+        if not self.answered:
             raise errors.BrokenStreamError(f"{self._host} sent an empty answer", host=self._host)
 
-    def wait(self, error: KimiError, *, begun: bool = False) -> float:
+    def parsed(self, documents: list[bytes]) -> Any:
+        """The result of a request that is answered by one document."""
+        if self._about.get("raw"):
+            return documents[0]
+        return surrogates.loads(documents[0])
+
+    def wait(self, error: KimiError) -> float:
         """Seconds to wait before the next attempt, announced; raises the error where there is none.
 
         After a part of the answer was handed out it cannot be asked for again unnoticed.
         """
         cut_causes(error)
-        if begun and type(error) is errors.APIConnectionError:
+        if self.answered and type(error) is errors.APIConnectionError:
             text = f"the answer of {self._host} broke off; nothing of it is used. Ask again."
             raise errors.BrokenStreamError(text, host=self._host) from error
-        seconds = None if begun else self._retries.wait(error)
+        seconds = None if self.answered else self._retries.wait(error)
         if seconds is None or (self._ends is not None and self._transport.clock.now() + seconds >= self._ends):
             raise error
         wait = Wait(seconds, self._retries.attempts, error)

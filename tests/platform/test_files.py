@@ -93,7 +93,7 @@ async def test_an_upload_is_repeated_whole_after_a_passing_failure(serve: Serve,
     server.refuse("POST /files", overloaded(times=2))
     path = tmp_path / "a.txt"
     path.write_text("all of it")
-    file = await do(platform_on(server, max_retries=1, clock=clock).files, "upload", path)
+    file = await do(platform_on(server, max_retries=2, clock=clock).files, "upload", path)
     assert [call.form["file"].data for call in server.calls] == [b"all of it"] * 3  # type: ignore[union-attr]
     assert file.size == 9
     assert len(clock.waited) == 2
@@ -175,6 +175,6 @@ async def test_refusals_are_typed_as_for_chat(serve: Serve, do: Do) -> None:
 
 async def test_an_answer_of_an_unknown_form_is_a_server_error_that_shows_it(serve: Serve, do: Do) -> None:
     server = serve([])
-    server.refuse("GET /files", refused(200, "x", "not a list"))
+    server.refuse("GET /files", refused(200, page='{"x": "not a list"}'))
     with pytest.raises(Exception, match="GET /files in an unknown form"):
         await do(platform_on(server).files, "list")

@@ -1,0 +1,56 @@
+"""The content of a response, decompressed piece by piece, with a bound on what comes out at once."""
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from langchain_kimi.errors import APIConnectionError
+
+ACCEPTED = "gzip, deflate"
+"""The `accept-encoding` of every request: what can be decompressed here without unbounded memory."""
+_GZIP = 16 + zlib.MAX_WBITS
+_AT_ONCE = 256 * 1024
+
+
+class Decompressor:
+    """Undoes one content encoding. Raises APIConnectionError for another one and for damaged data."""
+
+    def __init__(self, encoding: str, host: str) -> None:
+        self._host = host
+        self._stream: Any = None
+        self._start = b""
+        self.passes = encoding in ("", "identity")
+        """Whether the content is not compressed."""
+        if encoding in ("gzip", "x-gzip"):
+            self._stream = zlib.decompressobj(_GZIP)
+        elif encoding != "deflate" and not self.passes:
+            raise APIConnectionError(
+                f"{host} compressed its response as {encoding!r}, which was not asked for ({ACCEPTED}), so it cannot "
+                "be read. Check what stands between you and the host.",
+                host=host,
+            )
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """What a piece of the body holds; bytes after the end of the compressed data are ignored."""
+        if self._stream is None:
+            piece = self._start = self._start + piece
+            if len(piece) < 2:
+                return
+            self._stream = zlib.decompressobj(_deflate_format(piece))
+        more = bool(piece)
+        try:
+            while more and not self._stream.eof:
+                content = self._stream.decompress(piece, _AT_ONCE)
+                yield content
+                piece = self._stream.unconsumed_tail
+                more = bool(piece) or len(content) == _AT_ONCE
+        except zlib.error as error:
+            raise APIConnectionError(
+                f"the response of {self._host} is damaged: it cannot be decompressed ({error}).", host=self._host
+            ) from error
+
+
+def _deflate_format(start: bytes) -> int:
+    """The format of `deflate`, by its first two bytes: with zlib's header, or without, as many hosts send it."""
+    has_header = start[0] & 0x0F == 8 and int.from_bytes(start[:2], "big") % 31 == 0
+    return zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS

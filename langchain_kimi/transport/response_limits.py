@@ -1,0 +1,59 @@
+"""How much of a response is read and kept."""
+
+from dataclasses import dataclass, fields
+
+from langchain_kimi.errors import ResponseTooLargeError
+
+_MIB = 1024 * 1024
+BYTES_PER_EVENT = 256
+"""What an event counts beside its data: a part of what LangChain keeps of each chunk until a stream ends."""
+_BYTES_PER_TOKEN = 1024
+"""Room for one event of one token."""
+
+_UNITS = {"characters": "characters", "json_values": "JSON values", "tool_calls": "tool calls"}
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseLimits:
+    """The most that is read of one response, in bytes after decompression where nothing else is said.
+
+    The defaults are several times larger than any answer of Kimi's. Reading stops at a limit with a
+    ResponseTooLargeError that names it; an error's body is read up to its limit and the rest is left.
+    """
+
+    response: int = 64 * _MIB
+    """A streamed answer. Each event counts 256 bytes beside its data. A request with a large output cap has more room:
+    1,024 bytes for each token of its prompt and its cap."""
+    document: int = 16 * _MIB
+    """One JSON document: an event of a stream, or an answer that comes in one piece."""
+    json_values: int = 1_000_000
+    """Values in one JSON document, counted by its commas, braces and brackets."""
+    characters: int = 16_000_000
+    """Text, reasoning and arguments of one answer together."""
+    tool_calls: int = 1_000
+    """Tool calls of one answer."""
+    error: int = _MIB
+    """The body of an error."""
+    file: int = 256 * _MIB
+    """The content of a file, also of a batch's output."""
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            if getattr(self, one.name) < 1:
+                raise ValueError(f"ResponseLimits({one.name}={getattr(self, one.name)}) must be at least 1.")
+
+    def streamed(self, tokens: int) -> int:
+        """The bytes of a streamed answer to a request of so many tokens, prompt and cap."""
+        return max(self.response, tokens * _BYTES_PER_TOKEN)
+
+    def check_document(self, data: bytes, host: str) -> None:
+        """Raise ResponseTooLargeError for a JSON document beyond the limits."""
+        if len(data) > self.document:
+            raise self.exceeded("document", host)
+        if len(data) > self.json_values and sum(map(data.count, (b",", b"[", b"{"))) > self.json_values:
+            raise self.exceeded("json_values", host)
+
+    def exceeded(self, limit: str, host: str, maximum: int | None = None) -> ResponseTooLargeError:
+        """The error for a response that exceeds the limit of this name."""
+        value = getattr(self, limit) if maximum is None else maximum
+        return ResponseTooLargeError.of(limit, value, _UNITS.get(limit, "bytes"), host)
