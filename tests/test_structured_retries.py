@@ -119,3 +119,48 @@ async def test_an_agents_object_is_asked_for_again_and_counted(serve: Serve, way
     assert state["structured_response"] == City(name="Oslo", inhabitants=717710)
     assert state["spent"]["requests"] == 3
     assert [message.text for message in state["messages"]] == ["The largest?", "Oslo."]
+
+
+@WAYS
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+@pytest.mark.parametrize("thinking", [True, False])
+async def test_every_method_asks_again_with_what_was_wrong(serve: Serve, way: str, method: Any, thinking: bool) -> None:
+    server = serve([said('{"name":"Oslo","inhabitants":0}'), said(FIXED)])
+    runnable = kimi(server, thinking=thinking).with_structured_output(City, method=method)
+    assert await run(runnable, way) == City(name="Oslo", inhabitants=717710)
+    first, second = server.requests
+    assert second.messages[: len(first.messages)] == first.messages
+    assert "greater than or equal to 1" in second.messages[-1]["content"]
+    assert {key: value for key, value in second.json.items() if key != "messages"} == {
+        key: value for key, value in first.json.items() if key != "messages"
+    }
+
+
+@WAYS
+async def test_raw_is_the_last_answer_and_its_error_the_last_error(serve: Serve, way: str) -> None:
+    server = serve([said("Hm."), said(FIXED), said("Hm."), said("No.")])
+    runnable = kimi(server).with_structured_output(City, include_raw=True)
+    outcome = await run(runnable, way)
+    assert (outcome["raw"].text, outcome["parsed"], outcome["parsing_error"]) == (
+        FIXED,
+        City(name="Oslo", inhabitants=717710),
+        None,
+    )
+    outcome = await run(runnable, way)
+    assert (outcome["raw"].text, outcome["parsed"]) == ("No.", None)
+    assert isinstance(outcome["parsing_error"], StructuredOutputError)
+    assert len(server.requests) == 4
+
+
+@WAYS
+async def test_tools_that_stay_are_in_both_requests(serve: Serve, way: str) -> None:
+    def look(place: str) -> str:
+        """Look somewhere."""
+        raise AssertionError("never")
+
+    server = serve([said("Oslo."), said(FIXED)])
+    runnable = kimi(server).with_structured_output(City, keep_tools=[look])
+    assert await run(runnable, way) == City(name="Oslo", inhabitants=717710)
+    first, second = (request.json for request in server.requests)
+    assert first["tools"] == second["tools"]
+    assert first["tool_choice"] == second["tool_choice"] == "none"
