@@ -140,8 +140,8 @@ class Loop:
         update: dict[str, Any] = {"kimi_turn": state.get("spent") or {}, "stop_reason": None}
         if agent := self._role(state).speaker.agent:
             update["active_agent"] = agent
-        if not self._runs_input_calls and (calls := pending_calls(state["messages"])):
-            update["messages"] = [refused(call, _FROM_INPUT) for call in calls]
+        if not self._runs_input_calls and (refusals := _input_calls_refused(state["messages"])):
+            update["messages"] = refusals
         if state.get("kimi_review"):
             update["kimi_review"] = {}
         return update | ({"structured_response": None} if self.responds else {})
@@ -199,8 +199,11 @@ class Loop:
     def review(self, state: AgentState) -> dict[str, Any]:
         """What people decide of the calls that need it."""
         gated = self._approval.gated(state, pending_calls(state["messages"]))
-        if not gated:
+        answer = last_answer(state["messages"])
+        if not gated or answer is None:
             return {}
+        if not has_unique_ids(answer):  # an edit of the state brought it
+            return {"messages": [with_unique_ids(answer)]}
         return self._approval.review(state, gated, lambda call: self._unusable(state, call))
 
     # Routes.
@@ -226,7 +229,10 @@ class Loop:
         calls = pending_calls(state["messages"])
         if self._approval.gated(state, calls):
             return "review"
-        return self._dispatched(state, calls) if calls else self._asks
+        answer = last_answer(state["messages"])
+        if not calls or (answer is not None and not has_unique_ids(answer)):
+            return self._asks
+        return self._dispatched(state, calls)
 
     def _dispatched(self, state: AgentState, calls: Sequence[AnyCall]) -> list[Send]:
         """The calls that may run side by side now: all up to the second one of the sequential tools."""
@@ -416,6 +422,16 @@ def _compacted(
     steps = [step._asdict() for step in shorter.steps]
     _tell("compaction", before=shorter.before, after=shorter.after, steps=steps, archived=shorter.archived)
     return shorter
+
+
+def _input_calls_refused(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """Error results for the open calls that end the input, after their message if that needs unique ids."""
+    answer = last_answer(messages)
+    if answer is None or not pending_calls(messages):
+        return []
+    unique = with_unique_ids(answer)
+    open_calls = pending_calls([unique if message is answer else message for message in messages])
+    return [*([] if unique is answer else [unique]), *(refused(call, _FROM_INPUT) for call in open_calls)]
 
 
 def _awaits_answer(state: AgentState) -> bool:

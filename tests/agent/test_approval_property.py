@@ -35,7 +35,10 @@ ANSWER = st.tuples(st.lists(CALL, min_size=1, max_size=3), st.sampled_from(["m1"
 DECISION = st.tuples(st.sampled_from(["approve", "approve", "approve", "edit", "reject", "respond"]), NAMES, PATHS)
 EDIT = st.tuples(
     st.sampled_from([None, "model", "review", "tools"]),
-    st.lists(CALL, min_size=1, max_size=2),
+    st.one_of(
+        st.tuples(st.just("delete"), PATHS, st.just("x"), st.just(True)).map(lambda call: [call]),
+        st.lists(CALL, min_size=1, max_size=2),
+    ),
     st.sampled_from(["same", "same", "m3"]),
 )
 ACTION = st.one_of(

@@ -277,3 +277,36 @@ async def test_arguments_that_are_not_equal_to_themselves_are_asked_for_once(way
     await ran(agent, way)
     state = await ran(agent, way, decisions(APPROVE))
     assert (len(ran_with), state["messages"][-1].text) == (1, "done")
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("as_node", ["model", "review"])
+async def test_calls_without_ids_that_an_edit_brings_get_ids_before_they_are_shown(way: str, as_node: str) -> None:
+    files = Files()
+    agent = one_delete(files)
+    await ran(agent, way)
+    message = agent.get_state(THREAD).values["messages"][-1]
+    calls = [
+        {"name": "read", "args": {"path": "c"}, "id": None, "type": "tool_call"},
+        {"name": "delete", "args": {"path": "d"}, "id": None, "type": "tool_call"},
+        {"name": "delete", "args": {"path": "e"}, "id": None, "type": "tool_call"},
+    ]
+    await edit_state(agent, way, message.model_copy(update={"tool_calls": calls}), as_node)
+    assert asked_for(await ran(agent, way, None)) == [{"path": "d"}, {"path": "e"}]
+    state = await ran(agent, way, decisions(REJECT, APPROVE))
+    assert sorted(files.ran) == ["delete e", "read c"]
+    assert (len(results(state)), state["messages"][-1].text) == (3, "done")
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("call_id", ["", None, "same"])
+async def test_calls_in_the_input_without_ids_of_their_own_do_not_run_either(
+    serve: Serve, way: str, call_id: str | None
+) -> None:
+    files = Files()
+    server = serve([said("done")])
+    agent = create_kimi_agent(kimi(server), files.tools, checkpointer=InMemorySaver())
+    state = await ran(agent, way, {"messages": [HumanMessage("go"), deletes("a", "b", call_id=call_id)]})
+    assert files.ran == []
+    assert [content.split(",")[0][:30] for content, _ in results(state)] == ["This call was part of the inpu"] * 2
+    assert (state["messages"][-1].text, len(server.requests)) == ("done", 1)
