@@ -55,7 +55,7 @@ class KimiWarning(UserWarning):
 def warn(message: str) -> None:
     """Issue a `KimiWarning` at the user's line, without known secrets and control characters."""
     line = users_line()
-    text = escape_controls(mask_known(message), keep="\n")
+    text = escape_controls(mask_known(message))
     warnings.warn_explicit(text, KimiWarning, line.filename, line.number, line.module, line.registry)
 
 
@@ -124,7 +124,7 @@ class IllegalRequestError(BadRequestError):
     @classmethod
     def of(cls, violations: Sequence[Refusal]) -> "IllegalRequestError":
         """The error that names every violation, with Kimi's own words and the way out."""
-        lines = [f"- at `{v.path}`: {v.message}. {v.way_out}" for v in violations]
+        lines = [escape_controls(f"- at `{v.path}`: {v.message}. {v.way_out}") for v in violations]
         return cls("\n".join(["Kimi would refuse this request, so it was not sent:", *lines]), violations)
 
 

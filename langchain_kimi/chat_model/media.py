@@ -12,6 +12,7 @@ from urllib.request import url2pathname
 from langchain_kimi.catalogue import find
 from langchain_kimi.errors import IllegalRequestError
 from langchain_kimi.history.media import LARGEST_BODY, NoForm, known_type, type_of
+from langchain_kimi.redaction import shown_url
 from langchain_kimi.transport import shared_connections
 from langchain_kimi.transport.fetch import afetch, fetch
 from langchain_kimi.transport.local_file import open_regular
@@ -33,7 +34,7 @@ def media_block(source: Source, *, mime_type: str | None = None) -> dict[str, An
     """
     if (url := _web(source)) is not None:
         data, told = fetch(url, shared_connections(), largest=LARGEST_FILE)
-        return _inline(data, url, mime_type or told)
+        return _inline(data, shown_url(url), mime_type or told)
     if isinstance(source, str) and source.startswith(("data:", "ms:")):
         return _referred(source, mime_type)
     return _inline(source if isinstance(source, bytes) else _read(source), _named(source), mime_type)
@@ -43,7 +44,7 @@ async def amedia_block(source: Source, *, mime_type: str | None = None) -> dict[
     """`media_block` for asynchronous use: a fetch does not block the event loop, nor does a file."""
     if (url := _web(source)) is not None:
         data, told = await afetch(url, shared_connections(), largest=LARGEST_FILE)
-        return _inline(data, url, mime_type or told)
+        return _inline(data, shown_url(url), mime_type or told)
     return await asyncio.to_thread(media_block, source, mime_type=mime_type)
 
 

@@ -115,8 +115,9 @@ def surfaces(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
         logging.getLogger(name).setLevel(logging.DEBUG)
     found = Surfaces()
     yield found
-    found.add(*caplog.messages, *(record.__dict__ for record in caplog.records))
-    found.texts.append(caplog.text)
+    records = caplog.get_records("call")
+    found.add(*(record.getMessage() for record in records), *(record.__dict__ for record in records))
+    found.texts += map(logging.Formatter().format, records)
     found.assert_clean()
 
 

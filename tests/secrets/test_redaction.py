@@ -1,16 +1,22 @@
 """Control characters are escaped and known secrets are masked, whatever form they are written in."""
 
+import asyncio
 import json
 import logging
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_kimi import KimiError, redaction
+from langchain_kimi.chat_model import amedia_block, media_block
 from langchain_kimi.errors import KimiWarning, from_response, warn
 from langchain_kimi.redaction import escape_controls, is_secret_header, mask_bytes, mask_known, redact, secret_values
+from langchain_kimi.testing import KimiServer, said
+from tests.conftest import kimi
 
 KEY = "p/ass+w\"o&rd'123"
 
@@ -85,3 +91,42 @@ def test_errors_warnings_and_logs_show_neither_controls_nor_secrets(caplog: pyte
     with caplog.at_level(logging.DEBUG):
         logging.getLogger("langchain_kimi").info("tool %s", f"x\nERROR forged\x1b {KEY}")
     assert caplog.messages == ["tool x\\nERROR forged\\x1b ***"]
+
+
+FORGED = "add\nERROR forged \x1b[2J"
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+async def test_a_tools_name_forges_no_line_of_a_warning_a_log_or_an_error(
+    way: str, serve: Callable[..., KimiServer], caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    caplog.set_level(logging.DEBUG, "langchain_kimi")
+    call = {"name": FORGED, "args": {}, "id": "call\n1", "type": "tool_call"}
+    history = [HumanMessage("Hi"), AIMessage("", tool_calls=[call]), HumanMessage("And?")]
+    tool = {"type": "function", "function": {"name": FORGED, "parameters": {"type": "object", "properties": {}}}}
+    broken = {"type": "function", "function": {"name": FORGED, "parameters": {"type": "array"}}}
+    shown: list[str] = []
+    for strict in (False, True):
+        model = kimi(serve([said("ok")]), strict_tools=strict).bind_tools([tool, broken])
+        try:
+            if way == "invoke":
+                model.invoke(history)
+            elif way == "ainvoke":
+                await model.ainvoke(history)
+            elif way == "stream":
+                list(model.stream(history))
+            else:
+                [piece async for piece in model.astream(history)]
+        except KimiError as error:
+            shown.append(str(error))
+    shown += [str(each.message) for each in recwarn] + caplog.messages
+    assert any("forged" in text for text in shown)
+    assert not [text for text in shown if "\nERROR" in text or "\x1b" in text]
+
+
+@pytest.mark.parametrize("fetching", [lambda url: media_block(url), lambda url: asyncio.run(amedia_block(url))])
+def test_a_signed_address_of_a_picture_is_not_shown(fetching: Callable[[str], object]) -> None:
+    with pytest.raises(KimiError) as caught:
+        fetching("http://user:hunter2hunter2@127.0.0.1:9/cat.png?X-Amz-Signature=0123456789abcdef")
+    assert "http://127.0.0.1:9/cat.png?… could not be fetched" in str(caught.value)
+    assert not any(secret in str(caught.value) for secret in ("hunter2", "0123456789abcdef"))
