@@ -169,7 +169,11 @@ def _any_form(character: str) -> str:
     if _UNESCAPED.fullmatch(character):
         return re.escape(character)
     code = ord(character)
-    forms = {character, f"\\{character}", f"\\u{code:04x}", f"\\u{code:04X}", f"%{code:02x}", f"%{code:02X}"}
-    forms |= {html.escape(character), f"&#{code};", f"&#x{code:x};", quote_plus(character, errors="replace")}
-    forms |= {json.dumps(character)[1:-1], repr(character)[1:-1]}
-    return f"(?:{'|'.join(re.escape(form) for form in sorted(forms, key=len, reverse=True))})"
+    plain = {character, json.dumps(character)[1:-1], repr(character)[1:-1], f"u{code:04x}", f"u{code:04X}"}
+    other = {f"%{code:02x}", f"%{code:02X}", html.escape(character), f"&#{code};", f"&#x{code:x};"}
+    escaped = "|".join(
+        re.escape(form.lstrip("\\")) for form in sorted(plain, key=len, reverse=True) if form.strip("\\")
+    )
+    others = "|".join(re.escape(form) for form in sorted(other | {quote_plus(character, errors="replace")}, key=len))
+    # A text may have been written as text several times, so any number of backslashes may stand before.
+    return rf"(?:\\*(?:{escaped})|{others})" if character != "\\" else r"(?:\\+(?:u005[cC])?|%5[cC]|&#92;|&#x5c;)"

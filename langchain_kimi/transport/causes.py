@@ -8,11 +8,6 @@ def cause_text(error: BaseException) -> str:
     return type(error).__name__ if _quotes_request(error) else str(error) or type(error).__name__
 
 
-def is_illegal_header(error: BaseException) -> bool:
-    """Whether HTTP does not take one of the request's headers."""
-    return _quotes_request(error) and "header" in str(error).lower()
-
-
 def cut_causes(error: BaseException) -> None:
     """Take the exceptions that show a secret out of what `error` came from, with all that they came from."""
     link: BaseException | None = error

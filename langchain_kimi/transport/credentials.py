@@ -1,7 +1,7 @@
 """Keys, URLs and headers, checked before anything is sent. No message here shows what it is about."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -13,6 +13,7 @@ from langchain_kimi.redaction import MASK, escape_controls
 
 _QUOTES = "\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?")
 
 
@@ -86,6 +87,19 @@ def _header_problem(name: str, value: str) -> str | None:
             "ASCII, or white space at its ends. The value is not shown here."
         )
     return None
+
+
+def check_client_headers(headers: Iterable[tuple[str, str]]) -> None:
+    """Raises IllegalRequestError for a header of the user's HTTP client that HTTP does not take.
+
+    The HTTP library would name its value, in its exception and in its log.
+    """
+    for name, value in headers:
+        if _CONTROL.search(value) or value != value.strip():
+            raise IllegalRequestError(
+                f"The header {escape_controls(name)!r} of your http_client holds a line break or another character "
+                "that HTTP does not take. The value is not shown here."
+            )
 
 
 def _problem(key: str) -> str | None:

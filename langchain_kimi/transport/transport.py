@@ -12,10 +12,10 @@ from langchain_kimi import errors, surrogates
 from langchain_kimi.errors import KimiError
 from langchain_kimi.redaction import LogFilter, mask_bytes, mask_values, secret_values
 from langchain_kimi.transport.body import Body
-from langchain_kimi.transport.causes import cause_text, cut_causes, is_illegal_header
+from langchain_kimi.transport.causes import cause_text, cut_causes
 from langchain_kimi.transport.clock import CLOCK, Clock
 from langchain_kimi.transport.connections import Connections
-from langchain_kimi.transport.credentials import check_headers
+from langchain_kimi.transport.credentials import check_client_headers, check_headers
 from langchain_kimi.transport.deadlines import Deadlines
 from langchain_kimi.transport.decompression import ACCEPTED
 from langchain_kimi.transport.events import DONE
@@ -208,6 +208,7 @@ class _Call:
             extensions={"timeout": self._timeouts},
             **self._content(),
         )
+        check_client_headers(request.headers.items())
         self._secrets = secret_values(request.headers.items())
         return request
 
@@ -318,11 +319,6 @@ class _Call:
             if "TimeoutException" in names:
                 passed = {"ConnectTimeout": "connect", "WriteTimeout": "write", "PoolTimeout": "pool"}
                 raise self._too_late(passed.get(type(error).__name__, self._read)) from error
-            if is_illegal_header(error):
-                raise errors.IllegalRequestError(
-                    "HTTP does not take a header of this request: its name or value holds a line break or another "
-                    "character that is not allowed. Check the headers of your http_client; they are not shown here."
-                ) from error
             if names & {"TransportError", "StreamError", "DecodingError"}:
                 raise errors.APIConnectionError(
                     f"the connection to {self._host} failed: {cause_text(error)}. Check `base_url`, "

@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-ERRORS = ("error body", "error string", "html page", "plain page", "first event", "later event", "text for json")
+ERRORS = (
+    "error body",
+    "error string",
+    "html page",
+    "plain page",
+    "first event",
+    "later event",
+    "text for json",
+    "broken head",
+)
 ANSWERS = ("answer", "header")
 PLACES = (*ERRORS, *ANSWERS)
 
@@ -58,6 +67,9 @@ class _Echo(BaseHTTPRequestHandler):
             self._send(403, "text/plain", text)
         elif place == "text for json":
             self._send(200, "application/json", f'"{text}')
+        elif place == "broken head":
+            self.close_connection = True
+            self.wfile.write(f"HTTP/1.1 200 OK\r\nno header but {secret}\r\n\r\n".encode())
         elif place == "first event":
             self._send(
                 200,
