@@ -14,6 +14,7 @@ Facts are of November 2026. Sources, named in each row's `seen`:
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from difflib import get_close_matches
 from typing import Literal
 
 Thinks = Literal["always", "optional", "never"]
@@ -77,6 +78,8 @@ class Model:
     """Whether Kimi's own platform answers it in batches."""
     usd: Price | None = None
     cny: Price | None = None
+    instant_elsewhere: bool = False
+    """Whether other hosts than Kimi's own may take thinking off, although the model always thinks there."""
     retired: date | None = None
     """The day Kimi's own platform switched it off; other hosts may still serve it."""
     successor: str | None = None
@@ -99,6 +102,7 @@ def _k3(model: str, usd: Price, cny: Price | None = None) -> Model:
         thinking="always",
         efforts=("low", "high", "max"),
         default_effort="max",
+        instant_elsewhere=True,
         keeps="always",
         choices_thinking=frozenset({"auto", "none", "required"}),
         json_schema=True,
@@ -225,6 +229,14 @@ def fee_of(tool: str) -> float | None:
         return SEARCH_FEE_USD
     vendor, _, name = tool.partition(":")[0].partition("/")
     return 0.0 if vendor == "moonshot" and name.replace("code-runner", "code_runner") in OFFICIAL_TOOLS else None
+
+
+def suggestion(model: str) -> str:
+    """The id of the catalogue that a misspelt one probably means; empty where none is near."""
+    wanted = model.rpartition("/")[2].lower()
+    current = [row.id for row in MODELS if row.retired is None]
+    near = get_close_matches(wanted, current, 1, 0.8) or get_close_matches(wanted, _BY_ID, 1, 0.8)
+    return near[0] if near else ""
 
 
 def find(model: str) -> Model | None:

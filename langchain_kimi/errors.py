@@ -30,6 +30,7 @@ An error that ends an answer which had begun carries, as `message`, the part tha
 import re
 import time
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
@@ -38,7 +39,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from langchain_core import exceptions as core
 from langchain_core.exceptions import OutputParserException
 
-from langchain_kimi.catalogue import find
+from langchain_kimi.catalogue import find, suggestion
 from langchain_kimi.finish_reasons import ABNORMAL, CONTENT_FILTER, RETRYABLE
 from langchain_kimi.redaction import escape_controls, mask_known, redact
 from langchain_kimi.warning_location import users_line
@@ -130,6 +131,13 @@ class IllegalRequestError(BadRequestError):
 
 class ToolChoiceError(IllegalRequestError):
     """A `tool_choice` that the model cannot take, where `illegal_tool_choice="raise"` was asked for."""
+
+
+def check_unique_tools(names: Sequence[str]) -> None:
+    """Raise IllegalRequestError where several tools have one name, in the words of the refused request."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise IllegalRequestError(f"function name {name} is duplicated. Give every function its own name.")
 
 
 class ContentFilterError(BadRequestError):
@@ -397,7 +405,10 @@ def _way_out(error_class: type[KimiError], host: str, model: str) -> str:
     if error_class is NotFoundError and (row := find(model)) and row.retired:
         return f". Kimi's platform retired {row.id} on {row.retired}; its successor is {row.successor!r}."
     if error_class is NotFoundError and model:
-        return ". `langchain_kimi.catalogue.MODELS` lists the models known here; GET /v1/models lists your account's."
+        meant = suggestion(model)
+        hint = f" Did you mean {meant!r}?" if meant and meant != model else ""
+        ways = "`langchain_kimi.catalogue.MODELS` lists the models known here; GET /v1/models lists your account's."
+        return f".{hint} {ways}"
     if error_class is QuotaExceededError:
         return ". Top up the account; retrying cannot help."
     return ""

@@ -8,7 +8,9 @@ was said. So every message of ours carries, in `additional_kwargs`:
   `"unwrapped"` lists the arguments that are JSON in a string there and the array or object itself in `tool_calls`,
   `"cut"` marks a call whose answer was cut before its arguments began, `"not_run"` says why a call must not run
   although its arguments may be whole
-- `kimi_reasoning_key`: the host's own key of the thinking, where that is not `reasoning_content`
+- `kimi_host`: host and port that gave the answer; its ids and its key of the thinking go back to it as they came
+- `kimi_reasoning_key`: the host's own key of the thinking, where that is not `reasoning_content`; `both` where it sent
+  the thinking under `reasoning_content` and `reasoning` at once
 - `kimi_reasoning_details`: the list that some hosts send beside or instead of it, and want back
 """
 
@@ -26,6 +28,8 @@ REASONING = "reasoning_content"
 CALLS = "kimi_calls"
 REASONING_KEY = "kimi_reasoning_key"
 REASONING_DETAILS = "kimi_reasoning_details"
+BOTH_KEYS = "both"
+HOST = "kimi_host"
 PROVIDER = "moonshot"
 INVALID_ARGUMENTS = "invalid_arguments"
 """The key under which arguments that are no JSON object are sent back as text."""

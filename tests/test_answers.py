@@ -468,7 +468,10 @@ def cut_detail(detail: dict[str, Any]) -> list[dict[str, Any]]:
     ("message", "kept"),
     [
         ({"reasoning_content": "Hm"}, {"reasoning_content": "Hm"}),
-        ({"reasoning_content": "Hm", "reasoning": "Hm"}, {"reasoning_content": "Hm"}),
+        (
+            {"reasoning_content": "Hm", "reasoning": "Hm"},
+            {"reasoning_content": "Hm", "kimi_reasoning_key": "both"},
+        ),
         ({"reasoning": "Hm"}, {"reasoning_content": "Hm", "kimi_reasoning_key": "reasoning"}),
         (
             {"reasoning": "Hm", "reasoning_content": None},

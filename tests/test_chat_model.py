@@ -265,7 +265,7 @@ def test_configurable_fields_are_checked_the_same_way(serve: Serve) -> None:
     model.with_config(configurable={"model": "kimi-k3", "thinking": "low"}).invoke("hi")
     assert (server.requests[0].model, server.requests[0].json["reasoning_effort"]) == ("kimi-k3", "low")
     with pytest.raises(IllegalRequestError, match="always thinks"):
-        model.with_config(configurable={"model": "kimi-k3", "thinking": False}).invoke("hi")
+        model.with_config(configurable={"model": "kimi-k2.7-code", "thinking": False}).invoke("hi")
 
 
 async def test_refused_key_says_where_it_was_used(serve: Serve) -> None:

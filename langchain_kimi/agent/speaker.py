@@ -17,7 +17,7 @@ from langchain_kimi.agent.effects import Ask, Effect
 from langchain_kimi.agent.state import AgentState
 from langchain_kimi.agent.view import view, with_readable_calls
 from langchain_kimi.catalogue import find
-from langchain_kimi.errors import AnswerCutShort, IncompleteAnswerError, KimiError
+from langchain_kimi.errors import AnswerCutShort, IncompleteAnswerError, KimiError, check_unique_tools
 from langchain_kimi.finish_reasons import ABNORMAL, CONTENT_FILTER
 
 Prompt: TypeAlias = "str | SystemMessage | Callable[..., str | SystemMessage | Sequence[BaseMessage]] | None"
@@ -52,11 +52,13 @@ class Speaker:
         agent: str | None = None,
     ) -> None:
         self._model = model
+        check_unique_tools([tool.name for tool in tools])
         self._tools = {tool.name: tool for tool in tools}
         self._prompt = SystemMessage(prompt) if isinstance(prompt, str) else prompt
         self._select = select_tools
         self._bound: dict[tuple[tuple[str, ...], bool], Runnable[LanguageModelInput, AIMessage]] = {}
-        self.bound(tuple(self._tools))
+        if select_tools is None:
+            self.bound(tuple(self._tools))  # refuses tools that no request can hold
         self.name = model_name(model)
         self.agent = agent
         self.metadata = {"lc_agent_name": agent} if agent else {}

@@ -74,8 +74,8 @@ def _merged(state: list[AnyMessage], new: Sequence[Any]) -> list[AnyMessage]:
     known = {message.id: at for at, message in enumerate(state)}
     removed: set[str | None] = set()
     for message in new:
-        if not message.id:
-            message.id = _fresh_id(message, len(state), known)
+        if not message.id:  # a copy: the message may be the caller's
+            message = message.model_copy(update={"id": _fresh_id(message, len(state), known)})
         at = known.get(message.id)
         if isinstance(message, RemoveMessage):
             if at is None:
@@ -94,7 +94,7 @@ def _with_ids(messages: list[AnyMessage]) -> list[AnyMessage]:
     known: dict[str | None, int] = {message.id: at for at, message in enumerate(messages)}
     for at, message in enumerate(messages):
         if not message.id:
-            message.id = _fresh_id(message, at, known)
+            messages[at] = message.model_copy(update={"id": _fresh_id(message, at, known)})
     return messages
 
 

@@ -34,6 +34,7 @@ from typing_extensions import TypedDict
 
 from langchain_kimi import tokens
 from langchain_kimi.catalogue import SAMPLING, find
+from langchain_kimi.chat_model.call_settings import check_call_settings
 from langchain_kimi.chat_model.continuation import Continuation, beginning_in, beginning_of
 from langchain_kimi.chat_model.convert import settings_of
 from langchain_kimi.chat_model.formats import response_format
@@ -88,7 +89,7 @@ _MOST_TOLD = 10_000
 _SETTINGS = (
     *("model", "thinking", "reasoning_effort", "keep_thinking", "max_tokens", "stop", *SAMPLING),
     *("prompt_cache_key", "prompt_cache_options", "safety_identifier", "extra_body"),
-    *("illegal_tool_choice", "strict_tools", "missing_reasoning", "on_cut_short"),
+    *("illegal_tool_choice", "strict_tools", "missing_reasoning", "max_tokens_over_window", "on_cut_short"),
 )
 
 
@@ -181,9 +182,13 @@ class ChatKimi(BaseChatModel):
 
     strict_tools: bool = False
     """Whether a tool whose schema cannot be made legal raises, instead of being left out with a warning."""
-    missing_reasoning: Literal["pad", "raise"] = "pad"
+    missing_reasoning: Literal["pad", "raise", "thinking_off"] = "pad"
     """What happens to an assistant message with tool calls but no known reasoning while the model thinks: a single
-    space stands for it, or IllegalRequestError."""
+    space stands for it, or IllegalRequestError, or thinking is switched off for the request; a model that always thinks
+    gets the space then."""
+    max_tokens_over_window: Literal["send", "raise"] = "send"
+    """What happens where `max_tokens`, as you set it, does not fit into the window behind the prompt by estimate: it is
+    sent as it is, or ContextOverflowError. A default cap is lowered to what fits, with a warning."""
     on_cut_short: Literal["raise", "return"] = "raise"
     """What happens to an answer that spent its whole output cap on thinking: AnswerCutShort, or the message, which has
     no text and the finish reason `length`, for frameworks that expect a message from every call."""
@@ -213,7 +218,7 @@ class ChatKimi(BaseChatModel):
             raise IllegalRequestError(
                 f"base_url={self.base_url!r} and region={self.region!r} contradict each other. Give one of them."
             )
-        encode_thinking(find(self.model), self.model, self.thinking, self.reasoning_effort, self.keep_thinking)
+        self._thinks()
         if not self._key and chosen_url in HOSTS.values():
             raise AuthenticationError(NO_KEY)
         self._transport()  # checks the headers
@@ -528,7 +533,8 @@ class ChatKimi(BaseChatModel):
                 f"Kimi's platform retired {row.id} on {row.retired}; its successor is {row.successor!r}. Nothing was "
                 "sent."
             )
-        chosen["k2_ids"] = row is not None and row.id.startswith("kimi-k2") and self._url not in HOSTS.values()
+        chosen["k2_ids"] = row is not None and row.id.startswith("kimi-k2") and self._elsewhere
+        chosen |= {"elsewhere": self._elsewhere, "host": self._transport().host}
         encoded = encode_request(chosen, messages, stream=stream, dialect=dialect_of(self._url, self.dialect))
         if encoded.violations:
             raise IllegalRequestError.of(encoded.violations)
@@ -550,7 +556,11 @@ class ChatKimi(BaseChatModel):
         return True
 
     def _chosen(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The constructor's settings under this call's. Naming one of the two thinking knobs replaces both."""
+        """The constructor's settings under this call's. Naming one of the two thinking knobs replaces both.
+
+        Raises IllegalRequestError for a keyword that is no setting.
+        """
+        check_call_settings(kwargs, _SETTINGS, type(self).model_fields)
         chosen = {name: getattr(self, name) for name in _SETTINGS}
         if kwargs.keys() & {"thinking", "reasoning_effort"}:
             chosen |= {"thinking": None, "reasoning_effort": None}
@@ -571,12 +581,22 @@ class ChatKimi(BaseChatModel):
     def _stop(self) -> list[str] | None:
         return [self.stop] if isinstance(self.stop, str) else self.stop or None
 
+    def _thinks(self) -> bool | None:
+        """Whether the model thinks by its own settings. Raises IllegalRequestError where they do not fit together."""
+        knobs = (self.thinking, self.reasoning_effort, self.keep_thinking)
+        return encode_thinking(find(self.model), self.model, *knobs, elsewhere=self._elsewhere).thinks
+
+    @property
+    def _elsewhere(self) -> bool:
+        """Whether another host than Kimi's own serves the model."""
+        return self._url not in HOSTS.values()
+
     def _rung(self) -> Rung:
         """How a schema can be asked for from this model, by the catalogue."""
         row = find(self.model)
         if row is None:
             return Rung(json_schema=False, choice="named")
-        thinks = encode_thinking(row, self.model, self.thinking, self.reasoning_effort, self.keep_thinking).thinks
+        thinks = self._thinks()
         choices = row.choices(bool(thinks))
         if not thinks or "required" in choices:
             return Rung(row.json_schema, "named" if "named" in choices else "required")

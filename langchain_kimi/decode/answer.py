@@ -20,7 +20,7 @@ from langchain_kimi.errors import BrokenStreamError
 from langchain_kimi.finish_reasons import COMPLETE, CONTENT_FILTER, KNOWN, LENGTH, calls_may_run
 from langchain_kimi.tokens import count_text
 from langchain_kimi.usage import is_inconsistent, usage_metadata, usage_of_headers
-from langchain_kimi.verbatim import CALLS, PROVIDER, REASONING, Call, parse_calls
+from langchain_kimi.verbatim import CALLS, HOST, PROVIDER, REASONING, Call, parse_calls
 
 REPORT = "kimi_report"
 """The key in `response_metadata` of what is odd about an answer; absent where nothing is."""
@@ -281,7 +281,11 @@ class Answer:
     def _verbatim(self, calls: list[Call], *, whole: bool) -> dict[str, Any]:
         """What goes back to Kimi as it came."""
         kept = self._thinking.kept(text=whole)
-        return kept | {CALLS: calls} if calls else kept
+        if calls:
+            kept[CALLS] = calls
+        if kept and self._host:
+            kept[HOST] = self._host
+        return kept
 
     def _response_metadata(self) -> dict[str, Any]:
         headers = self._headers or {}

@@ -25,6 +25,8 @@ class _Slot:
         self.id: str | None = None
         self.name = ""
         self.arguments: list[str] = []
+        self.has_arguments = False
+        """Whether the host sent any, be they empty."""
 
 
 class Calls:
@@ -64,8 +66,10 @@ class Calls:
         return [self._take(place, delta) for place, delta in enumerate(deltas) if isinstance(delta, dict)]
 
     def record(self, *, cut: bool, not_run: str | None = None) -> list[Call]:
-        """The calls as they were said, with made-up ids where the host sent none. In an answer that was cut, no
-        arguments does not mean empty ones. `not_run` says why none of them may run.
+        """The calls as they were said, with made-up ids where the host sent none.
+
+        In an answer that was cut, and where the host sent no arguments at all to a tool with parameters, no arguments
+        does not mean empty ones. `not_run` says why none of them may run.
         """
         calls: list[Call] = []
         ids = set(self._ids)
@@ -75,7 +79,8 @@ class Calls:
             own_id = slot.id or self._new_id(name, ids, numbers)
             ids.add(own_id)
             call = self._recorded(own_id, name, "".join(slot.arguments))
-            if cut and not call["arguments"].strip():
+            came = slot.has_arguments or self._takes_nothing(name)
+            if (cut or not came) and not call["arguments"].strip():
                 call["cut"] = True
             if not_run:
                 call["not_run"] = not_run
@@ -99,7 +104,11 @@ class Calls:
         function = function if isinstance(function, dict) else {}
         said_id, said_name = _text(delta.get("id")), _text(function.get("name"))
         slot = self._slot(place, delta.get("index"), said_id, said_name)
-        arguments = function.get("arguments") or ""
+        arguments = function.get("arguments")
+        if arguments is None:
+            arguments = ""
+        else:
+            slot.has_arguments = True
         if not isinstance(arguments, str):
             arguments = orjson.dumps(arguments).decode()
         new_id = new_name = None
@@ -147,6 +156,11 @@ class Calls:
         if unwrapped := stringified(args, self._schemas.get(name)):
             call["unwrapped"] = unwrapped
         return call
+
+    def _takes_nothing(self, name: str) -> bool:
+        """Whether the tool is known to have no parameters, so that no arguments can be missing."""
+        schema = self._schemas.get(name)
+        return schema is not None and not schema.get("properties")
 
     def _name_in(self, said_id: str | None) -> str:
         """The tool's name in an id of Kimi's form, for hosts that lose the name itself."""

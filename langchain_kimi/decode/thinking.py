@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from langchain_kimi.verbatim import REASONING, REASONING_DETAILS, REASONING_KEY
+from langchain_kimi.verbatim import BOTH_KEYS, REASONING, REASONING_DETAILS, REASONING_KEY
 
 _STRING = "reasoning"
 _DETAILS = "reasoning_details"
@@ -28,8 +28,11 @@ class Thinking:
     def take(self, delta: Mapping[str, Any], *, joins: bool) -> str:
         """Collect what a delta or message says of thinking; the text that it adds. `joins`: details come in pieces."""
         found = delta.get(REASONING)
-        if not isinstance(found, str) and (_STRING in delta or _DETAILS in delta):
-            found = self._take_other(delta, joins=joins)
+        if not isinstance(found, str):
+            if _STRING in delta or _DETAILS in delta:
+                found = self._take_other(delta, joins=joins)
+        elif isinstance(delta.get(_STRING), str):
+            self._key = BOTH_KEYS
         if not isinstance(found, str):
             return ""
         if self._pieces is None:

@@ -8,25 +8,28 @@ from typing import Any
 import orjson
 from langchain_core.messages import BaseMessage
 
-from langchain_kimi.catalogue import SAMPLING, Model, find
+from langchain_kimi.catalogue import SAMPLING, Model, find, suggestion
 from langchain_kimi.encode.hosts import DIALECTS, Dialect, DialectName, dialect_of, reasoning_key, translate_fields
 from langchain_kimi.encode.messages import encode_message
 from langchain_kimi.encode.names import wire_name
+from langchain_kimi.encode.rebuilt import lacks_reasoning
 from langchain_kimi.encode.recent import Form
 from langchain_kimi.encode.search import with_search
 from langchain_kimi.encode.settings import (
     Note,
     Thinking,
+    can_be_instant,
     encode_sampling,
     encode_thinking,
     encode_tokens,
+    fitting_cap,
     resolve_tool_choice,
 )
 from langchain_kimi.encode.surrogates import REPLACED, RULE
 from langchain_kimi.encode.toolbox import tools_message
-from langchain_kimi.encode.tools import Declared, Tools, declare
+from langchain_kimi.encode.tools import Declared, Tools
 from langchain_kimi.encode.transcript import Begun, Transcript, renamed
-from langchain_kimi.errors import IllegalRequestError, ToolChoiceError
+from langchain_kimi.errors import ContextOverflowError, IllegalRequestError, ToolChoiceError
 from langchain_kimi.history import Repair
 from langchain_kimi.rules import Violation
 from langchain_kimi.schema import Change, normalise
@@ -46,12 +49,22 @@ __all__ = [
     "tools_message",
 ]
 
+_KNOBS = ("thinking", "reasoning_effort", "keep_thinking")
 _OURS = frozenset(
     (
         *("model", "thinking", "reasoning_effort", "keep_thinking", "max_tokens", "max_completion_tokens", "stop"),
         *("tools", "tool_choice", "illegal_tool_choice", "strict_tools", "missing_reasoning", "parallel_tool_calls"),
         "on_cut_short",
-        *("extra_body", "response_format", "k2_ids", *SAMPLING),
+        *(
+            "extra_body",
+            "response_format",
+            "k2_ids",
+            "host",
+            "elsewhere",
+            "max_tokens_over_window",
+            "strict",
+            *SAMPLING,
+        ),
     )
 )
 
@@ -112,18 +125,27 @@ def encode_request(
     next request of a conversation begins with this one, byte for byte.
     """
     notes: list[Note] = []
-    given = _sendable({key: value for key, value in chosen.items() if value is not None}, notes)
+    given: dict[str, Any] = _sendable({key: value for key, value in chosen.items() if value is not None}, notes)
     row = find(given["model"])
     given = dict(with_search(given, row, notes))
+    host, elsewhere = str(given.get("host", "")), bool(given.get("elsewhere"))
+    if given.get("missing_reasoning") == "thinking_off" and can_be_instant(row, elsewhere=elsewhere):
+        given = _without_thinking(given, messages, notes)
     thinking = encode_thinking(
-        row, given["model"], given.get("thinking"), given.get("reasoning_effort"), given.get("keep_thinking")
+        row,
+        given["model"],
+        given.get("thinking"),
+        given.get("reasoning_effort"),
+        given.get("keep_thinking"),
+        elsewhere=elsewhere,
     )
     form = Form(
         thinks=bool(thinking.thinks),
         pads=given.get("missing_reasoning") != "raise",
         inputs=tuple(row.inputs) if row else None,
         k2_ids=bool(given.get("k2_ids")),
-        reasoning=reasoning_key(messages, dialect),
+        host=host if given.get("k2_ids") else "",
+        reasoning=reasoning_key(messages, dialect, host),
     )
     begun = Begun.of(form, messages)
     tools = _usable_tools(given, notes)
@@ -132,6 +154,7 @@ def encode_request(
         notes.append(REPLACED)
     fields = _encode_fields(given, row, thinking, tools, [tool.name for tool in callable_tools], notes, stream=stream)
     transcript = begun.encode(fields)
+    _fit_cap(fields, given, row, transcript, thinks=thinking.thinks is not False, notes=notes)
     schemas = {tool.name: tool.schema for tool in callable_tools if tool.schema}
     names = transcript.called | renamed(tool.name for tool in callable_tools)
     return Encoded(fields, transcript, dialect, schemas, names, (*notes, *transcript.notes.values()))
@@ -143,6 +166,57 @@ def _sendable(chosen: dict[str, Any], notes: list[Note]) -> dict[str, Any]:
     if any(clean[key] is not value for key, value in chosen.items()):
         notes.append(REPLACED)
     return clean
+
+
+def _without_thinking(given: dict[str, Any], messages: Sequence[BaseMessage], notes: list[Note]) -> dict[str, Any]:
+    """The settings with thinking switched off where a message with tool calls has lost its reasoning."""
+    if given.get("thinking") is False or not any(map(lacks_reasoning, messages)):
+        return given
+    text = (
+        f"{given['model']} does not think in requests with an assistant message that calls tools and lost its "
+        "reasoning, as missing_reasoning='thinking_off' says."
+    )
+    notes.append(Note("missing_reasoning", text))
+    return {key: value for key, value in given.items() if key not in _KNOBS} | {"thinking": False}
+
+
+def _fit_cap(
+    fields: dict[str, Any],
+    given: Mapping[str, Any],
+    row: Model | None,
+    transcript: Transcript,
+    *,
+    thinks: bool,
+    notes: list[Note],
+) -> None:
+    """Lower a default output cap to what fits behind the prompt. Raises ContextOverflowError for one that the user set,
+    where `max_tokens_over_window` says so.
+    """
+    cap = fields.get("max_completion_tokens")
+    if row is None or not isinstance(cap, int) or transcript.tokens + cap <= row.context * 3 // 4:
+        return
+    tools = given.get("tools") or ()
+    prompt = transcript.tokens + (tools if isinstance(tools, Tools) else Tools(tools)).tokens
+    if prompt + cap <= row.context:
+        return
+    text = f"The prompt is about {prompt:,} tokens and the window of {row.id} {row.context:,}"
+    if (
+        given.get("max_tokens")
+        or given.get("max_completion_tokens")
+        or "max_completion_tokens" in given.get("extra_body", {})
+    ):
+        if given.get("max_tokens_over_window") == "raise":
+            error = ContextOverflowError(
+                f"{text}: max_tokens={cap} does not fit behind it, so nothing was sent. Lower max_tokens, leave it "
+                "out, or shorten the conversation."
+            )
+            error.limit, error.requested = row.context, prompt + cap
+            raise error
+        return
+    fitted = fitting_cap(row, cap, prompt, thinks=thinks)
+    if fitted < cap:
+        fields["max_completion_tokens"] = fitted
+        notes.append(Note("cap", f"{text}: the output cap is lowered from {cap:,} to {fitted:,} tokens."))
 
 
 def _encode_fields(
@@ -166,7 +240,10 @@ def _encode_fields(
     )
     model: str = given["model"]
     if row is None:
-        notes.append(Note("model", f"{model} is not in the catalogue: only the rules of the protocol are checked."))
+        meant = suggestion(model)
+        hint = f" Did you mean {meant!r}?" if meant else ""
+        text = f"{model} is not in the catalogue: only the rules of the protocol are checked.{hint}"
+        notes.append(Note("model", text))
     if "parallel_tool_calls" in given:
         notes.append(Note("parallel_tool_calls", "parallel_tool_calls is dropped: Kimi has no such parameter."))
     body: dict[str, Any] = {"model": model}
@@ -193,7 +270,9 @@ def _usable_tools(given: Mapping[str, Any], notes: list[Note]) -> list[Declared]
     """The tools that Kimi takes; one whose schema cannot be made legal is left out with a note, or raises."""
     usable = []
     tools = given.get("tools") or ()
-    for tool in tools.declared if isinstance(tools, Tools) else map(declare, tools):
+    if not isinstance(tools, Tools):
+        tools = Tools(tools)
+    for tool in tools.declared:
         if not tool.problems:
             usable.append(tool)
             continue

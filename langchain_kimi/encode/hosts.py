@@ -1,7 +1,7 @@
 """The same request for hosts that serve Kimi models under other field names.
 
 Requests are built and checked in Kimi's own form; this is the last step, and does nothing on Kimi's hosts. Reasoning
-goes back under the key that the endpoint used in its answers; the thinking switch takes the host's dialect.
+goes back under the key that the host used in its answers; the thinking switch takes the host's dialect.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from langchain_core.messages import AIMessage, BaseMessage
 
-from langchain_kimi.verbatim import REASONING, REASONING_DETAILS, REASONING_KEY
+from langchain_kimi.verbatim import BOTH_KEYS, HOST, REASONING, REASONING_DETAILS, REASONING_KEY
 
 DialectName = Literal["kimi", "openrouter", "together", "vllm", "sglang"]
 
@@ -23,7 +23,7 @@ class Dialect:
     switch: Literal["kimi", "reasoning", "template"] = "kimi"
     """Thinking by Kimi's `thinking`, by a `reasoning` object, or by `chat_template_kwargs`."""
     reasoning: str | None = None
-    """The key for reasoning in history; None: the one seen in this conversation's answers, else Kimi's."""
+    """The key for reasoning in history until the host's answers show its own; None: Kimi's."""
 
 
 DIALECTS: Mapping[str, Dialect] = {
@@ -45,14 +45,18 @@ def dialect_of(url: str, chosen: DialectName | None) -> Dialect:
     return DIALECTS[next(known, "kimi")]
 
 
-def reasoning_key(messages: Sequence[BaseMessage], dialect: Dialect) -> str:
-    """The key for reasoning in history: the dialect's, else that of this conversation's last answer, else Kimi's."""
-    if dialect.reasoning:
-        return dialect.reasoning
+def reasoning_key(messages: Sequence[BaseMessage], dialect: Dialect, host: str) -> str:
+    """The key for reasoning in history: that of the host's last answer in the conversation, else the dialect's, else
+    Kimi's. Answers of other hosts say nothing of this one.
+    """
+    default = dialect.reasoning or REASONING
     for message in reversed(messages):
-        if isinstance(message, AIMessage) and REASONING in message.additional_kwargs:
-            return str(message.additional_kwargs.get(REASONING_KEY, REASONING))
-    return REASONING
+        if isinstance(message, AIMessage):
+            kept = message.additional_kwargs
+            if REASONING in kept and kept.get(HOST, "") == host:
+                key = str(kept.get(REASONING_KEY, REASONING))
+                return default if key == BOTH_KEYS else key
+    return default
 
 
 def translate_fields(fields: dict[str, Any], dialect: Dialect) -> dict[str, Any]:

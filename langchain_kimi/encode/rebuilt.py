@@ -36,6 +36,16 @@ def rebuilt(messages: Iterable[BaseMessage]) -> dict[str, Note]:
     return notes
 
 
+def lacks_reasoning(message: BaseMessage) -> bool:
+    """Whether it calls tools and no reasoning is known that Kimi could be shown with them."""
+    if not isinstance(message, AIMessage) or reasoning_of(message):
+        return False
+    if message.tool_calls or message.invalid_tool_calls:
+        return True
+    blocks = message.content if isinstance(message.content, list) else []
+    return any(isinstance(block, dict) and block.get("type") == "tool_use" for block in blocks)
+
+
 def _is_rebuilt(message: AIMessage) -> bool:
     """Whether it calls tools and bears neither thinking nor what a model leaves on its messages, Kimi's or another."""
     if not (message.tool_calls or message.invalid_tool_calls) or CALLS in message.additional_kwargs:

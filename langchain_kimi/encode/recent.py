@@ -40,6 +40,8 @@ class Form:
     pads: bool
     inputs: tuple[str, ...] | None
     k2_ids: bool
+    host: str
+    """The host whose own ids stay, with `k2_ids`; empty otherwise."""
     reasoning: str
     """The host's key for reasoning."""
 
@@ -67,6 +69,8 @@ class Beginning:
     """The user's names of called tools whose names on the wire are others."""
     calls: int = 0
     """How many tool calls it holds."""
+    tokens: int = 0
+    """An estimate of its tokens."""
     notes: dict[str, Note] = field(default_factory=dict)
     """On messages of it that lost their thinking, by topic."""
 

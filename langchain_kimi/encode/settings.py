@@ -12,6 +12,9 @@ ENOUGH_TO_THINK = 16_000
 """Tokens: the least output cap that Kimi's documentation names for a thinking model."""
 
 
+_ENOUGH_TO_ANSWER = 4_096
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """A change to what the user chose: warned of once per `topic` and model."""
@@ -28,12 +31,24 @@ class Thinking:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-def encode_thinking(
-    row: Model | None, model: str, thinking: bool | str | None, effort: str | None, keep: bool | None
-) -> Thinking:
-    """The thinking fields for the knobs `thinking`, `reasoning_effort` and `keep_thinking`.
+def can_be_instant(row: Model | None, *, elsewhere: bool) -> bool:
+    """Whether thinking can be switched off; `elsewhere` means on another host than Kimi's own."""
+    return row is not None and (row.thinking == "optional" or (elsewhere and row.instant_elsewhere))
 
-    Raises IllegalRequestError where the knobs contradict each other or the model cannot do it.
+
+def encode_thinking(
+    row: Model | None,
+    model: str,
+    thinking: bool | str | None,
+    effort: str | None,
+    keep: bool | None,
+    *,
+    elsewhere: bool = False,
+) -> Thinking:
+    """The thinking fields for the settings `thinking`, `reasoning_effort` and `keep_thinking`.
+
+    `elsewhere` means on another host than Kimi's own. Raises IllegalRequestError where the settings contradict each
+    other or the model cannot do it.
     """
     switch, effort = _one_knob(thinking, effort)
     if row is None:
@@ -41,15 +56,15 @@ def encode_thinking(
     if effort is not None and effort not in row.efforts:
         takes = f"only {', '.join(row.efforts)}" if row.efforts else "no effort"
         raise IllegalRequestError(f"{model} takes {takes}, not {effort!r}.{_efforts_way_out(row)}")
-    if switch is False and row.thinking == "always":
+    if switch is False and row.thinking == "always" and not can_be_instant(row, elsewhere=elsewhere):
         lowest = f"; thinking={row.efforts[0]!r} is the least it does" if row.efforts else ""
         raise IllegalRequestError(f"{model} always thinks{lowest}. kimi-k2.6 takes thinking=False.")
     if switch is True and row.thinking == "never":
         raise IllegalRequestError(f"{model} cannot think. Leave `thinking` out, or use a thinking model.")
-    thinks = row.thinking == "always" or (row.thinking == "optional" and switch is not False)
+    thinks = row.thinking != "never" and switch is not False
     _check_keep(row, model, keep, thinks)
     fields: dict[str, Any] = {}
-    if row.thinking == "optional" and (switch is not None or keep):
+    if (row.thinking == "optional" and (switch is not None or keep)) or (row.thinking == "always" and not thinks):
         fields["thinking"] = {"type": "enabled" if thinks else "disabled"}
         if keep:
             fields["thinking"]["keep"] = "all"
@@ -96,6 +111,18 @@ def _check_keep(row: Model, model: str, keep: bool | None, thinks: bool) -> None
         raise IllegalRequestError(f"keep_thinking=True: {model} {why}. Leave `keep_thinking` out.")
     if keep is False and row.keeps == "always":
         raise IllegalRequestError(f"keep_thinking=False: {model} always reads its earlier reasoning. Leave it out.")
+
+
+def fitting_cap(row: Model | None, cap: int, prompt: int, *, thinks: bool) -> int:
+    """The output cap that fits into the window behind a prompt of about so many tokens; never less than a floor.
+
+    The floor is what a thinking model needs to think, or 4,096: below it the host shall refuse the request, since an
+    answer could only be cut.
+    """
+    if row is None:
+        return cap
+    room = row.context - prompt - prompt // 50  # the estimate may be a little low
+    return min(cap, max(room, ENOUGH_TO_THINK if thinks else _ENOUGH_TO_ANSWER))
 
 
 def encode_tokens(row: Model | None, given: Mapping[str, Any], *, thinks: bool, notes: list[Note]) -> dict[str, int]:

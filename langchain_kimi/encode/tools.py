@@ -13,7 +13,9 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from langchain_kimi.encode.names import wire_name
+from langchain_kimi.errors import IllegalRequestError
 from langchain_kimi.redaction import escape_controls
+from langchain_kimi.rules.tools import MAX_TOOLS
 from langchain_kimi.schema import Change, normalise
 from langchain_kimi.surrogates import replaced_in
 
@@ -64,9 +66,8 @@ def encode_tool(tool: Tool, *, strict: bool | None = None) -> dict[str, Any]:
     declared: dict[str, Any] = convert_to_openai_tool(tool, strict=strict)
     if declared.get("type") == "function":
         whole = recursive_schema(tool.tool_call_schema if isinstance(tool, BaseTool) else tool)
-        declared["function"]["parameters"] = (
-            whole or declared["function"].get("parameters") or {"type": "object", "properties": {}}
-        )
+        parameters = whole or declared["function"].get("parameters") or {"type": "object", "properties": {}}
+        return {**declared, "function": {**declared["function"], "parameters": parameters}}
     return declared
 
 
@@ -124,8 +125,19 @@ class Tools(list[dict[str, Any]]):
 
     @classmethod
     def of(cls, tools: Sequence[Tool], *, strict: bool | None = None) -> "Tools":
-        """The tools in OpenAI's format."""
-        return cls(encode_tool(tool, strict=strict) for tool in tools)
+        """The tools in OpenAI's format. Raises IllegalRequestError where there are more than a request can hold."""
+        own = cls(encode_tool(tool, strict=strict) for tool in tools)
+        if len(own) > MAX_TOOLS:
+            raise IllegalRequestError(
+                f"{len(own)} tools: Kimi takes at most {MAX_TOOLS} in a request. Leave some out, choose them for each "
+                "request (`select_tools` of an agent), or split them over several agents."
+            )
+        return own
+
+    @cached_property
+    def tokens(self) -> int:
+        """An estimate of the tokens of all declarations."""
+        return len(orjson.dumps([tool.wire for tool in self.declared])) // 4
 
     @cached_property
     def declared(self) -> list[Declared]:

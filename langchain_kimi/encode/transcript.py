@@ -6,7 +6,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 
-from langchain_kimi import rules
+from langchain_kimi import rules, tokens
 from langchain_kimi.encode.names import wire_name
 from langchain_kimi.encode.partial import as_beginning, split_beginning
 from langchain_kimi.encode.rebuilt import rebuilt
@@ -35,6 +35,8 @@ class Transcript:
     called: dict[str, str]
     """The user's names of called tools whose names on the wire are others."""
     calls: int
+    tokens: int
+    """An estimate of the messages' tokens."""
     notes: Mapping[str, Note]
     """On messages that lost their thinking, by topic."""
 
@@ -90,15 +92,17 @@ class Begun:
     def encode(self, fields: Mapping[str, Any]) -> Transcript:
         """The transcript of a request with these other fields; what is settled and legal of it is known from now on."""
         form, known = self.form, self.known
-        repaired = repair(self.given, k2_ids=form.k2_ids, after=known.settled)
+        repaired = repair(self.given, k2_ids=form.k2_ids, host=form.host, after=known.settled)
         messages = [*repaired.messages, self.last] if self.last else repaired.messages
         first, settled = len(known.settled.origins), len(repaired.settled.origins)
         new = messages[first:]
         encoded = _encode(form, new, goes_on=self.last is not None)
         violations, judged = self._judge({**fields, "messages": encoded}, messages, settled)
         pieces = [] if violations else [form.dump(*pair) for pair in zip(encoded, new, strict=True)]
+        counts = [_count(*pair) for pair in zip(pieces, new, strict=False)]
         if judged and first < settled and repaired.settled.given <= len(self.prints):
-            self._keep(repaired, [*known.pieces, *pieces[: settled - first]], judged)
+            count = known.tokens + sum(counts[: settled - first])
+            self._keep(repaired, [*known.pieces, *pieces[: settled - first]], judged, count)
         names = _names(new)
         return Transcript(
             form,
@@ -109,6 +113,7 @@ class Begun:
             violations,
             {**known.called, **renamed(names)},
             known.calls + len(names),
+            known.tokens + sum(counts),
             {**known.notes, **_notes(form, new)},
         )
 
@@ -123,7 +128,7 @@ class Begun:
         violations = rules.check(whole)
         return violations, None if violations else rules.judged(whole, settled)
 
-    def _keep(self, repaired: Repaired, pieces: Sequence[bytes], judged: Judged) -> None:
+    def _keep(self, repaired: Repaired, pieces: Sequence[bytes], judged: Judged, count: int) -> None:
         known, settled = self.known, repaired.settled
         new = repaired.messages[len(known.settled.origins) : len(settled.origins)]
         names = _names(new)
@@ -135,9 +140,17 @@ class Begun:
             brought=[*known.brought, *all_brought(self.given[known.settled.given : settled.given])],
             called={**known.called, **renamed(names)},
             calls=known.calls + len(names),
+            tokens=count,
             notes={**known.notes, **_notes(self.form, new)},
         )
         RECENT.keep(self.form, beginning, instead_of=known)
+
+
+def _count(piece: bytes, message: BaseMessage) -> int:
+    """An estimate of a message's tokens from its JSON; from the message itself where that may hold pictures."""
+    if isinstance(message.content, list):
+        return tokens.count_message(message)
+    return len(piece) // 4 if piece.isascii() else tokens.count_text(piece.decode())
 
 
 def renamed(names: Iterable[str]) -> dict[str, str]:

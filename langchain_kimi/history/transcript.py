@@ -30,7 +30,7 @@ from langchain_kimi.history.content import (
     clean_result,
     with_known_role,
 )
-from langchain_kimi.verbatim import CALLS, Call, is_call_block, parse_calls, quote_arguments
+from langchain_kimi.verbatim import CALLS, HOST, Call, is_call_block, parse_calls, quote_arguments
 
 MISSING_RESULT = "No result of this call was recorded. It may or may not have run: find out before calling it again."
 
@@ -91,22 +91,25 @@ class Repaired:
     """From where a longer transcript may go on; its messages are the first of `messages`."""
 
 
-def repair(messages: Sequence[BaseMessage], *, k2_ids: bool = False, after: Settled = START) -> Repaired:
+def repair(
+    messages: Sequence[BaseMessage], *, k2_ids: bool = False, host: str = "", after: Settled = START
+) -> Repaired:
     """The transcript as Kimi accepts it. Nothing given is mutated; a valid transcript keeps its very messages.
 
     With `k2_ids`, call ids that are not of Kimi's own form (`functions.add:0`, `add:0`) become so: a self-hosted K2
-    model reads the name of the tool from the id and nowhere else. `after`, made with the same `k2_ids` of a transcript
-    that began with the same messages, spares looking at these again; the outcome is the same without it.
+    model reads the name of the tool from the id and nowhere else. Ids that `host` itself gave stay, whatever form they
+    have. `after`, made with the same `k2_ids` and `host` of a transcript that began with the same messages, spares
+    looking at these again; the outcome is the same without it.
     """
-    settled = _settle(messages, k2_ids, after)
-    ledger = _Ledger(k2_ids, settled)
+    settled = _settle(messages, k2_ids, host, after)
+    ledger = _Ledger(k2_ids, host, settled)
     for index in range(settled.given, len(messages)):
         ledger.add(index, messages[index])
     ledger.close()
     return Repaired([*settled.messages(messages), *ledger.messages], settled.repairs + ledger.in_order(), settled)
 
 
-def _settle(messages: Sequence[BaseMessage], k2_ids: bool, after: Settled) -> Settled:
+def _settle(messages: Sequence[BaseMessage], k2_ids: bool, host: str, after: Settled) -> Settled:
     """How far the transcript is settled, at most to its last answer or result.
 
     A group is settled when all its calls are answered: a later result answers none of them, and whatever else follows
@@ -123,7 +126,7 @@ def _settle(messages: Sequence[BaseMessage], k2_ids: bool, after: Settled) -> Se
         answered = next(filter(None, made), after.answered)
         used = {key: after.used.get(key, 1) for key in seen if key}
         return Settled(end, [*after.origins, *range(after.given, end)], after.repairs, used, answered)
-    ledger = _Ledger(k2_ids, after)
+    ledger = _Ledger(k2_ids, host, after)
     for index in range(after.given, end):
         ledger.add(index, messages[index])
     return ledger.settled(messages, end)
@@ -175,8 +178,9 @@ def _new_ids(message: AIMessage, seen: set[str | None]) -> list[str | None]:
 class _Ledger:
     """The transcript as it is rebuilt: the messages that are settled, and the group that is still open."""
 
-    def __init__(self, k2_ids: bool, after: Settled = START) -> None:
+    def __init__(self, k2_ids: bool, host: str = "", after: Settled = START) -> None:
         self._k2_ids = k2_ids
+        self._host = host
         self._after = after
         self.messages: list[BaseMessage] = []
         self.repairs: list[Repair] = []
@@ -234,7 +238,8 @@ class _Ledger:
             made = _calls(message)
             order = _wire_order(message, made)
             calls = [made[place] for place in order]
-            ids = [self._own_id(index, call) for call in calls]
+            hosts = self._ids_of_host(message)
+            ids = [self._own_id(index, call, hosts) for call in calls]
             self.messages.append(message if _ids(calls) == ids else _rekeyed(message, order, ids))
             self._answered = _ids(calls)
         first = self._rest[: len(ids)]
@@ -245,10 +250,17 @@ class _Ledger:
         self._opener, self._rest, self._results = None, [], 0
         return whole
 
-    def _own_id(self, index: int, call: _AnyCall) -> str:
+    def _ids_of_host(self, message: AIMessage) -> frozenset[object]:
+        """The ids that the host itself gave the message's calls; none where they matter to nobody."""
+        kept = message.additional_kwargs
+        if not self._k2_ids or kept.get(HOST) != self._host:
+            return frozenset()
+        return frozenset(entry["id"] for entry in filter(_is_recorded, kept.get(CALLS) or ()) if entry["id"])
+
+    def _own_id(self, index: int, call: _AnyCall, hosts: frozenset[object]) -> str:
         """The call's id where nothing before it has the same, else a new one that hangs on nothing behind it."""
         base = own = call["id"] or call["name"] or "call"
-        if self._k2_ids and (own in self._used or not _OWN_FORM.fullmatch(base)):
+        if self._k2_ids and (own in self._used or not (call["id"] in hosts or _OWN_FORM.fullmatch(base))):
             return self._k2_id(index, call)
         while own in self._used:
             self._used[base] += 1

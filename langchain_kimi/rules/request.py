@@ -94,7 +94,7 @@ def thinking_of(row: Model | None, body: Mapping[str, Any]) -> bool | None:
     """Whether the model thinks on this request; None for a model that is not in the catalogue."""
     if row is None:
         return None
-    if row.thinking != "optional":
+    if row.thinking == "never" or (row.thinking == "always" and not row.instant_elsewhere):
         return row.thinking == "always"
     thinking = body.get("thinking")
     return not (isinstance(thinking, dict) and thinking.get("type") == "disabled")

@@ -5,7 +5,7 @@ import re
 from langchain_kimi.rules.mfjs import problems
 from langchain_kimi.rules.request import FUNCTION_KINDS, Found, Request, Rule
 
-_MAX_TOOLS = 128
+MAX_TOOLS = 128
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,127}")
 _BUILTIN_NAME = re.compile(r"\$?[a-zA-Z_][a-zA-Z0-9_-]{0,127}")
 
@@ -13,8 +13,8 @@ _BUILTIN_NAME = re.compile(r"\$?[a-zA-Z_][a-zA-Z0-9_-]{0,127}")
 def too_many_tools(request: Request) -> Found:
     """More tools than 128."""
     tools = request.body.get("tools")
-    if isinstance(tools, list) and len(tools) > _MAX_TOOLS:
-        yield "tools", f"functions cannot exceed {_MAX_TOOLS}"
+    if isinstance(tools, list) and len(tools) > MAX_TOOLS:
+        yield "tools", f"functions cannot exceed {MAX_TOOLS}"
 
 
 def tool_type(request: Request) -> Found:
