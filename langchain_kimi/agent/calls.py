@@ -13,11 +13,13 @@ from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 from langgraph.config import get_stream_writer
 from langgraph.prebuilt import ToolNode
+from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
 from langchain_kimi.agent import threads
 from langchain_kimi.agent.budget import agent_name, budget_of, of_call
 from langchain_kimi.agent.guard import fingerprint, hinted
+from langchain_kimi.agent.interruption import Interruption, ToolTimeoutError, interruption_of, with_interruption
 from langchain_kimi.agent.state import BROUGHT, SpentSoFar, refused
 from langchain_kimi.agent.tool_errors import (
     ArgumentChecks,
@@ -66,7 +68,12 @@ class ToolCalls:
     def __init__(
         self, tools: Sequence[BaseTool], timeout: float | Mapping[str, float] | None, tool_errors: ToolErrors = True
     ) -> None:
-        self._node = ToolNode([noting(tool) for tool in tools], handle_tool_errors=error_handler(tool_errors))
+        self._node = ToolNode(
+            [noting(tool) for tool in tools],
+            handle_tool_errors=error_handler(tool_errors),
+            wrap_tool_call=self._supervised,
+            awrap_tool_call=self._unsupervised,
+        )
         self.by_name = self._node.tools_by_name
         self._checks = ArgumentChecks(self.by_name)
         self._async_only = [name for name, tool in self.by_name.items() if is_async_only(tool)]
@@ -93,19 +100,17 @@ class ToolCalls:
         if (over := _over_callers_limit(job, config)) is not None:
             return over
         told = _Telling(job, config)
-        call, seconds = job["call"], self._seconds(job)
+        call = job["call"]
         if call["name"] in self._async_only:
             raise AsyncOnlyToolError([call["name"]])
         if why := self._checks.invalid(call):
             return told.finished({"messages": [refused(call, why)]})
         with collected_errors() as told.errors:
-            if seconds is None:
-                return told.finished(self._node.invoke([call], told.config))
             try:
-                output = threads.submit(lambda: self._node.invoke([call], told.config)).result(seconds)
-            except TimeoutError:
+                output = self._in_thread(call, told.config)
+            except ToolTimeoutError as late:
                 told.account.give_up()
-                output = _too_late(call, seconds)
+                output = _too_late(call, late.seconds)
             return told.finished(output)
 
     async def arun(self, job: Job, config: RunnableConfig) -> Any:
@@ -113,25 +118,51 @@ class ToolCalls:
         if (over := _over_callers_limit(job, config)) is not None:
             return over
         told = _Telling(job, config)
-        call, seconds = job["call"], self._seconds(job)
+        call = job["call"]
         if why := self._checks.invalid(call):
             return told.finished({"messages": [refused(call, why)]})
         with collected_errors() as told.errors:
             try:
-                async with asyncio.timeout(seconds):
-                    if call["name"] in self._sync:
-                        output = await threads.run(lambda: self._node.invoke([call], told.config))
-                    else:
-                        output = await self._node.ainvoke([call], told.config)
-            except TimeoutError:
+                output = await (self._ain_thread if call["name"] in self._sync else self._on_loop)(call, told.config)
+            except ToolTimeoutError as late:
                 told.account.give_up()
-                output = _too_late(call, seconds or 0)
+                output = _too_late(call, late.seconds)
             return told.finished(output)
 
-    def _seconds(self, job: Job) -> float | None:
-        if isinstance(self._timeout, Mapping):
-            return self._timeout.get(job["call"]["name"])
-        return self._timeout
+    def _in_thread(self, call: ToolCall, config: RunnableConfig) -> Any:
+        interruption = interruption_of(config)
+        if interruption is None and self._seconds(call) is None:
+            return self._node.invoke([call], config)
+        with (interruption or Interruption()).below() as own:
+            return self._node.invoke([call], with_interruption(config, own))
+
+    async def _ain_thread(self, call: ToolCall, config: RunnableConfig) -> Any:
+        with Interruption().below() as own:
+            return await threads.run(lambda: self._node.invoke([call], with_interruption(config, own)))
+
+    async def _on_loop(self, call: ToolCall, config: RunnableConfig) -> Any:
+        seconds = self._seconds(call)
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                return await self._node.ainvoke([call], config)
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise  # the tool's own
+            raise ToolTimeoutError(seconds or 0) from error
+
+    def _supervised(self, request: ToolCallRequest, execute: Callable[[ToolCallRequest], Any]) -> Any:
+        """Run a tool where it can be given up: after its timeout, or with its run."""
+        interruption = interruption_of(request.runtime.config)
+        if interruption is None:
+            return execute(request)
+        work = threads.submit(lambda: execute(request))
+        return interruption.result(work, self._seconds(request.tool_call), request.tool_call["name"])
+
+    async def _unsupervised(self, request: ToolCallRequest, execute: Callable[[ToolCallRequest], Any]) -> Any:
+        return await execute(request)
+
+    def _seconds(self, call: ToolCall) -> float | None:
+        return self._timeout.get(call["name"]) if isinstance(self._timeout, Mapping) else self._timeout
 
 
 class _Telling:

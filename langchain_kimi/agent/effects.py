@@ -9,6 +9,8 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 
+from langchain_kimi.agent.interruption import interruption_of
+
 T = TypeVar("T")
 
 
@@ -95,6 +97,8 @@ class Node(Runnable[Any, Any]):
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """The node's update."""
+        if interruption := interruption_of(config):
+            interruption.check()
         return self._function(input, config or {})
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:

@@ -18,6 +18,7 @@ from langgraph.types import Command, Overwrite, StateSnapshot, StateUpdate
 
 from langchain_kimi.agent.budget import Accounts, budget_of, with_budget
 from langchain_kimi.agent.editing import editing_state
+from langchain_kimi.agent.interruption import ended_by_ctrl_c
 from langchain_kimi.agent.state import KimiState, add_spent_by_agent, kimi_messages, pending_calls, refused
 
 TOOLS = "tools"
@@ -48,7 +49,8 @@ class KimiAgent(_Graph):
             left = self.get_state(config)
             accounts = {place: saver.get_tuple(at) for place, at in _open_calls(left, config).items()}
             budget_of(config).resume(*_spent_before(left, accounts))
-        yield from super().stream(input, config, **settings)
+        with ended_by_ctrl_c(config) as own_config:
+            yield from super().stream(input, own_config, **settings)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **settings: Any) -> AsyncIterator[Any]:
         """LangGraph's `astream`; `ainvoke` is made of it."""

@@ -11,6 +11,7 @@ from langchain_core.messages import ToolCall
 from langchain_core.tools import BaseTool, ToolException
 from langgraph.prebuilt.tool_node import ToolInvocationError
 
+from langchain_kimi.agent.interruption import ToolTimeoutError
 from langchain_kimi.errors import AsyncOnlyToolError
 from langchain_kimi.json_schema import SchemaCheck
 from langchain_kimi.redaction import redact
@@ -54,7 +55,7 @@ def error_handler(choice: ToolErrors) -> Callable[[Exception], str]:
             return str(error)
         if isinstance(error, NotImplementedError) and (name := _without_sync(error)):
             raise AsyncOnlyToolError([name]) from error
-        text = None if isinstance(error, AsyncOnlyToolError) else decide(error)
+        text = None if isinstance(error, AsyncOnlyToolError | ToolTimeoutError) else decide(error)
         if text is None:
             raise error
         note_error(error)

@@ -269,4 +269,4 @@ async def test_one_whose_call_was_given_up_sends_no_further_request(serve: Serve
     await run(create_kimi_agent(kimi(server), [now], tool_timeout=0.3), way, config=None)
     gone.set()
     assert await asyncio.to_thread(ended.wait, 20)
-    assert [request.json.get("tool_choice") for request in own.requests] == [None, "none"]
+    assert len(own.requests) == 1

@@ -1,0 +1,62 @@
+"""Ctrl-C while a synchronous tool is at work: the process ends at once and says so, and the thread can be resumed."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from langchain_kimi.agent.interruption import ended_by_ctrl_c, interruption_of
+from tests.databases import ROOT
+
+WAYS = ["invoke", "invoke two", "invoke helper", "stream", "stream two", "ainvoke", "ainvoke two"]
+
+
+def start(database: Path, way: str, stage: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.agent.ctrl_c_child", str(database), way, stage]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_ctrl_c_ends_the_process_and_the_thread_can_be_resumed(way: str, tmp_path: Path) -> None:
+    first = start(tmp_path / "threads.sqlite", way, "first")
+    assert first.stdout is not None
+    assert first.stdout.readline().startswith("at work")
+    first.send_signal(signal.SIGINT)
+    _, errors = first.communicate(timeout=60)  # the tool never returns
+    assert first.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in errors
+    if not way.startswith("ainvoke"):
+        assert "The run was interrupted while the tool" in errors
+    resumed = start(tmp_path / "threads.sqlite", way, "second")
+    output, errors = resumed.communicate(timeout=60)
+    assert output.splitlines()[-1] == "done", errors
+
+
+def test_the_handler_of_somebody_else_is_left_alone() -> None:
+    default = signal.getsignal(signal.SIGINT)
+    handled: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: handled.append(number))
+    try:
+        with ended_by_ctrl_c({}) as config:
+            assert interruption_of(config) is None
+            signal.raise_signal(signal.SIGINT)
+        assert handled == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, default)
+
+
+def test_pythons_handler_is_put_back() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with ended_by_ctrl_c({}) as config:
+            assert interruption_of(config) is not None
+            with ended_by_ctrl_c({}) as other, ended_by_ctrl_c(config) as inner:
+                assert interruption_of(other) not in (None, interruption_of(config))
+                assert interruption_of(inner) is interruption_of(config)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
