@@ -210,7 +210,8 @@ class APITimeoutError(KimiError, core.ModelTimeoutError):
 
 
 class IncompleteAnswerError(KimiError, core.ModelAPIError):
-    """The host ended an answer with a `finish_reason` that says it is not whole, or moderation withheld all of it.
+    """The host ended an answer with a `finish_reason` that says it is not whole, or moderation withheld all of it, or
+    it has no text and a reason that is not known.
 
     `message` is the part that arrived; its tool calls are in `invalid_tool_calls` and must not run. The error is
     retryable where the reason has nothing to do with the request: `engine_overloaded`, `server_interrupted`, `abort`
@@ -223,8 +224,9 @@ class IncompleteAnswerError(KimiError, core.ModelAPIError):
     @classmethod
     def of(cls, finish_reason: str, message: "AIMessage", host: str) -> "IncompleteAnswerError":
         """The error for an answer that ended so."""
-        withheld = "moderation withheld the answer" if finish_reason == CONTENT_FILTER else "the answer is not whole"
-        why = ABNORMAL.get(finish_reason, withheld)
+        withheld = "moderation withheld the answer"
+        unknown = "nobody here knows this reason, and the answer has no text"
+        why = ABNORMAL.get(finish_reason, withheld if finish_reason == CONTENT_FILTER else unknown)
         retryable = finish_reason in RETRYABLE
         advice = "Send the request again" if retryable else "Change the request before sending it again"
         error = cls(

@@ -124,6 +124,19 @@ async def test_an_unknown_finish_reason_is_warned_of_once_and_logged(
 
 @EVERY_WAY
 @pytest.mark.parametrize("reply", [said(""), thought("Hm."), called("wipe", path="/")])
+@pytest.mark.filterwarnings("ignore:.*brand_new")
+async def test_an_answer_without_text_and_with_an_unknown_finish_reason_is_an_error(
+    serve: Serve, way: str, reply: Reply
+) -> None:
+    with pytest.raises(IncompleteAnswerError, match="nobody here knows this reason") as caught:
+        await answered(serve, way, reply.finish("brand_new"))
+    assert (caught.value.finish_reason, caught.value.is_retryable) == ("brand_new", False)
+    assert caught.value.message.tool_calls == []
+    assert caught.value.usage_metadata
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("reply", [said(""), thought("Hm."), called("wipe", path="/")])
 async def test_an_answer_that_moderation_withheld_is_an_error(serve: Serve, way: str, reply: Reply) -> None:
     with pytest.raises(IncompleteAnswerError, match="moderation withheld") as caught:
         await answered(serve, way, reply.finish("content_filter"))

@@ -33,6 +33,7 @@ from langchain_kimi.agent.speaker import SHOWN, Said, Speaker, asked_again
 from langchain_kimi.agent.spending import account, spent_by, spent_on
 from langchain_kimi.agent.state import (
     CLOSING,
+    EMPTY,
     AgentState,
     AnyCall,
     SpentSoFar,
@@ -40,6 +41,8 @@ from langchain_kimi.agent.state import (
     as_new,
     calls_of,
     has_unique_ids,
+    is_empty,
+    is_regular,
     kimi_messages,
     last_answer,
     pending_calls,
@@ -47,7 +50,7 @@ from langchain_kimi.agent.state import (
     spent_since,
     with_unique_ids,
 )
-from langchain_kimi.finish_reasons import CONTENT_FILTER, calls_may_run
+from langchain_kimi.finish_reasons import CONTENT_FILTER, LENGTH, calls_may_run
 from langchain_kimi.usage import UsageMeter
 from langchain_kimi.verbatim import CALLS, quote_arguments
 
@@ -75,6 +78,8 @@ _FROM_INPUT = (
 _ANSWER_AS_OBJECT = "Give your last answer again, as the object that is asked for and nothing else."
 _CLOSING = "I have to stop here without an answer: {why}."
 _MODERATED = "the host's moderation stopped it"
+_ONLY_THOUGHT = "the model used up its output cap by thinking, twice"
+_NOTHING = "the model answered with neither text nor tool calls (finish reason {!r})"
 _REASONS = {
     "recursion_limit": "LangGraph's recursion limit is reached",
     "loop": "the same calls were made over and over",
@@ -166,6 +171,9 @@ class Loop:
         ended = {} if calls and not withheld else {"stop_reason": finish}
         if withheld or (finish == CONTENT_FILTER and not said.answer.text.strip()):
             withheld.append(self._closing(state, _MODERATED))
+        elif is_empty(said.answer) and not self.responds:
+            ended = {"stop_reason": EMPTY if is_regular(said.answer) else finish}
+            withheld.append(self._closing(state, _why_empty(said.answer)))
         messages = [*said.before, said.answer, *withheld]
         return {"messages": messages, **ended, **self._answered(state, said.paid, begun)}
 
@@ -432,6 +440,12 @@ def _input_calls_refused(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     unique = with_unique_ids(answer)
     open_calls = pending_calls([unique if message is answer else message for message in messages])
     return [*([] if unique is answer else [unique]), *(refused(call, _FROM_INPUT) for call in open_calls)]
+
+
+def _why_empty(answer: AIMessage) -> str:
+    """Why an answer has neither text nor calls."""
+    reason = answer.response_metadata.get("finish_reason")
+    return _ONLY_THOUGHT if reason in LENGTH else _NOTHING.format(reason)
 
 
 def _awaits_answer(state: AgentState) -> bool:

@@ -14,11 +14,11 @@ from langgraph.runtime import get_runtime
 
 from langchain_kimi import tokens
 from langchain_kimi.agent.effects import Ask, Effect
-from langchain_kimi.agent.state import AgentState
+from langchain_kimi.agent.state import AgentState, is_empty, is_regular
 from langchain_kimi.agent.view import view, with_readable_calls
 from langchain_kimi.catalogue import find
 from langchain_kimi.errors import AnswerCutShort, IncompleteAnswerError, KimiError, check_unique_tools
-from langchain_kimi.finish_reasons import ABNORMAL, CONTENT_FILTER
+from langchain_kimi.finish_reasons import ABNORMAL
 
 Prompt: TypeAlias = "str | SystemMessage | Callable[..., str | SystemMessage | Sequence[BaseMessage]] | None"
 ToolSelection: TypeAlias = "Callable[..., Sequence[BaseTool | str]] | None"
@@ -97,7 +97,8 @@ class Speaker:
         self, state: AgentState, messages: Sequence[BaseMessage], *, silent: bool = False
     ) -> Generator[Effect, Any, Said]:
         """The model's answer. One that broke off is asked for once more, since nothing of it is in the state; so is one
-        that spent its cap on thinking, with twice the cap. Raises IncompleteAnswerError where the model gave up on it.
+        that spent its cap on thinking, with twice the cap, and, unless it is `silent`, one with neither text nor calls.
+        Raises IncompleteAnswerError where the host gave up on it.
         """
         names = self.shown(state)
         declared, joined = (names, []) if silent or not self._joins else self._joining(messages, names)
@@ -107,10 +108,13 @@ class Speaker:
         paid: list[AIMessage] = []
         try:
             answer = yield from self._answer(model, request, paid)
+            if is_empty(answer) and is_regular(answer) and not silent:
+                paid.append(answer)
+                answer = yield from self._answer(model, request, paid)
         except IncompleteAnswerError as error:
-            if error.finish_reason != CONTENT_FILTER:
+            if error.finish_reason in ABNORMAL:
                 raise
-            answer = error.message  # the turn ends with it
+            answer = error.message  # its calls do not run
         if self._select is not None or self.agent:
             answer.additional_kwargs[SHOWN] = list(names)
         if self.agent:

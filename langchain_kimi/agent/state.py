@@ -22,6 +22,7 @@ from langgraph.channels import DeltaChannel
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.managed import RemainingSteps
 
+from langchain_kimi.finish_reasons import COMPLETE
 from langchain_kimi.surrogates import replaced
 from langchain_kimi.verbatim import CALLS
 
@@ -33,6 +34,12 @@ BROUGHT = "kimi_brought_by"
 
 CLOSING = "kimi_closing"
 """Marks the message by which the agent itself ends a turn in which the model gave no answer."""
+
+EMPTY = "empty"
+"""The `stop_reason` of a turn that the model ended by itself with neither text nor tool calls."""
+
+_NOT_SHOWN = frozenset({"text", "reasoning", "thinking", "redacted_thinking"})
+"""Types of content blocks that hold nothing for the user beside `text`."""
 
 SNAPSHOT_EVERY = 5_000
 """Updates between two full copies of the messages in the checkpoints. In between, each checkpoint holds only what is
@@ -144,7 +151,8 @@ class KimiState(TypedDict):
     """`spent`, by the name of the agent that spent it: an agent's `name`, a member's, or for a sub-agent the name of
     the tool that it is. The same names are in `UsageMeter.by_agent` and in `lc_agent_name` of streams."""
     stop_reason: NotRequired[str | None]
-    """Why the last user turn ended: the model's finish reason, or the limit that was reached; None while it runs."""
+    """Why the last user turn ended: the model's finish reason, the limit that was reached, or `empty` where the model
+    answered with neither text nor calls; None while it runs."""
     structured_response: NotRequired[Any]
     """The validated object of an agent with a `response_format`."""
 
@@ -192,6 +200,20 @@ def calls_of(message: BaseMessage) -> list[AnyCall]:
     made = [call["id"] for call in message.additional_kwargs.get(CALLS, ())]
     order = {call_id: position for position, call_id in reversed(list(enumerate(made)))}
     return sorted(calls, key=lambda call: order.get(call["id"], len(order)))
+
+
+def is_empty(answer: AIMessage) -> bool:
+    """Whether an answer has neither text nor calls, nor a picture or other content for the user."""
+    if calls_of(answer) or answer.text.strip():
+        return False
+    blocks = answer.content if isinstance(answer.content, list) else []
+    return all(isinstance(block, str) or block.get("type") in _NOT_SHOWN for block in blocks)
+
+
+def is_regular(answer: AIMessage) -> bool:
+    """Whether the model ended the answer by itself, as far as its finish reason tells."""
+    reason = answer.response_metadata.get("finish_reason")
+    return reason is None or str(reason).lower() in COMPLETE
 
 
 def has_unique_ids(message: AIMessage) -> bool:

@@ -513,13 +513,13 @@ class ChatKimi(BaseChatModel):
     def _complete(self, asked: "_Asked", message: AIMessage) -> AIMessage:
         """The message, unless the host gave up on it. A finish reason that nobody knows is warned of."""
         host = asked.transport.host
-        check_complete(message, host)
         if "finish_unknown" in message.response_metadata.get(REPORT, ()):
             reason = str(message.response_metadata["finish_reason"])
             text = f"{host} ended an answer with the finish reason {reason!r}, which is not known here."
             logger.warning("%s", text)
             if self._first_time("finish_reason", reason):
                 warn(f"{text} Tool calls of such an answer do not run.")
+        check_complete(message, host)
         return message
 
     def _encode(

@@ -4,15 +4,16 @@ from langchain_core.messages import AIMessage
 
 from langchain_kimi.catalogue import find
 from langchain_kimi.errors import AnswerCutShort, IncompleteAnswerError
-from langchain_kimi.finish_reasons import ABNORMAL, CONTENT_FILTER
+from langchain_kimi.finish_reasons import ABNORMAL, calls_may_run
 
 
 def check_complete(message: AIMessage, host: str) -> None:
-    """Raise IncompleteAnswerError where the finish reason says that the host gave up on the answer, or where moderation
-    withheld all of its text.
+    """Raise IncompleteAnswerError where the finish reason says that the host gave up on the answer, or where there is
+    no text and no call may run: moderation withheld the rest, or the finish reason is not known.
     """
     reason = message.response_metadata.get("finish_reason")
-    if reason in ABNORMAL or (reason == CONTENT_FILTER and not message.text.strip()):
+    nothing_usable = not calls_may_run(reason) and not message.text.strip()
+    if reason in ABNORMAL or nothing_usable:
         raise IncompleteAnswerError.of(str(reason), message, host)
 
 

@@ -383,3 +383,96 @@ async def test_without_usage_the_cap_is_doubled_too(serve: Serve, way: str) -> N
     assert state["messages"][-1].text == "done"
     assert [request.json["max_completion_tokens"] for request in server.requests] == [32_768, 65_536]
     assert state["spent"]["unpriced"] == 1
+
+
+# Answers with nothing in them.
+
+
+@EVERY_WAY
+async def test_a_turn_that_is_cut_in_its_thinking_twice_ends_in_a_text(serve: Serve, way: str) -> None:
+    server = serve(lambda request: said("fine") if request.last.get("content") == "again" else CUT)
+    agent = create_kimi_agent(kimi(server), [wipe], checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "1"}}
+    state = await ran(agent, way, config=config)
+    closing = "I have to stop here without an answer: the model used up its output cap by thinking, twice."
+    assert (state["messages"][-1].type, state["messages"][-1].text) == ("ai", closing)
+    assert (state["stop_reason"], state["spent"]["requests"]) == ("length", 2)
+    again = await ran(agent, way, {"messages": [("user", "again")]}, config)
+    assert (again["messages"][-1].text, again["stop_reason"], set(server.statuses)) == ("fine", "stop", {200})
+
+
+NOTHING = pytest.mark.parametrize("reply", [said(""), thought("Hm."), said(" \n")], ids=["nothing", "thought", "space"])
+
+
+@EVERY_WAY
+@NOTHING
+async def test_an_answer_with_neither_text_nor_calls_is_asked_for_once_more(
+    serve: Serve, way: str, reply: Reply
+) -> None:
+    meter = UsageMeter()
+    state = await ran(create_kimi_agent(kimi(serve([reply, said("done")])), [wipe]), way, config={"callbacks": [meter]})
+    assert [message.text for message in state["messages"]] == ["go", "done"]
+    assert state["stop_reason"] == "stop"
+    assert state["spent"]["requests"] == meter.total.requests == 2
+    assert state["spent"]["output_tokens"] == meter.total.output_tokens
+
+
+@EVERY_WAY
+@NOTHING
+async def test_a_turn_of_empty_answers_ends_in_a_text_that_says_so(serve: Serve, way: str, reply: Reply) -> None:
+    server = serve(lambda request: said("fine") if request.last.get("content") == "again" else reply)
+    agent = create_kimi_agent(kimi(server), [wipe], checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "1"}}
+    state = await ran(agent, way, config=config)
+    assert state["messages"][-1].type == "ai"
+    assert state["messages"][-1].text.endswith("neither text nor tool calls (finish reason 'stop').")
+    assert (state["stop_reason"], len(server.requests)) == ("empty", 2)
+    again = await ran(agent, way, {"messages": [("user", "again")]}, config)
+    assert (again["messages"][-1].text, again["stop_reason"], set(server.statuses)) == ("fine", "stop", {200})
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("reply", [CUT, thought("Hm.")], ids=["cut", "empty"])
+async def test_an_empty_answer_of_a_sub_agent_is_an_error_result_and_one_of_a_member_a_text(
+    serve: Serve, way: str, reply: Reply
+) -> None:
+    inner = create_kimi_agent(kimi(serve(lambda request: reply)), [wipe])
+    research = agent_as_tool(inner, name="research", description="Researches.")
+    server = serve(lambda request: reply if request.tool_results() else thought("Hm.").calling("research", task="x"))
+    state = await ran(create_kimi_team([Member(name="lead", model=kimi(server), tools=[research])]), way)
+    (result,) = (message for message in state["messages"] if isinstance(message, ToolMessage))
+    assert result.status == "error"
+    assert "I have to stop here without an answer" in result.text
+    assert state["messages"][-1].text.startswith("I have to stop here without an answer")
+
+
+@TWO_KINDS
+async def test_where_an_object_is_asked_for_an_empty_answer_gives_way_to_it(serve: Serve, way: str) -> None:
+    server = serve([said(""), said(""), said('{"total": 5}')])
+    state = await ran(create_kimi_agent(kimi(server), response_format=Report), way)
+    assert (state["structured_response"], state["stop_reason"]) == (Report(total=5), "stop")
+    assert not any("without an answer" in message.text for message in state["messages"])
+
+
+@TWO_KINDS
+async def test_other_models_content_without_text_is_an_answer(way: str) -> None:
+    picture: Any = [{"type": "image", "url": "https://example.org/a.png"}]
+    state = await ran(create_kimi_agent(Foreign(messages=iter([AIMessage(picture)])), [wipe]), way)
+    assert (state["messages"][-1].content, len(state["messages"])) == (picture, 2)
+    model = Foreign(messages=iter([AIMessage([{"type": "thinking", "thinking": "Hm."}]), AIMessage("done")]))
+    state = await ran(create_kimi_agent(model, [wipe]), way)
+    assert [message.text for message in state["messages"]] == ["go", "done"]
+
+
+@EVERY_WAY
+@pytest.mark.filterwarnings("ignore:.*brand_new")
+async def test_an_unknown_finish_reason_without_a_text_is_an_error_in_create_agent_and_a_text_here(
+    serve: Serve, way: str
+) -> None:
+    for reply in (CALL.finish("brand_new"), thought("Hm.").finish("brand_new")):
+        with pytest.raises(IncompleteAnswerError, match="'brand_new'"):
+            await ran(create_agent(kimi(serve([reply])), [wipe]), way)
+    state = await ran(create_kimi_agent(kimi(serve([reply])), [wipe]), way)
+    assert state["messages"][-1].text.endswith("(finish reason 'brand_new').")
+    assert state["stop_reason"] == "brand_new"
+    assert WIPES == []

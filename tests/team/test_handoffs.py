@@ -247,7 +247,7 @@ async def test_hand_offs_of_earlier_user_turns_do_not_count(serve: Serve, way: s
     on = [called("transfer_to_doer") for _ in range(3)]
     server = serve(
         Play(
-            planner=[*on, said("", thinking="Nothing to say."), called("transfer_to_doer")],
+            planner=[*on, *[said("", thinking="Nothing to say.")] * 2, called("transfer_to_doer")],
             doer=[*(called("transfer_to_planner") for _ in range(3)), said("Hm.")],
         )
     )
