@@ -41,7 +41,19 @@ class Budget:
         self._begun = 0.0
         self._clock = clock
         self._resumed: list[CallAccount] = []
+        self.write_error: Exception | None = None
+        """The first error of the run's checkpointer while it wrote."""
         self._before: dict[str, Accounts] = {}
+
+    def check_writes(self) -> None:
+        """Raise the error with which a checkpointer failed to write during this run or one around it.
+
+        LangGraph writes in the background unless `durability="sync"`, and tells of a failure at the end of the run.
+        """
+        if self.write_error is not None:
+            raise self.write_error
+        if self.caller:
+            self.caller.budget.check_writes()
 
     def resume(self, finished: Accounts, open_calls: Mapping[str, Accounts]) -> None:
         """The run is resumed: what its finished calls spent, and what its open ones did, by checkpoint namespace."""

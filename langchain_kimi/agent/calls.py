@@ -97,7 +97,7 @@ class ToolCalls:
 
     def run(self, job: Job, config: RunnableConfig) -> Any:
         """The updates of one call."""
-        if (over := _over_callers_limit(job, config)) is not None:
+        if (over := _not_begun(job, config)) is not None:
             return over
         told = _Telling(job, config)
         call = job["call"]
@@ -115,7 +115,7 @@ class ToolCalls:
 
     async def arun(self, job: Job, config: RunnableConfig) -> Any:
         """The updates of one call."""
-        if (over := _over_callers_limit(job, config)) is not None:
+        if (over := _not_begun(job, config)) is not None:
             return over
         told = _Telling(job, config)
         call = job["call"]
@@ -248,9 +248,14 @@ def _agent_of(job: Job, config: RunnableConfig) -> str:
     return job.get("agent") or agent_name(config)
 
 
-def _over_callers_limit(job: Job, config: RunnableConfig) -> dict[str, Any] | None:
-    """The result of a call that no limit of a caller has room for any more: agents beside this one used it up."""
-    caller = budget_of(config).caller
+def _not_begun(job: Job, config: RunnableConfig) -> dict[str, Any] | None:
+    """The result of a call that no limit of a caller has room for any more: agents beside this one used it up.
+
+    Raises the checkpointer's error where what was done before could not be recorded.
+    """
+    budget = budget_of(config)
+    budget.check_writes()
+    caller = budget.caller
     if caller is None or caller.take("tool_calls", _agent_of(job, config)):
         return None
     return {"messages": [refused(job["call"], _CALLERS_LIMIT)]}

@@ -17,6 +17,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Overwrite, StateSnapshot, StateUpdate
 
 from langchain_kimi.agent.budget import Accounts, budget_of, with_budget
+from langchain_kimi.agent.durability import watched
 from langchain_kimi.agent.editing import editing_state
 from langchain_kimi.agent.interruption import ended_by_ctrl_c
 from langchain_kimi.agent.state import KimiState, add_spent_by_agent, kimi_messages, pending_calls, refused
@@ -50,7 +51,7 @@ class KimiAgent(_Graph):
             accounts = {place: saver.get_tuple(at) for place, at in _open_calls(left, config).items()}
             budget_of(config).resume(*_spent_before(left, accounts))
         with ended_by_ctrl_c(config) as own_config:
-            yield from super().stream(input, own_config, **settings)
+            yield from _Graph.stream(self._watched(config), input, own_config, **settings)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **settings: Any) -> AsyncIterator[Any]:
         """LangGraph's `astream`; `ainvoke` is made of it."""
@@ -67,7 +68,7 @@ class KimiAgent(_Graph):
             left = await self.aget_state(config)
             accounts = {place: await saver.aget_tuple(at) for place, at in _open_calls(left, config).items()}
             budget_of(config).resume(*_spent_before(left, accounts))
-        async for part in super().astream(input, config, **settings):
+        async for part in _Graph.astream(self._watched(config), input, config, **settings):
             yield part
 
     def bulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]) -> RunnableConfig:
@@ -105,6 +106,13 @@ class KimiAgent(_Graph):
         """The config with a budget for sub-agents, but where it lacks a thread, of which LangGraph complains better."""
         lacks_thread = self.checkpointer and not (config or {}).get("configurable")
         return config if lacks_thread else with_budget(config, self.name)
+
+    def _watched(self, config: RunnableConfig | None) -> _Graph:
+        """This graph with its checkpointer watched during a run; inside another graph, that one's is used."""
+        inside = "__pregel_checkpointer" in (config or {}).get("configurable", {})
+        if config is None or inside or not isinstance(self.checkpointer, BaseCheckpointSaver):
+            return self
+        return self.copy({"checkpointer": watched(self.checkpointer, budget_of(config))})
 
     def _resumed(self, input: Any, config: RunnableConfig | None) -> BaseCheckpointSaver[Any] | None:
         """The checkpointer, where a run goes on that was interrupted before, this one or one around it."""
