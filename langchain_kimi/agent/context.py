@@ -20,6 +20,7 @@ from langgraph.store.base import BaseStore
 from langchain_kimi import tokens
 from langchain_kimi.agent.archive import RECALL, Entry, thread_of, write
 from langchain_kimi.agent.effects import Effect, adrive, drive
+from langchain_kimi.agent.excerpts import Excerpts, with_excerpts
 from langchain_kimi.agent.plan import Plan, Room, Step, summary_of
 from langchain_kimi.agent.summary import PROMPT, Summary, standing_for, summarise, told
 from langchain_kimi.agent.window import Window, is_overflow
@@ -36,13 +37,15 @@ __all__ = ["Compacted", "Compactor", "Context", "Step", "is_overflow"]
 class Context:
     """When a thread is made shorter, and how. Sizes are tokens; shares are of the room, the window less the reserve.
 
-    `window`: what the model reads and writes in one request; by default what its profile says, and without one nothing
-    is done before the model refuses a request as too long. `reserve`: room for the answer, by default the model's
-    output cap. `trigger`: the share from which on the thread is made shorter; `target`: the share that it then has.
-    `keep_results`: so many of the latest tool results stay whole while that is possible. `result_tokens`: what is left
-    of an older one. `summarise`: whether the model writes a summary of what goes, with `summary_prompt`; without, a
-    note says that something is missing. `archive`: whether what goes is kept in the agent's `store`, under the
-    thread's id, from where `recall_tool()` fetches it back.
+    `window`: what the model reads and writes in one request; by default what its profile says, and without one
+    nothing is done before the model refuses a request as too long. `reserve`: room for the answer, by default the
+    model's output cap. `trigger`: the share from which on the thread is made shorter; `target`: the share that it
+    then has. `keep_results`: so many of the latest tool results stay whole in the state, and those that the model has
+    not read yet. Where they do not fit into the window, only requests have excerpts of them, so long that the request
+    is half-way between `target` and `trigger`. `result_tokens`: what is left of an older one. `summarise`: whether
+    the model writes a summary of what goes, with `summary_prompt`; without, a note says that something is missing.
+    `archive`: whether what goes is kept in the agent's `store`, under the thread's id, from where `recall_tool()`
+    fetches it back.
     """
 
     window: int | None = None
@@ -81,10 +84,12 @@ class Compacted:
     """Tokens of the request, as far as they are known."""
     after: int
     steps: list[Step] = field(default_factory=list)
-    """What was done, in order: `dropped_reasoning`, `shortened_results`, `shortened_recent_results`, `summarised` or
-    `dropped_exchanges`, `not_archived`; `above_target` where it is not enough. Their tokens are estimates."""
+    """What was done, in order: `dropped_reasoning`, `shortened_results`, `summarised` or `dropped_exchanges`,
+    `excerpts_of_results`, `not_archived`; `above_target` where it is not enough. Their tokens are estimates."""
     usage: list[AIMessage] = field(default_factory=list)
     """The answers that were paid for."""
+    excerpts: Excerpts = field(default_factory=dict)
+    """The results that are whole in `messages`, and of which the model is shown an excerpt."""
     archived: list[str] = field(default_factory=list)
     """Keys of what was written to the archive."""
 
@@ -115,10 +120,13 @@ class Compactor:
         store: BaseStore | None = None,
         prompt: Sequence[BaseMessage] = (),
         overflow: BaseException | None = None,
+        excerpts: Excerpts | None = None,
     ) -> Compacted:
         """The thread made shorter: `compacting`, done now. The thread's id is by default the config's."""
         thread_id = thread_id or thread_of(config)
-        steps = self.compacting(messages, thread_id=thread_id, store=store, prompt=prompt, overflow=overflow)
+        steps = self.compacting(
+            messages, thread_id=thread_id, store=store, prompt=prompt, overflow=overflow, excerpts=excerpts
+        )
         return drive(steps, config)
 
     async def acompact(
@@ -130,10 +138,13 @@ class Compactor:
         store: BaseStore | None = None,
         prompt: Sequence[BaseMessage] = (),
         overflow: BaseException | None = None,
+        excerpts: Excerpts | None = None,
     ) -> Compacted:
         """The thread made shorter: `compacting`, done on the event loop. The thread's id is by default the config's."""
         thread_id = thread_id or thread_of(config)
-        steps = self.compacting(messages, thread_id=thread_id, store=store, prompt=prompt, overflow=overflow)
+        steps = self.compacting(
+            messages, thread_id=thread_id, store=store, prompt=prompt, overflow=overflow, excerpts=excerpts
+        )
         return await adrive(steps, config)
 
     def compacting(
@@ -144,13 +155,14 @@ class Compactor:
         store: BaseStore | None = None,
         prompt: Sequence[BaseMessage] = (),
         overflow: BaseException | None = None,
+        excerpts: Excerpts | None = None,
     ) -> Generator[Effect, Any, Compacted]:
         """The policy: what is to be done for a thread to be made shorter, and the shorter thread.
 
         `overflow` is the error by which the model refused the request as too long: the thread then is longer than it
         seems. A failed summary or archive is told in the steps and raises nothing.
         """
-        task = _Task(self, messages, prompt, overflow)
+        task = _Task(self, messages, prompt, overflow, excerpts or {})
         steps: list[Step] = []
         archived: list[str] = []
         plan = task.planned(archived=self._context.archive)
@@ -169,10 +181,11 @@ class Compactor:
             standing = standing_for(plan, summary)
             steps.append(_told_step(plan, summary, standing))
         done = plan.with_standing(standing)
-        after = task.measured(done)
+        after = task.measured(with_excerpts(done, plan.excerpts))
         if after > task.target:
             steps.append(Step("above_target", 0, after - task.target, "what must stay is longer than that"))
-        return Compacted(done, _update(messages, done), task.before, after, steps, summary.answers, archived)
+        update = _update(messages, done)
+        return Compacted(done, update, task.before, after, steps, summary.answers, plan.excerpts, archived)
 
     def _summary(self, plan: Plan) -> Generator[Effect, Any, Summary]:
         if not self._context.summarise:
@@ -207,16 +220,18 @@ class _Task:
         messages: Sequence[AnyMessage],
         prompt: Sequence[BaseMessage],
         overflow: BaseException | None,
+        excerpts: Excerpts,
     ) -> None:
-        self._owner, self._messages = owner, messages
+        self._owner, self._messages, self._excerpts = owner, messages, excerpts
         window = owner._window
         self._fixed = window.fixed(prompt)
-        self.before = window.size(messages, prompt)
+        self.before = window.size(with_excerpts(messages, excerpts), prompt)
         room = window.room or self.before
         if overflow is not None:
             room, self.before = window.refused(overflow, self.before)
         self.target = int(room * owner._context.target)
         self._most = int(room * owner._context.trigger)
+        self._full = room
         last = tokens.last_usage(messages)
         self._replaced = None if last is None else messages[last].id or ""
         plan = self._begun(archived=False)
@@ -228,10 +243,11 @@ class _Task:
         """What to take out of the thread."""
         plan = self._begun(archived)
         target = int(self.target / self._scale)
-        plan.shrink(Room(target, int(self._most / self._scale), min(max(target // 4, _LEAST_SUMMARY), _MOST_SUMMARY)))
+        summary = min(max(target // 4, _LEAST_SUMMARY), _MOST_SUMMARY)
+        plan.shrink(Room(target, int(self._most / self._scale), int(self._full / self._scale), summary))
         return plan
 
-    def measured(self, messages: Sequence[BaseMessage]) -> int:
+    def measured(self, messages: Sequence[AnyMessage]) -> int:
         """The tokens of the request with these messages."""
         return int((self._fixed + tokens.count_messages(messages)) * self._scale)
 
@@ -245,6 +261,7 @@ class _Task:
             result_tokens=context.result_tokens,
             archived=archived,
             recallable=self._owner._recalls,
+            excerpts=dict(self._excerpts),
         )
         if self._owner._window.ignores_thinking:
             plan.drop_reasoning(self._owner._agent)

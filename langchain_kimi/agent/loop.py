@@ -20,12 +20,13 @@ from langgraph.runtime import get_runtime
 from langgraph.types import Send
 
 from langchain_kimi.agent.approval import Approval, approved
-from langchain_kimi.agent.archive import thread_of
+from langchain_kimi.agent.archive import text_of, thread_of
 from langchain_kimi.agent.budget import agent_name, budget_of
 from langchain_kimi.agent.calls import SECONDS, Job
 from langchain_kimi.agent.context import Compacted, Compactor, is_overflow
 from langchain_kimi.agent.editing import edits_state
 from langchain_kimi.agent.effects import Ask, Effect
+from langchain_kimi.agent.excerpts import Excerpts, with_excerpts
 from langchain_kimi.agent.guard import MARK, LoopGuard
 from langchain_kimi.agent.handoff import idle_handoffs, superseded
 from langchain_kimi.agent.limits import Limits
@@ -50,6 +51,7 @@ from langchain_kimi.agent.state import (
     spent_since,
     with_unique_ids,
 )
+from langchain_kimi.errors import warn
 from langchain_kimi.finish_reasons import CONTENT_FILTER, LENGTH, calls_may_run
 from langchain_kimi.usage import UsageMeter
 from langchain_kimi.verbatim import CALLS, quote_arguments
@@ -157,6 +159,7 @@ class Loop:
             # A sequential tool's turn comes, or the thread was left here: the route goes on with the calls.
             answer = last_answer(state["messages"])
             return {} if answer is None or has_unique_ids(answer) else {"messages": [with_unique_ids(answer)]}
+        budget_of(get_config()).check_writes()
         begun = time.perf_counter()
         spent = add_spent(self._spent(state), {"seconds": self._tool_seconds(state["messages"])})
         reason = self._limits.reached(spent) or self._callers_limit(state)
@@ -175,7 +178,7 @@ class Loop:
             ended = {"stop_reason": EMPTY if is_regular(said.answer) else finish}
             withheld.append(self._closing(state, _why_empty(said.answer)))
         messages = [*said.before, said.answer, *withheld]
-        return {"messages": messages, **ended, **self._answered(state, said.paid, begun)}
+        return {"messages": messages, **said.update, **ended, **self._answered(state, said.paid, begun)}
 
     def wrap_up(self, state: AgentState) -> Steps:
         """One last answer without tools; calls that are still open are answered as not run."""
@@ -188,7 +191,8 @@ class Loop:
         begun = time.perf_counter()
         speaker, respond = self._role(state).speaker, self._role(state).respond
         assert respond is not None
-        request = [*speaker.prompt(state), *speaker.view(state["messages"]), HumanMessage(_ANSWER_AS_OBJECT)]
+        seen = with_excerpts(state["messages"], state.get("kimi_excerpts") or {})
+        request = [*speaker.prompt(state), *speaker.view(seen), HumanMessage(_ANSWER_AS_OBJECT)]
         meter = UsageMeter()  # the model may be asked more than once
         outcome = yield from asked_again(Ask(respond, request, heard_by=[meter], metadata=speaker.metadata), [])
         if outcome["parsing_error"] is not None:
@@ -317,19 +321,20 @@ class Loop:
         if reason == "caller" and isinstance(state["messages"][-1], HumanMessage):
             return {"messages": [self._closing(state, why)], "stop_reason": reason}  # nothing was begun yet
         said = yield from self._said(state, not_run, silent=True)
-        messages, paid, turns = [*said.before, said.answer], list(said.paid), 1
+        messages, paid, turns, update = [*said.before, said.answer], list(said.paid), 1, said.update
         if stray := calls_of(said.answer):
             # A model may call tools although told not to. Unanswered, such calls would spoil the thread; and without
             # another answer the turn would end in their results.
-            so_far: Any = {**state, "messages": kimi_messages(state["messages"], [messages])}
+            so_far: Any = {**state, **update, "messages": kimi_messages(state["messages"], [messages])}
             not_run = [refused(call, _NOT_RUN.format(why=why)) for call in stray]
             said = yield from self._said(so_far, not_run, silent=True)
             messages += [*said.before, said.answer, *(refused(call, _ENDED) for call in calls_of(said.answer))]
-            paid, turns = [*paid, *said.paid], 2
+            paid, turns, update = [*paid, *said.paid], 2, {**update, **said.update}
         if calls_of(said.answer) or not said.answer.text.strip():
             messages.append(self._closing(state, why))
         self._count_turns(state, turns)
-        return {"messages": messages, "stop_reason": reason, **self._answered(state, paid, begun, turns)}
+        ended = {"messages": messages, **update, "stop_reason": reason}
+        return ended | self._answered(state, paid, begun, turns)
 
     def _closing(self, state: AgentState, why: str) -> AIMessage:
         """The end of a turn in which the model gave no answer."""
@@ -344,7 +349,9 @@ class Loop:
         return replace(said, answer=as_new(said.answer, state["messages"]))
 
     def _asked(self, state: AgentState, added: Sequence[ToolMessage], *, silent: bool) -> Generator[Effect, Any, Said]:
-        messages, hooked = state["messages"], state.get("llm_input_messages")
+        excerpts: Excerpts = state.get("kimi_excerpts") or {}
+        messages = with_excerpts(state["messages"], excerpts) if excerpts else state["messages"]
+        hooked = with_excerpts(state.get("llm_input_messages") or [], excerpts)
         role = self._role(state)
         speaker, compactor = role.speaker, role.compactor
         if compactor is None or hooked:
@@ -354,17 +361,20 @@ class Loop:
         if compactor.due(speaker.view(messages), speaker.prompt(state)):
             shorter = yield from _compacted(role, compactor, state)
         try:
-            kept = shorter.messages if shorter else messages
+            kept = with_excerpts(shorter.messages, shorter.excerpts) if shorter else messages
             said = yield from speaker.say(state, [*kept, *added], silent=silent)
         except Exception as error:
             if shorter or not is_overflow(error):
                 raise
             shorter = yield from _compacted(role, compactor, state, error)
-            if not shorter.update:
+            if not shorter.update and shorter.excerpts == excerpts:
                 raise
-            said = yield from speaker.say(state, [*shorter.messages, *added], silent=silent)
+            kept = with_excerpts(shorter.messages, shorter.excerpts)
+            said = yield from speaker.say(state, [*kept, *added], silent=silent)
         rewritten, paid = (shorter.update, shorter.usage) if shorter else ([], [])
-        return replace(said, paid=[*paid, *said.paid], before=[*rewritten, *added, *said.before])
+        changed = {"kimi_excerpts": shorter.excerpts} if shorter and shorter.excerpts != excerpts else {}
+        before = [*rewritten, *added, *said.before]
+        return replace(said, paid=[*paid, *said.paid], before=before, update={**said.update, **changed})
 
     # Accounts.
 
@@ -426,7 +436,9 @@ def _compacted(
         store=get_runtime().store,
         prompt=role.speaker.prompt(state),
         overflow=overflow,
+        excerpts=state.get("kimi_excerpts") or {},
     )
+    _tell_excerpts(state, shorter)
     steps = [step._asdict() for step in shorter.steps]
     _tell("compaction", before=shorter.before, after=shorter.after, steps=steps, archived=shorter.archived)
     return shorter
@@ -446,6 +458,23 @@ def _why_empty(answer: AIMessage) -> str:
     """Why an answer has neither text nor calls."""
     reason = answer.response_metadata.get("finish_reason")
     return _ONLY_THOUGHT if reason in LENGTH else _NOTHING.format(reason)
+
+
+def _tell_excerpts(state: AgentState, shorter: Compacted) -> None:
+    """Warn of results that the model is not shown whole any more, and tell on the stream how much is shown."""
+    known = state.get("kimi_excerpts") or {}
+    by_id = {message.id: message for message in shorter.messages}
+    for message_id, about in shorter.excerpts.items():
+        result = by_id.get(message_id)
+        if not isinstance(result, ToolMessage) or known.get(message_id) == about:
+            continue
+        name, all_of_it, shown = result.name or "a tool", len(text_of(result)), about["characters"]
+        _tell("result_excerpt", name=name, tool_call_id=result.tool_call_id, characters=all_of_it, shown=shown)
+        if message_id not in known:
+            warn(
+                f"A result of {name!r} with {all_of_it:,} characters does not fit into the model's window: the model "
+                f"is shown {shown:,} of them, and the state keeps all."
+            )
 
 
 def _awaits_answer(state: AgentState) -> bool:

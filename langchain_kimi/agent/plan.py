@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMes
 
 from langchain_kimi import tokens
 from langchain_kimi.agent.archive import Entry, reasoning_entry, whole_entry
+from langchain_kimi.agent.excerpts import excerpt, fitting, with_excerpts
 from langchain_kimi.agent.guard import MARK, fingerprint
 from langchain_kimi.agent.state import calls_of
 from langchain_kimi.verbatim import PROVIDER, REASONING, REASONING_DETAILS
@@ -45,7 +46,9 @@ class Room:
     target: int
     """What the request may have afterwards."""
     most: int
-    """What it may have at all."""
+    """From which size on the thread is made shorter."""
+    full: int
+    """What the request may have at all."""
     summary: int
     """What a summary may have."""
 
@@ -120,6 +123,8 @@ class Plan:
     """Whether what goes is written to the archive."""
     recallable: bool = False
     """Whether the model can fetch it from there."""
+    excerpts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The results of which the model is shown an excerpt."""
 
     room: Room = field(init=False)
     messages: list[AnyMessage] = field(init=False)
@@ -136,7 +141,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         self.messages = list(self.given)
-        self._sizes = [tokens.count_message(message) for message in self.given]
+        self.excerpts = dict(self.excerpts)
+        self._sizes = [tokens.count_message(message) for message in with_excerpts(self.given, self.excerpts)]
         self.total = self.fixed + sum(self._sizes)
         self._groups = list(groups_of(self.given))
         users = [place for place, group in enumerate(self._groups) if group.kind == "user"]
@@ -145,7 +151,9 @@ class Plan:
             self._running -= 1
         self._turns = list(_turns(self.given))
         results = [place for place, message in enumerate(self.given) if isinstance(message, ToolMessage)]
-        self._recent = set(results[len(results) - self.keep_results :] if self.keep_results else ())
+        answers = [place for place, message in enumerate(self.given) if isinstance(message, AIMessage)]
+        unread = [place for place in results if answers and place > answers[-1]]
+        self._recent = {*(results[len(results) - self.keep_results :] if self.keep_results else ()), *unread}
 
     @property
     def first_removed(self) -> int:
@@ -161,9 +169,9 @@ class Plan:
         self._shorten(running)
         answers = [place for place, group in enumerate(running) if group.kind == "answer"]
         self._remove(running[: answers[-1]] if answers else [], whole_only=True)
-        if self._expected > room.most:
-            self._shorten([group for group in self._groups if group not in self.removed], recent=True)
         self._settle_removed()
+        if self._expected > room.full:
+            self._show_less()
 
     @property
     def _expected(self) -> int:
@@ -193,26 +201,56 @@ class Plan:
         if dropped:
             self.steps.append(Step("dropped_reasoning", dropped, saved))
 
-    def _shorten(self, groups: Iterable[Group], *, recent: bool = False) -> None:
-        """Cut results down, big ones first and the oldest of them, until all has room."""
-        places = [
-            place for group in groups for place in range(group.start, group.end) if recent or place not in self._recent
-        ]
-        if recent:
-            places.sort(key=lambda place: -self._sizes[place])
-        else:
-            big = _BIG * self.result_tokens
-            places.sort(key=lambda place: (self._sizes[place] <= big, place))
+    def _shorten(self, groups: Iterable[Group]) -> None:
+        """Cut older results down, big ones first and the oldest of them, until all has room."""
+        places = [place for group in groups for place in range(group.start, group.end) if place not in self._recent]
+        big = _BIG * self.result_tokens
+        places.sort(key=lambda place: (self._sizes[place] <= big, place))
         count = saved = 0
         for place in places:
-            if self._expected <= (self.room.most if recent else self.room.target):
+            if self._expected <= self.room.target:
                 break
             message = self.messages[place]
             if isinstance(message, ToolMessage) and (short := self._shortened(place, message)) is not None:
                 saved += self._replace(place, short)
                 count += 1
         if count:
-            self.steps.append(Step("shortened_recent_results" if recent else "shortened_results", count, saved))
+            self.steps.append(Step("shortened_results", count, saved))
+
+    def _show_less(self) -> None:
+        """Show excerpts of the longest results, all equally long, so that the request fits with some room to go on."""
+        gone = {place for group in self.removed for place in range(group.start, group.end)}
+        places = [
+            place
+            for place, message in enumerate(self.messages)
+            if isinstance(message, ToolMessage) and message.id and place not in gone
+        ]
+        sizes = sorted((self._sizes[place] for place in places), reverse=True)
+        over = self._expected - (self.room.target + self.room.most) // 2
+        level = self.result_tokens
+        for count, following in enumerate([*sizes[1:], 0], 1):
+            if sum(sizes[:count]) - count * following >= over:
+                level = max(level, (sum(sizes[:count]) - over) // count)
+                break
+        shown = saved = 0
+        for place in places:
+            if self._sizes[place] > level:
+                saved += self._excerpted(place, level)
+                shown += 1
+        if shown:
+            self.steps.append(Step("excerpts_of_results", shown, saved))
+
+    def _excerpted(self, place: int, size: int) -> int:
+        """Show an excerpt of a result; the tokens that saves. The message itself stays whole."""
+        message: Any = self.messages[place]
+        entry = whole_entry(message, self._turns[place])
+        self._note(entry)
+        about = fitting(message, size, entry.key if self.archived and self.recallable else None)
+        self.excerpts[message.id] = about
+        saved = self._sizes[place] - tokens.count_message(excerpt(message, about))
+        self._sizes[place] -= saved
+        self.total -= saved
+        return saved
 
     def _shortened(self, place: int, message: ToolMessage) -> ToolMessage | None:
         """The result with its middle left out; None where that would save little."""

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -37,6 +37,8 @@ class Said:
     answer: AIMessage
     paid: list[AIMessage]
     before: list[Any]
+    update: dict[str, Any] = field(default_factory=dict)
+    """What else of the state changes."""
 
 
 class Speaker:

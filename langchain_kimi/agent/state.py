@@ -177,6 +177,8 @@ class TurnState(TypedDict):
     """What people decided of the last answer's calls: the id of the `message`; `shown`, the calls that they are asked
     about, by id and as text; and `approved`, by call id the `call` that they saw, as text, and the `name` and `args`
     that it `runs` with. The next answer of the model and the next user turn empty it."""
+    kimi_excerpts: NotRequired[Mapping[str, Mapping[str, Any]]]
+    """Results of which the model is shown an excerpt, because the whole does not fit into its window."""
     llm_input_messages: NotRequired[list[AnyMessage]]
     """What a `pre_model_hook` wants the model to see instead of `messages`."""
 

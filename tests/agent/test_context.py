@@ -355,11 +355,13 @@ def test_within_a_running_turn_results_are_shortened_first_but_not_the_latest() 
     assert outcome.messages[0] is messages[0]
 
 
-def test_a_batch_of_huge_results_is_shortened_even_though_it_is_the_latest() -> None:
+def test_of_a_batch_of_huge_results_requests_have_excerpts_and_the_state_has_all() -> None:
     messages = one_turn(1, 8_000, calls=32)
     outcome = Compactor(Context(result_tokens=100, **SMALL), summariser()).compact(messages, config=THREAD)
     check(outcome, messages)
-    assert "shortened_recent_results" in done(outcome)
+    assert outcome.messages == messages
+    assert set(outcome.excerpts) == {message.id for message in messages[2:]}
+    assert done(outcome)[0] == "excerpts_of_results"
     assert outcome.after <= 0.85 * 9_000
 
 
