@@ -8,9 +8,9 @@ thread, and everything that waits for it lets go.
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
-from queue import SimpleQueue
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
+from contextlib import contextmanager, suppress
+from socket import socket, socketpair
 from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
@@ -20,11 +20,14 @@ from langchain_kimi.errors import warn
 _KEY = "__kimi_interruption"
 """Where a run's config holds its Interruption; LangGraph keeps keys that begin so out of checkpoints and traces."""
 
+_GRACE = 2.0
+"""Seconds that an agent in a tool call gets to end, after its own tools were given up."""
+
 T = TypeVar("T")
 
 _running: set["Interruption"] = set()
-_presses: SimpleQueue[None] = SimpleQueue()
 _watcher = threading.Thread()
+_wake = socket()
 
 
 class ToolTimeoutError(Exception):
@@ -42,6 +45,7 @@ class Interruption:
         self._ended: Future[None] = Future()
         self._warns = warns
         self._below: set[Interruption] = set()
+        self._runs = 0
 
     @contextmanager
     def below(self) -> Iterator["Interruption"]:
@@ -56,9 +60,18 @@ class Interruption:
             self._below.discard(interruption)
             interruption.end()
 
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """An agent runs in the tool call: it ends by itself soon after this does."""
+        self._runs += 1
+        try:
+            yield
+        finally:
+            self._runs -= 1
+
     def end(self) -> None:
         """Let go of everything that waits."""
-        if not self._ended.done():
+        with suppress(InvalidStateError):  # it has ended already
             self._ended.set_result(None)
         for interruption in list(self._below):
             interruption.end()
@@ -74,6 +87,8 @@ class Interruption:
         try:
             finished, _ = wait(both, timeout=seconds, return_when=FIRST_COMPLETED)
             if work not in finished:
+                if self._runs:  # what an agent still writes must not meet a closed database
+                    wait((work,), timeout=_GRACE)
                 self.check()
                 raise ToolTimeoutError(seconds or 0)
         except KeyboardInterrupt:
@@ -102,37 +117,52 @@ def ended_by_ctrl_c(config: RunnableConfig | None) -> Iterator[RunnableConfig | 
     """The config for a run that Ctrl-C ends at once: in the main thread, where Python's own handler is in place."""
     handler = signal.getsignal(signal.SIGINT)
     ours = threading.current_thread() is threading.main_thread() and handler in (signal.default_int_handler, _pressed)
-    if not ours or interruption_of(config):
+    if above := interruption_of(config):
+        with above.run():
+            yield config
+        return
+    if not ours:
         yield config
         return
     interruption = Interruption(warns=True)
     _running.add(interruption)
-    _start_watching()
-    signal.signal(signal.SIGINT, _pressed)
+    _install()
     try:
         yield with_interruption(config, interruption)
     finally:
         _running.discard(interruption)
-        here = threading.current_thread() is threading.main_thread()
-        if not _running and here and signal.getsignal(signal.SIGINT) is _pressed:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not _running and threading.current_thread() is threading.main_thread():
+            _uninstall()
 
 
 def _pressed(number: int, frame: Any) -> None:
-    # The code that a signal interrupts may hold any lock: only SimpleQueue.put is safe here.
-    _presses.put(None)
+    with suppress(BlockingIOError):  # the watcher has enough to read
+        _wake.send(bytes([number]))
     signal.default_int_handler(number, frame)
 
 
-def _watch() -> None:
-    while True:
-        _presses.get()
-        for interruption in list(_running):
-            interruption.end()
-
-
-def _start_watching() -> None:
-    global _watcher
+def _install() -> None:
+    """Let Ctrl-C end what runs; a signal wakes the watcher also while the main thread does not get to its handlers."""
+    global _watcher, _wake
     if not _watcher.is_alive():  # the first time, or after a fork
-        _watcher = threading.Thread(target=_watch, name="kimi-ctrl-c", daemon=True)
+        signals, _wake = socketpair()
+        _wake.setblocking(False)
+        _watcher = threading.Thread(target=_watch, args=(signals,), name="kimi-ctrl-c", daemon=True)
         _watcher.start()
+    signal.signal(signal.SIGINT, _pressed)
+    if (before := signal.set_wakeup_fd(_wake.fileno(), warn_on_full_buffer=False)) not in (-1, _wake.fileno()):
+        signal.set_wakeup_fd(before)  # it is somebody else's
+
+
+def _uninstall() -> None:
+    if signal.getsignal(signal.SIGINT) is _pressed:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if (before := signal.set_wakeup_fd(-1)) not in (-1, _wake.fileno()):
+        signal.set_wakeup_fd(before)
+
+
+def _watch(signals: socket) -> None:
+    while received := signals.recv(64):
+        if signal.SIGINT in received:
+            for interruption in list(_running):
+                interruption.end()
