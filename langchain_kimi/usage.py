@@ -18,6 +18,9 @@ MILLION = 1_000_000
 FEE = "kimi_fee"
 """The custom event by which a tool that Kimi runs tells what it costs: `{"tool": uri, "usd": fee or None}`."""
 
+_MOST = 10**12
+"""More tokens than any answer has; checkpoints hold no number beyond 64 bits."""
+
 _Key = TypeVar("_Key")
 
 
@@ -322,4 +325,4 @@ def _nested(wire: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _count(counts: Mapping[str, Any], key: str) -> int:
     value = counts.get(key)
-    return max(int(value), 0) if isinstance(value, (int, float)) else 0
+    return int(min(max(value, 0), _MOST)) if isinstance(value, (int, float)) else 0

@@ -12,11 +12,12 @@ from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_kimi import KimiError, create_kimi_agent
 from langchain_kimi.decode import Answer
 from langchain_kimi.errors import AnswerCutShort
-from langchain_kimi.testing import KimiServer, cut_after, overloaded, said, thought
+from langchain_kimi.testing import KimiServer, cut_after, garbage, overloaded, said, thought
 from langchain_kimi.usage import Run, Spent, UsageMeter, cost_of, is_inconsistent, usage_metadata
 from tests.conftest import kimi
 from tests.test_decode import event, read, sse, whole
@@ -71,6 +72,21 @@ def test_numbers_that_contradict_each_other_are_clamped_and_flagged(wire: dict[s
     assert message.usage_metadata is not None
     assert message.usage_metadata["total_tokens"] == 150
     assert message.response_metadata["kimi_report"] == ["usage_inconsistent"]
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_a_number_that_no_checkpoint_can_hold_breaks_no_thread(serve: Serve, way: str) -> None:
+    event = (
+        b'{"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}], "usage": %s, "model": "y"}'
+    )
+    usage = b'{"prompt_tokens": 1e300, "completion_tokens": 99999999999999999999, "cached_tokens": -1e300}'
+    agent = create_kimi_agent(kimi(serve(lambda request: garbage(event % usage))), checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    for _ in range(2):
+        asked: Any = {"messages": [("user", "go")]}
+        state = await agent.ainvoke(asked, config) if way == "ainvoke" else agent.invoke(asked, config)
+    assert state["messages"][-1].text == "x"
+    assert state["spent"]["requests"] == 2
 
 
 @pytest.mark.parametrize("junk", [None, {}, "x", 7])
