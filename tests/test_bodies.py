@@ -176,6 +176,7 @@ async def test_an_overload_with_status_200_passes(label: str, way: str) -> None:
         (Sent(b"data center offline", "text/plain"), ("data center offline", "text/plain")),
         (Sent(b'["a"]'), ('["a"]', "application/json")),
         (Sent(b"null", None), ("null", "unknown")),
+        (Sent(b'{"detail": "Not \\u001b[31m found"}'), ("Not ", "found", "application/json")),
     ],
 )
 async def test_a_body_that_is_no_answer_is_quoted(way: str, sent: Sent, words: tuple[str, ...]) -> None:

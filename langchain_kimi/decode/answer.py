@@ -71,6 +71,7 @@ class Answer:
         self._begun = self._signed = False
         self._done = False
         self._has_choice = False
+        self._no_answer: Mapping[str, Any] | None = None
         self._mender: Mender | None = None
         self._rest = _Added()
         self._text: list[str] = []
@@ -178,6 +179,8 @@ class Answer:
         if not choices or not self._begun or event.get("usage"):
             self._note(event)
         if not choices or not isinstance(choices, list) or not isinstance(choice := choices[0], dict):
+            if self._no_answer is None and "choices" not in event:
+                self._no_answer = event
             return _Added()
         if choice.get("finish_reason") or choice.get("usage") or choice.get("error"):
             self._finish(event, choice)
@@ -239,6 +242,9 @@ class Answer:
     def _complete(self) -> None:
         """The end of the stream. Raises BrokenStreamError where it is none of an answer."""
         if not self._done and self._finish_reason is None:
+            if not self._has_choice and self._no_answer is not None:
+                text = surrogates.dumps(self._no_answer)[:10_000].decode(errors="replace")
+                raise errors.no_answer(200, text, host=self._host, headers=self._headers or {})
             raise BrokenStreamError(
                 f"{self._host} ended its answer before the finish; nothing of it is used. Ask again.", host=self._host
             )
