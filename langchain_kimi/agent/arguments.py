@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.tools import BaseTool
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -55,7 +56,7 @@ def chat_model(model: Any, where: str) -> BaseChatModel:
 
 def check_model(model: Any, where: str) -> None:
     """Raise TypeError for what is neither a chat model nor a name."""
-    if not (model.strip() if isinstance(model, str) else hasattr(model, "bind_tools")):
+    if not (model.strip() if isinstance(model, str) else hasattr(model, "bind_tools") and not isinstance(model, type)):
         raise TypeError(f"{where}: model={model!r} is no chat model; {_WAYS}.")
 
 
@@ -70,3 +71,6 @@ def check_tools(where: str, tools: Any) -> None:
     """Raise TypeError where `tools` is no list of tools."""
     if isinstance(tools, str) or not isinstance(tools, Sequence):
         raise TypeError(f"{where}: tools={tools!r} is no list; give a list of tools or functions, such as [search].")
+    for tool in tools:
+        if not callable(tool) and not isinstance(tool, BaseTool):
+            raise TypeError(f"{where}: tools has {tool!r}, which is no tool; give tools or functions, such as search.")

@@ -68,6 +68,9 @@ def _decision(choice: ToolErrors) -> Callable[[Exception], str | None]:
     """From an exception to the text of its result; None means that it is raised."""
     if isinstance(choice, bool):
         return lambda error: error_text(error) if choice else None
+    if choice in ("raise", "result", "results", "return"):
+        # As a text, which ToolNode takes for every failed tool's result, it would do the opposite.
+        raise ValueError(f"tool_errors={choice!r}: give False to raise what tools raise, or True to make it results.")
     if isinstance(choice, str):
         return lambda error: choice
     if isinstance(choice, type | tuple):

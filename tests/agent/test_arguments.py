@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from langchain_core.tools import tool
 
-from langchain_kimi import Member, create_kimi_agent, create_kimi_team
+from langchain_kimi import ChatKimi, Member, create_kimi_agent, create_kimi_team
 from langchain_kimi.testing import FakeKimi, KimiServer, said, thought
 from tests.conftest import KEY
 
@@ -58,6 +58,8 @@ def test_a_name_of_another_provider_is_langchains(monkeypatch: pytest.MonkeyPatc
         ({"model": " "}, "model=' ' is no chat model"),
         ({"tools": None}, "create_kimi_agent: tools=None is no list"),
         ({"tools": "search"}, "create_kimi_agent: tools='search' is no list"),
+        ({"tools": ["search"]}, "create_kimi_agent: tools has 'search', which is no tool"),
+        ({"model": ChatKimi}, "is no chat model; give a chat model such as ChatKimi("),
         ({"limits": 6}, "create_kimi_agent: limits=6 is no Limits; give Limits(…) or None"),
         ({"guard": True}, "guard=True is no LoopGuard"),
         ({"context": 100}, "context=100 is no Context"),

@@ -117,7 +117,7 @@ async def test_wrong_arguments_are_a_result_whatever_was_chosen(serve: Serve) ->
     assert "x" in result(await agent.ainvoke(GO)).text
 
 
-@pytest.mark.parametrize("choice", [(), ("x",), 3, [ValueError]])
+@pytest.mark.parametrize("choice", [(), ("x",), 3, [ValueError], "raise", "results"])
 def test_a_choice_that_is_none_is_named(serve: Serve, choice: Any) -> None:
     with pytest.raises(ValueError, match="tool_errors="):
         create_kimi_agent(kimi(serve([])), [broken], tool_errors=choice)
