@@ -16,7 +16,9 @@ from langchain_kimi.errors import KimiError, OverloadedError, RateLimitError, Se
 from langchain_kimi.transport import Deadlines, Events, RateLimits, Retries
 from tests.clock import VirtualClock
 
-TEXTS = st.text(st.characters(blacklist_characters="\r\n", codec="utf-8"), min_size=1)
+TEXTS = st.text(st.characters(blacklist_characters="\r\n", codec="utf-8"), min_size=1).filter(
+    lambda text: not text.encode().isspace()  # such events are skipped as empty
+)
 
 
 @given(st.lists(TEXTS), st.lists(st.integers(0, 200)), st.sampled_from(["\n", "\r\n"]), st.booleans())
