@@ -21,6 +21,10 @@ FEE = "kimi_fee"
 _MOST = 10**12
 """More tokens than any answer has; checkpoints hold no number beyond 64 bits."""
 
+REPEATED = "kimi_repeated"
+"""Where `response_metadata` has the usage of earlier attempts at the same request: the host began to answer each of
+them, and nothing of the answer arrived."""
+
 _Key = TypeVar("_Key")
 
 
@@ -52,13 +56,17 @@ def usage_of_headers(headers: Mapping[str, str], output_tokens: int) -> dict[str
     What the answer writes is not in the headers, so that `output_tokens` is the caller's count or estimate.
     """
     read, cached = headers.get("x-msh-usage-prompt-tokens", ""), headers.get("x-msh-usage-cached-tokens", "")
-    if not read.isdecimal():
+    if not _is_count(read):
         return None
     return {
         "prompt_tokens": int(read),
-        "cached_tokens": int(cached) if cached.isdecimal() else 0,
+        "cached_tokens": int(cached) if _is_count(cached) else 0,
         "completion_tokens": output_tokens,
     }
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and len(text) <= len(str(_MOST))
 
 
 def is_inconsistent(wire: Mapping[str, Any] | None) -> bool:
@@ -120,6 +128,14 @@ class Spent:
             requests=1,
             cost_usd=cost_of(usage, model),
         )
+
+    @classmethod
+    def of(cls, answer: AIMessage, model: str) -> "Spent":
+        """What an answer used, with earlier attempts at it; `model` is the name to take where it has none."""
+        metadata = answer.response_metadata
+        name = str(metadata.get("model_name") or model)
+        attempts = [answer.usage_metadata, *metadata.get(REPEATED, ())]
+        return sum((cls.on(usage, name) for usage in attempts), Spent())
 
     @classmethod
     def fee(cls, usd: float | None) -> Self:
@@ -280,7 +296,7 @@ class UsageMeter(BaseCallbackHandler):
             run, asked = self._asked.pop(run_id, (Run(run_id), "unknown"))
             for answer in answers:
                 model = str(answer.response_metadata.get("model_name") or asked)
-                spent = Spent.on(answer.usage_metadata, model)
+                spent = Spent.of(answer, asked)
                 self._by_run[run, model] = self._by_run.get((run, model), Spent()) + spent
 
 

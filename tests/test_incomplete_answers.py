@@ -9,7 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic import BaseModel
 
-from langchain_kimi import ChatKimi, KimiWarning, UsageMeter, cost_of
+from langchain_kimi import ChatKimi, KimiWarning, UsageMeter, cost_of, create_kimi_agent
 from langchain_kimi.errors import (
     AnswerCutShort,
     APITimeoutError,
@@ -28,12 +28,14 @@ from langchain_kimi.testing import (
     error_event,
     garbage,
     no_choice,
+    overloaded,
     said,
     stall,
     thought,
 )
 from langchain_kimi.transport import Deadlines
 from langchain_kimi.verbatim import calls_of
+from tests.clock import VirtualClock
 from tests.conftest import kimi
 
 Serve = Callable[..., KimiServer]
@@ -53,13 +55,13 @@ ABNORMAL = {
 HALF = thought("Hm. ").saying("Half a sen").calling("wipe", path="/tmp")
 
 
-async def answered(serve: Serve, way: str, reply: Reply, config: Any = None, **settings: Any) -> AIMessage:
-    """The answer of a model whose server says one reply, asked in one way; chunks are joined."""
+async def answered(serve: Serve, way: str, reply: Any, config: Any = None, **settings: Any) -> AIMessage:
+    """The answer of a model whose server says one reply, or several, asked in one way; chunks are joined."""
     serving = {key: settings.pop(key) for key in ("dialect",) if key in settings}
     *version, method = way.split()
     settings |= {"streaming": False} if version == ["whole"] else {}
     settings |= {"output_version": "v1"} if version == ["v1"] else {}
-    model: ChatKimi = kimi(serve([reply], **serving), **settings)
+    model: ChatKimi = kimi(serve(reply if isinstance(reply, list) else [reply], **serving), **settings)
     if method == "invoke":
         return await asyncio.to_thread(model.invoke, "Hi", config)
     if method == "ainvoke":
@@ -165,6 +167,36 @@ async def test_an_answer_without_a_choice_is_a_broken_one(serve: Serve, way: str
     with pytest.raises(BrokenStreamError) as caught:
         await answered(serve, way, reply)
     assert caught.value.broke_off
+
+
+@STREAMED
+@pytest.mark.parametrize(
+    "broken",
+    [cut_after(said("x"), events=0), error_event(said("x"), after_events=0, type="engine_overloaded_error")],
+    ids=["cut", "overload"],
+)
+async def test_attempts_that_began_and_were_repeated_are_counted_from_their_headers(
+    serve: Serve, way: str, broken: Reply
+) -> None:
+    meter = UsageMeter()
+    script = [overloaded(), broken, broken, thought("Hm.").saying("fine")]
+    message = await answered(serve, way, script, {"callbacks": [meter]}, max_retries=3, clock=VirtualClock())
+    usage = message.usage_metadata
+    assert usage is not None
+    assert message.text == "fine"
+    assert [one["input_tokens"] for one in message.response_metadata["kimi_repeated"]] == [usage["input_tokens"]] * 2
+    assert (meter.total.requests, meter.total.input_tokens) == (3, 3 * usage["input_tokens"])
+    assert meter.total.output_tokens == usage["output_tokens"]
+
+
+async def test_an_agent_counts_repeated_attempts_too(serve: Serve) -> None:
+    broken, meter = cut_after(said("x"), events=0), UsageMeter()
+    model = kimi(serve([broken, said("fine")]), max_retries=1, clock=VirtualClock())
+    asked: Any = {"messages": [("user", "go")]}
+    state = await create_kimi_agent(model).ainvoke(asked, {"callbacks": [meter]})
+    assert state["spent"]["requests"] == meter.total.requests == 2
+    assert state["spent"]["input_tokens"] == meter.total.input_tokens
+    assert state["spent"]["cost_usd"] == pytest.approx(meter.total.cost_usd)
 
 
 @STREAMED

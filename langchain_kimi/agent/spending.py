@@ -12,10 +12,7 @@ from langchain_kimi.usage import Spent, UsageMeter
 
 def spent_on(answers: Iterable[AIMessage], model: str) -> SpentSoFar:
     """What these answers used; `model` is the name to take where an answer has none."""
-    parts = [
-        Spent.on(answer.usage_metadata, str(answer.response_metadata.get("model_name") or model)) for answer in answers
-    ]
-    return _plain(parts)
+    return _plain(Spent.of(answer, model) for answer in answers)
 
 
 SPENT = "kimi_spent"

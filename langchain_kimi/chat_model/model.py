@@ -482,11 +482,13 @@ class ChatKimi(BaseChatModel):
         fields, sent, transport = encoded.fields, encoded.json, self._transport()
         check_size(fields["model"], sent)
         heard: dict[str, str] = {}
+        repeated: list[dict[str, str]] = []
         answer = Answer(
             host=transport.host,
             names=encoded.names,
             schemas=encoded.schemas,
             headers=heard,
+            repeated=repeated,
             first_call=encoded.calls_made,
             v1=self.output_version == "v1",
             max_tool_calls=self.response_limits.tool_calls,
@@ -499,6 +501,7 @@ class ChatKimi(BaseChatModel):
             "tokens": len(sent) // _BYTES_A_TOKEN + fields["max_completion_tokens"],
             "on_wait": teller(run_manager),
             "heard": heard,
+            "repeated": repeated,
         }
         cut_short: str = kwargs.get("on_cut_short", self.on_cut_short)
         if cut_short not in ("raise", "return"):

@@ -5,7 +5,7 @@ parts for a stream. Whole or streamed, in any cutting, the same answer makes the
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -19,7 +19,7 @@ from langchain_kimi.decode.thinking import Thinking
 from langchain_kimi.errors import BrokenStreamError
 from langchain_kimi.finish_reasons import COMPLETE, CONTENT_FILTER, KNOWN, LENGTH, calls_may_run
 from langchain_kimi.tokens import count_text
-from langchain_kimi.usage import is_inconsistent, usage_metadata, usage_of_headers
+from langchain_kimi.usage import REPEATED, is_inconsistent, usage_metadata, usage_of_headers
 from langchain_kimi.verbatim import CALLS, HOST, PROVIDER, REASONING, Call, parse_calls
 
 REPORT = "kimi_report"
@@ -46,9 +46,10 @@ class Answer:
 
     `names` has the user's name of each tool that is called otherwise on the wire, `schemas` the JSON schema of a tool's
     arguments by the user's name: an array or object that the model wrote as a string, against its schema, is unwrapped.
-    Calls without an id get one of Kimi's form, numbered from `first_call`. `headers` are those of the response; they
-    are read at the end. An answer of more than `max_tool_calls` or of more than `max_characters` of text, reasoning and
-    arguments raises ResponseTooLargeError. `v1` puts content blocks instead of text into chunks.
+    Calls without an id get one of Kimi's form, numbered from `first_call`. `headers` are those of the response,
+    `repeated` those of earlier attempts; they are read at the end. An answer of more than `max_tool_calls` or of more
+    than `max_characters` of text, reasoning and arguments raises ResponseTooLargeError. `v1` puts content blocks
+    instead of text into chunks.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Answer:
         names: Mapping[str, str] | None = None,
         schemas: Mapping[str, Mapping[str, Any]] | None = None,
         headers: Mapping[str, str] | None = None,
+        repeated: Sequence[Mapping[str, str]] = (),
         first_call: int = 0,
         v1: bool = False,
         max_tool_calls: int = 1_000,
@@ -67,6 +69,7 @@ class Answer:
         self._size = 0
         self._max_characters = max_characters
         self._headers = headers
+        self._repeated = repeated
         self._v1 = v1
         self._begun = self._signed = False
         self._done = False
@@ -300,6 +303,9 @@ class Answer:
         }
         metadata = {**self._metadata, "model_provider": PROVIDER, "finish_reason": self._finish_reason}
         metadata |= {name: value for name, value in traced.items() if value}
+        attempts = [usage_metadata(usage_of_headers(headers, 0)) for headers in self._repeated]
+        if known := [usage for usage in attempts if usage is not None]:
+            metadata[REPEATED] = known
         report = self._report()
         return metadata | {REPORT: report} if report else metadata
 

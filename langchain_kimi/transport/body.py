@@ -42,12 +42,13 @@ class Body:
         self._raw = raw
         self._mask = mask
         self._about: dict[str, Any] = {"model": model, "base_path": base_path}
-        self._is_error = not 200 <= status < 300
+        self.is_refusal = not 200 <= status < 300
+        """Whether the status is none of success."""
         encoding = "" if decompressed else headers.get("content-encoding", "").strip().lower()
         self._decompressor = Decompressor(encoding, host)
         self._events: Events | None = None
         self._content = bytearray()
-        self._known = raw or self._is_error
+        self._known = raw or self.is_refusal
         self._labelled_events = headers.get("content-type", "").lower().startswith("text/event-stream")
         self._received = self._size = 0
         self._largest = limits.streamed(tokens)
@@ -72,7 +73,7 @@ class Body:
 
     def end(self) -> Iterator[bytes]:
         """The last document. Raises the error that the body is."""
-        if self._is_error:
+        if self.is_refusal:
             raise self._refusal()
         if self._raw:
             yield bytes(self._content)
@@ -142,9 +143,9 @@ class Body:
 
     def _collect(self, piece: bytes) -> None:
         self._content += piece
-        limit = "file" if self._raw and not self._is_error else "error" if self._is_error else "document"
+        limit = "file" if self._raw and not self.is_refusal else "error" if self.is_refusal else "document"
         if len(self._content) > getattr(self._limits, limit):
-            if not self._is_error:
+            if not self.is_refusal:
                 raise self._limits.exceeded(limit, self._host)
             del self._content[self._limits.error :]
             self.enough = True

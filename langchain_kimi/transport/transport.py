@@ -51,6 +51,8 @@ class About(TypedDict, total=False):
     on_wait: OnWait | None
     heard: dict[str, str]
     """Filled with the headers of the answer."""
+    repeated: list[dict[str, str]]
+    """Filled with the headers of each answer that began and was asked for again, since nothing of it arrived."""
 
 
 _NOBODY_CHOSE = {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": 5.0}
@@ -199,6 +201,7 @@ class _Call:
         if self._ends is not None and self._transport.clock.now() >= self._ends:
             raise self._too_late("total")
         self._read = "first_byte"
+        self._about.get("heard", {}).clear()
         reads = {"read": self._at_most(limits.first_byte)}
         self._timeouts = {"connect": self._at_most(limits.connect), "write": limits.write, "pool": limits.pool, **reads}
         request = client.build_request(
@@ -303,6 +306,8 @@ class _Call:
         seconds = None if self.answered else self._retries.wait(error)
         if seconds is None or (self._ends is not None and self._transport.clock.now() + seconds >= self._ends):
             raise error
+        if (headers := self._about.get("heard")) and not self.body.is_refusal:
+            self._about.get("repeated", []).append(dict(headers))
         wait = Wait(seconds, self._retries.attempts, error)
         logger.info("attempt %d failed, the next one follows in %.1f s: %s", wait.attempt, seconds, error)
         if on_wait := self._about.get("on_wait"):
