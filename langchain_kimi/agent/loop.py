@@ -170,6 +170,8 @@ class Loop:
         said = yield from self._said(state)
         finish = said.answer.response_metadata.get("finish_reason") or "stop"
         calls = calls_of(said.answer)
+        if finish == "tool_calls" and not calls:
+            finish = "stop"  # `tool_calls` as `stop_reason` is the limit of this name
         withheld: list[Any] = [refused(call, _WITHHELD) for call in calls] if finish == CONTENT_FILTER else []
         ended = {} if calls and not withheld else {"stop_reason": finish}
         if withheld or (finish == CONTENT_FILTER and not said.answer.text.strip()):

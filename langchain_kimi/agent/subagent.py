@@ -126,6 +126,8 @@ def _is_closing(message: BaseMessage) -> bool:
 def _cut_short(reason: str | None, answer: AIMessage) -> str | None:
     """Why the turn or the last answer ended, where it was not by the agent's own word."""
     told = answer.response_metadata
+    if reason == "tool_calls":  # the limit; the finish reason of this name ends no turn
+        return reason
     reasons = [reason, told.get("finish_reason"), told.get("stop_reason")]
     return next((str(one) for one in reasons if one and str(one).lower() not in COMPLETE), None)
 

@@ -162,6 +162,23 @@ async def test_a_whole_answer_and_a_cut_one_are_told_apart_for_any_model(serve: 
         assert results(state) == (whole if reason in ("STOP", "end_turn") else cut)
 
 
+@TWO_WAYS
+async def test_one_that_ended_at_its_limit_of_tool_calls_was_cut_short(serve: Serve, way: str) -> None:
+    sub = create_kimi_agent(kimi(serve(looks_around(9))), [look], limits=Limits(tool_calls=2))
+    state = await ran(caller(serve(asks_for("a")), sub), way)
+    assert [status for _, status in results(state)] == ["error"]
+    assert results(state)[0][0].startswith("research was cut short (tool_calls)")
+
+
+@TWO_WAYS
+async def test_a_text_with_the_finish_reason_of_calls_is_a_whole_answer(serve: Serve, way: str) -> None:
+    sub = create_kimi_agent(kimi(serve([said("All of it.").finish("tool_calls")])))
+    assert (await ran(sub, way))["stop_reason"] == "stop"
+    sub = create_kimi_agent(kimi(serve([said("All of it.").finish("tool_calls")])))
+    state = await ran(caller(serve(asks_for("a")), sub), way)
+    assert results(state) == [("All of it.", "success")]
+
+
 @dataclass
 class Pages:
     """What was found."""
