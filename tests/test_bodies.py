@@ -124,6 +124,20 @@ async def test_the_calls_of_a_whole_answer_to_a_stream_request_are_calls(way: st
     assert (call["name"], call["args"], call["id"]) == ("add", {"a": 1}, "functions.add:0")
 
 
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "agent"])
+@pytest.mark.parametrize("index", [{}, {"index": 0}])
+async def test_calls_of_a_whole_answer_that_share_an_id_stay_several(way: str, index: dict[str, int]) -> None:
+    calls = [
+        {"id": "x", **index, "type": "function", "function": {"name": "add", "arguments": f'{{"a": {number}}}'}}
+        for number in range(3)
+    ]
+    with raw_server(Sent(whole(content=None, tool_calls=calls))) as server:
+        message = await ask(way, server)
+    assert [call["args"] for call in message.tool_calls] == [{"a": 0}, {"a": 1}, {"a": 2}]
+    assert len({call["id"] for call in message.tool_calls}) == 3
+    assert message.invalid_tool_calls == []
+
+
 ERRORS = {
     "rate limit": (error_body("rate_limit_reached_error"), errors.RateLimitError, True),
     "overload": (error_body("engine_overloaded_error"), errors.OverloadedError, True),

@@ -206,7 +206,7 @@ class Answer:
         if text:
             self._text.append(text)
         reasoning, calls = self._thinking.take(delta, joins=part == "delta"), delta.get("tool_calls")
-        added = self._calls.take(calls) if calls else []
+        added = self._calls.take(calls, whole=part == "message") if calls else []
         self._size += len(text) + len(reasoning)
         if added:
             self._size += sum(len(call["args"] or "") for call in added)

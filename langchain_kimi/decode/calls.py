@@ -59,11 +59,12 @@ class Calls:
     def __len__(self) -> int:
         return len(self._slots)
 
-    def take(self, deltas: object) -> list[ToolCallChunk]:
-        """Collect the pieces of one event; what they add."""
+    def take(self, deltas: object, *, whole: bool = False) -> list[ToolCallChunk]:
+        """Collect the pieces of one event, or the calls of a `whole` message, each one by itself; what they add."""
         if not isinstance(deltas, list):
             return []
-        return [self._take(place, delta) for place, delta in enumerate(deltas) if isinstance(delta, dict)]
+        pieces = [(place, delta) for place, delta in enumerate(deltas) if isinstance(delta, dict)]
+        return [self._take(place, place if whole else delta.get("index"), delta) for place, delta in pieces]
 
     def record(self, *, cut: bool, not_run: str | None = None) -> list[Call]:
         """The calls as they were said, with made-up ids where the host sent none.
@@ -99,11 +100,11 @@ class Calls:
                 amended.append(tool_call_chunk(name=new_name, args=spoiler, id=new_id, index=slot.index))
         return amended
 
-    def _take(self, place: int, delta: Mapping[str, Any]) -> ToolCallChunk:
+    def _take(self, place: int, index: object, delta: Mapping[str, Any]) -> ToolCallChunk:
         function = delta.get("function")
         function = function if isinstance(function, dict) else {}
         said_id, said_name = _text(delta.get("id")), _text(function.get("name"))
-        slot = self._slot(place, delta.get("index"), said_id, said_name)
+        slot = self._slot(place, index, said_id, said_name)
         arguments = function.get("arguments")
         if arguments is None:
             arguments = ""
