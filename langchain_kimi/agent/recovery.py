@@ -7,11 +7,13 @@ other calls are answered as unknown.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from copy import copy
 from typing import Any, TypeAlias
 
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import get_config_list
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Overwrite, StateSnapshot, StateUpdate
@@ -19,7 +21,7 @@ from langgraph.types import Command, Overwrite, StateSnapshot, StateUpdate
 from langchain_kimi.agent.budget import Accounts, budget_of, with_budget
 from langchain_kimi.agent.durability import watched
 from langchain_kimi.agent.editing import editing_state
-from langchain_kimi.agent.interruption import ended_by_ctrl_c
+from langchain_kimi.agent.interruption import ended_by_ctrl_c, interruption_of, with_interruption
 from langchain_kimi.agent.state import KimiState, add_spent_by_agent, kimi_messages, pending_calls, refused
 
 TOOLS = "tools"
@@ -50,8 +52,18 @@ class KimiAgent(_Graph):
             left = self.get_state(config)
             accounts = {place: saver.get_tuple(at) for place, at in _open_calls(left, config).items()}
             budget_of(config).resume(*_spent_before(left, accounts))
-        with ended_by_ctrl_c(config) as own_config:
+        with nullcontext(config) if self._lacks_thread(config) else ended_by_ctrl_c(config) as own_config:
             yield from _Graph.stream(self._watched(config), input, own_config, **settings)
+
+    def batch(self, inputs: list[Any], config: Any = None, **settings: Any) -> list[Any]:
+        """LangChain's `batch`, whose runs are in threads; Ctrl-C ends them as it ends `invoke`."""
+        with ended_by_ctrl_c(None) as own_config:
+            if (interruption := interruption_of(own_config)) is not None:
+                config = [
+                    one if self._lacks_thread(one) else with_interruption(one, interruption)
+                    for one in get_config_list(config, len(inputs))
+                ]
+            return super().batch(inputs, config, **settings)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **settings: Any) -> AsyncIterator[Any]:
         """LangGraph's `astream`; `ainvoke` is made of it."""
@@ -102,10 +114,13 @@ class KimiAgent(_Graph):
         own = bool(known.get("thread_id")) and not known.get("checkpoint_ns")
         return self.checkpointer if own and isinstance(self.checkpointer, BaseCheckpointSaver) else None
 
+    def _lacks_thread(self, config: RunnableConfig | None) -> bool:
+        """Whether the config lacks a thread; LangGraph complains of that if nothing is added to it."""
+        return bool(self.checkpointer) and not (config or {}).get("configurable")
+
     def _budgeted(self, config: RunnableConfig | None) -> RunnableConfig | None:
-        """The config with a budget for sub-agents, but where it lacks a thread, of which LangGraph complains better."""
-        lacks_thread = self.checkpointer and not (config or {}).get("configurable")
-        return config if lacks_thread else with_budget(config, self.name)
+        """The config with a budget for sub-agents."""
+        return config if self._lacks_thread(config) else with_budget(config, self.name)
 
     def _watched(self, config: RunnableConfig | None) -> _Graph:
         """This graph with its checkpointer watched during a run; inside another graph, that one's is used."""

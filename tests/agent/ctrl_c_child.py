@@ -46,6 +46,9 @@ def main() -> None:
     with SqliteSaver.from_conn_string(DATABASE) as saver:
         if WAY.startswith("stream"):
             state = list(agent(saver).stream(GIVEN, CONFIG, stream_mode="values"))[-1]
+        elif WAY.startswith("batch"):
+            other = {**CONFIG, "configurable": {"thread_id": "2"}}
+            state, _ = agent(saver).batch([GIVEN, GIVEN], [CONFIG, other])
         else:
             state = agent(saver).invoke(GIVEN, CONFIG)
     print(state["messages"][-1].text)

@@ -4,13 +4,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 
+from langchain_kimi import create_kimi_agent
 from langchain_kimi.agent.interruption import ended_by_ctrl_c, interruption_of
+from langchain_kimi.testing import FakeKimi, said
 from tests.databases import ROOT
 
-WAYS = ["invoke", "invoke two", "invoke helper", "stream", "stream two", "ainvoke", "ainvoke two"]
+WAYS = ["invoke", "invoke two", "invoke helper", "stream", "stream two", "batch", "ainvoke", "ainvoke two"]
 
 
 def start(database: Path, way: str, stage: str) -> subprocess.Popen[str]:
@@ -60,3 +64,20 @@ def test_pythons_handler_is_put_back() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_missing_thread_is_named_by_langgraph() -> None:
+    agent = create_kimi_agent(FakeKimi([]), checkpointer=InMemorySaver())
+    asked: Any = {"messages": [("user", "go")]}
+    for run in (lambda: agent.invoke(asked), lambda: list(agent.stream(asked)), lambda: agent.batch([asked, asked])):
+        with pytest.raises(ValueError, match="thread_id"):
+            run()
+
+
+def test_a_batch_is_ordered_and_takes_every_form_of_config() -> None:
+    agent = create_kimi_agent(FakeKimi(lambda request: said(f"to {request.text_of('user')}")))
+    asked: Any = [{"messages": [("user", name)]} for name in "abc"]
+    for config in (None, {"max_concurrency": 1}, [{"tags": [name]} for name in "abc"]):
+        states: Any = agent.batch(asked, config)
+        assert [state["messages"][-1].text for state in states] == ["to a", "to b", "to c"]
+    assert agent.batch([]) == []
