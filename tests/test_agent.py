@@ -151,6 +151,7 @@ async def test_smaller_recursion_limit_ends_with_a_last_answer_too(serve: Serve,
         assert state["messages"][-1].text.startswith("last words")
 
 
+@pytest.mark.slow
 async def test_300_turns_by_default(serve: Serve) -> None:
     server = serve(countdown)
     state = await create_kimi_agent(kimi(server), [add]).ainvoke(ASK)

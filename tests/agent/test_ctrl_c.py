@@ -14,7 +14,9 @@ from langchain_kimi.agent.interruption import ended_by_ctrl_c, interruption_of
 from langchain_kimi.testing import FakeKimi, said
 from tests.databases import ROOT
 
-WAYS = ["invoke", "invoke two", "invoke helper", "stream", "stream two", "batch", "ainvoke", "ainvoke two"]
+QUICK = ["invoke two", "invoke helper", "ainvoke"]
+SLOW = ["invoke", "stream", "stream two", "batch", "ainvoke two"]
+WAYS = [*QUICK, *(pytest.param(way, marks=pytest.mark.slow) for way in SLOW)]
 
 
 def start(database: Path, way: str, stage: str) -> subprocess.Popen[str]:

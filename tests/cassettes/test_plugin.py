@@ -127,6 +127,7 @@ def test_left_over_recording_fails_the_test_unless_that_is_declared(serve: Serve
     assert pytest_in(tmp_path)[0] == 0
 
 
+@pytest.mark.slow
 def test_difference_that_the_app_swallowed_fails_the_test(serve: Serve, tmp_path: Path) -> None:
     write(tmp_path, test_app=HELLO)
     assert pytest_in(tmp_path, "--kimi-record=once", **live(serve([said("Hi")])))[0] == 0
@@ -146,6 +147,7 @@ def test_difference_that_the_app_swallowed_fails_the_test(serve: Serve, tmp_path
     assert 'messages[0].content: recorded "Hello?", sent "Bye?"' in out
 
 
+@pytest.mark.slow
 def test_audit_fixture_fails_a_recording_that_breaks_a_rule(tmp_path: Path, serve: Serve) -> None:
     app = """
         import httpx2, os, pytest

@@ -142,7 +142,7 @@ exchanges = st.lists(
     max_size=2,
 ).map(lambda pairs: [message for pair in pairs for message in pair])
 
-TRANSCRIPTS = int(os.environ.get("KIMI_RANDOM_TRANSCRIPTS", "3000"))
+TRANSCRIPTS = int(os.environ.get("KIMI_RANDOM_TRANSCRIPTS", "500"))
 """How many random transcripts the strictest test reads."""
 
 judged = settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
