@@ -249,9 +249,14 @@ class UsageMeter(BaseCallbackHandler):
         self._count(run_id, _answers(response))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
-        """A model failed: the answer that the error carries counts, else what had arrived."""
+        """A model failed: the answer that the error carries counts, else what had arrived.
+
+        An answer that broke off before anything is known of it counts as one of unknown cost.
+        """
         carried = getattr(error, "message", None)
-        self._count(run_id, [carried] if isinstance(carried, AIMessage) else _answers(told.get("response")))
+        arrived = [carried] if isinstance(carried, AIMessage) else _answers(told.get("response"))
+        unknown = [AIMessage("")] if getattr(error, "broke_off", False) else []
+        self._count(run_id, arrived or unknown)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **told: Any) -> None:
         """A run ended."""

@@ -17,7 +17,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langchain_kimi import KimiError, create_kimi_agent
 from langchain_kimi.decode import Answer
 from langchain_kimi.errors import AnswerCutShort
-from langchain_kimi.testing import KimiServer, cut_after, garbage, overloaded, said, thought
+from langchain_kimi.testing import KimiServer, cut_after, empty, garbage, overloaded, said, thought
 from langchain_kimi.usage import Run, Spent, UsageMeter, cost_of, is_inconsistent, usage_metadata
 from tests.conftest import kimi
 from tests.test_decode import event, read, sse, whole
@@ -296,3 +296,20 @@ def test_an_answer_that_an_error_carries_is_counted_once() -> None:
 
 def test_nothing_spent_has_no_rate_and_costs_nothing() -> None:
     assert (UsageMeter().total, Spent().cache_hit_rate, Spent().cost_usd) == (Spent(), None, 0.0)
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+async def test_an_answer_of_which_nothing_came_counts_alike_for_the_meter_and_the_agent(serve: Serve, way: str) -> None:
+    meter = UsageMeter()
+    agent: Any = create_kimi_agent(kimi(serve([empty(), said("Hi.")])))
+    given, config = {"messages": [("user", "Hello?")]}, {"callbacks": [meter]}
+    if way in ("invoke", "ainvoke"):
+        state = agent.invoke(given, config) if way == "invoke" else await agent.ainvoke(given, config)
+    elif way == "stream":
+        state = list(agent.stream(given, config, stream_mode="values"))[-1]
+    else:
+        state = [part async for part in agent.astream(given, config, stream_mode="values")][-1]
+    assert state["messages"][-1].text == "Hi."
+    assert (state["spent"]["requests"], state["spent"]["unpriced"]) == (2, 1)
+    assert meter.total.requests == 2
+    assert meter.total.cost_usd is None
