@@ -232,6 +232,9 @@ class Loop:
         answer = last_answer(state["messages"])
         if answer is not None and not has_unique_ids(answer):
             return self._asks  # a hook or an edit of the state brought it
+        brought = edits_state() and answer is not None and SHOWN not in answer.additional_kwargs
+        if brought and self._role(state).speaker.selects_in_run:
+            return self._asks  # which tools the message may call is known in the run only
         if self._verdict(state, calls):
             return "wrap_up"
         if self._approval.gated(state, calls):

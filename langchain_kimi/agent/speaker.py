@@ -82,6 +82,11 @@ class Speaker:
             self._bound[key] = self._model.bind_tools([self._tools[name] for name in names], **choice)
         return self._bound[key]
 
+    @property
+    def selects_in_run(self) -> bool:
+        """Whether the tools for a request can be chosen only while the agent runs."""
+        return self._select is not None and takes_runtime(self._select)
+
     def prompt(self, state: AgentState) -> list[BaseMessage]:
         """What stands before the conversation."""
         prompt = with_state(self._prompt, state) if callable(self._prompt) else self._prompt
@@ -190,8 +195,12 @@ def model_name(model: BaseChatModel) -> str:
 
 def with_state(function: Callable[..., Any], state: AgentState) -> Any:
     """The function's value for the state, and for LangGraph's Runtime where it takes a second argument."""
-    takes = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
-    return function(state, get_runtime()) if len(takes) > 1 else function(state)
+    return function(state, get_runtime()) if takes_runtime(function) else function(state)
+
+
+def takes_runtime(function: Callable[..., Any]) -> bool:
+    """Whether a function of the state takes LangGraph's Runtime too."""
+    return sum(p.default is p.empty for p in inspect.signature(function).parameters.values()) > 1
 
 
 def asked_again(ask: Ask, paid: list[AIMessage]) -> Generator[Effect, Any, Any]:

@@ -394,3 +394,36 @@ async def test_a_thread_edited_at_its_recursion_limit_still_ends_in_time() -> No
     state = await thread.run(None, {**THREAD, "recursion_limit": 3})
     assert sorted(thread.ran) == CHANGED
     assert state["messages"][-1].text == "read 7"
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_tools_selected_by_the_runtime_hold_for_a_message_that_an_edit_brings(way: str) -> None:
+    ran: list[str] = []
+
+    def open_door() -> str:
+        """Open."""
+        ran.append("open")
+        return "open"
+
+    def hidden() -> str:
+        """Hidden."""
+        ran.append("hidden")
+        return "hidden"
+
+    def select(state: Any, runtime: Any) -> list[str]:
+        return ["open_door"] if runtime.context is None else []
+
+    agent = create_kimi_agent(FakeKimi(script), [open_door, hidden], select_tools=select, checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    agent.invoke({"messages": [("user", "hello")]}, config)
+    calls = [{"name": name, "args": {}, "id": name, "type": "tool_call"} for name in ("open_door", "hidden")]
+    message = AIMessage("", tool_calls=calls)
+    if way == "invoke":
+        agent.update_state(config, {"messages": [message]}, as_node="model")
+        state = agent.invoke(None, config)
+    else:
+        await agent.aupdate_state(config, {"messages": [message]}, as_node="model")
+        state = await agent.ainvoke(None, config)
+    assert ran == ["open"]
+    results = {m.tool_call_id: m.text for m in state["messages"] if isinstance(m, ToolMessage)}
+    assert results["hidden"].startswith("hidden is not a tool you have")
