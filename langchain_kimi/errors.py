@@ -290,6 +290,7 @@ class AsyncOnlyToolError(KimiError, NotImplementedError):
 _OVERFLOW = re.compile(r"exceeded model token limit\s*:\s*(\d+)\s*(?:\(requested:\s*(\d+)\))?")
 _TOO_LONG = ("input token length too long", "exceeds the model specification")
 _WAIT = re.compile(r"try again after (\d+(?:\.\d+)?) ?s")
+_PYDANTIC_LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")
 _LONGEST = 4_000
 """Characters of a host's text that are looked at."""
 _A_DAY = re.compile(r"\bTPD\b")
@@ -297,6 +298,11 @@ _INCIDENT = "missing required header Kimi-Api-Version"
 """Kimi's gateway refused good requests with this 400 for a while; no client sends such a header."""
 _VERSION = re.compile(r"/v\d")
 _NO_MONEY = re.compile(r"exceeded (?:your )?current (?:token )?quota|insufficient balance|please recharge|in arrears")
+
+
+def without_links(error: BaseException) -> str:
+    """What an exception says, for a model to read: without the links that pydantic adds to each of its errors."""
+    return _PYDANTIC_LINK.sub("", str(error))
 
 
 def from_response(

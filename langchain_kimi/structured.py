@@ -19,7 +19,7 @@ from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from langchain_kimi.encode.tools import Tools, encode_tool, recursive_schema
-from langchain_kimi.errors import StructuredOutputError
+from langchain_kimi.errors import StructuredOutputError, without_links
 from langchain_kimi.json_schema import SchemaCheck
 from langchain_kimi.verbatim import calls_of, settle
 
@@ -152,7 +152,7 @@ class Reading:
             if isinstance(self.schema, type) and issubclass(self.schema, BaseModelV1):
                 return self.schema.parse_obj(value)
         except (ValidationError, ValidationErrorV1) as error:
-            raise StructuredOutputError(f"The answer is no valid {self.name}: {error}", text) from error
+            raise StructuredOutputError(f"The answer is no valid {self.name}: {without_links(error)}", text) from error
         if reasons := self.check.reasons(value):
             raise StructuredOutputError(f"The answer is no valid {self.name}: {reasons}", text)
         return value

@@ -69,6 +69,7 @@ async def test_the_model_is_asked_once_more_with_what_was_wrong(serve: Serve, wa
     answer, correction = second.messages[len(first.messages) :]
     assert answer == {"role": "assistant", "content": wrong, "reasoning_content": "Hm."}
     assert words in correction["content"]
+    assert "errors.pydantic.dev" not in correction["content"]
     assert correction["role"] == "user"
     assert meter.total.requests == 2
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import iscoroutinefunction, isroutine
+from traceback import walk_tb
 from typing import Any, TypeAlias, get_args, get_type_hints
 
 from langchain_core.messages import ToolCall
@@ -12,7 +13,7 @@ from langchain_core.tools import BaseTool, ToolException
 from langgraph.prebuilt.tool_node import ToolInvocationError
 
 from langchain_kimi.agent.interruption import ToolTimeoutError
-from langchain_kimi.errors import AsyncOnlyToolError
+from langchain_kimi.errors import AsyncOnlyToolError, without_links
 from langchain_kimi.json_schema import SchemaCheck
 from langchain_kimi.redaction import redact
 
@@ -52,7 +53,9 @@ def error_handler(choice: ToolErrors) -> Callable[[Exception], str]:
 
     def handle(error: Exception) -> str:
         if isinstance(error, ToolInvocationError):
-            return str(error)
+            if _is_of_arguments(error.source):
+                return str(error)
+            error = error.source
         if isinstance(error, NotImplementedError) and (name := _without_sync(error)):
             raise AsyncOnlyToolError([name]) from error
         text = None if isinstance(error, AsyncOnlyToolError | ToolTimeoutError) else decide(error)
@@ -126,8 +129,8 @@ def noting(tool: BaseTool) -> BaseTool:
 
 
 def error_text(error: BaseException) -> str:
-    """An exception in one line: its type and its words, without secrets."""
-    return redact(f"{type(error).__name__}: {error}")
+    """An exception's type and its words, without secrets and links."""
+    return redact(f"{type(error).__name__}: {without_links(error)}")
 
 
 def log_errors(tool: str, errors: list[Exception]) -> None:
@@ -150,6 +153,14 @@ def _without_sync(error: NotImplementedError) -> str | None:
         return None
     tool = traceback.tb_frame.f_locals.get("self")
     return tool.name if isinstance(tool, BaseTool) and type(tool)._arun is not BaseTool._arun else None
+
+
+def _is_of_arguments(error: BaseException) -> bool:
+    """Whether the arguments of the tool did not fit; else its own work raised pydantic's error, which ToolNode takes
+    for the same.
+    """
+    frames = (frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__))
+    return next((name for name in frames if name in ("_parse_input", "_run", "_arun")), None) in (None, "_parse_input")
 
 
 class ArgumentChecks:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from pydantic import TypeAdapter, ValidationError
 
 from langchain_kimi import Member, agent_as_tool, create_kimi_agent, create_kimi_team, formula_tools
 from langchain_kimi.agent.tool_errors import ArgumentChecks
@@ -115,6 +116,30 @@ async def test_a_handlers_annotation_says_which_exceptions_it_takes(serve: Serve
 async def test_wrong_arguments_are_a_result_whatever_was_chosen(serve: Serve) -> None:
     agent = create_kimi_agent(kimi(serve(script(called("broken", y=1)))), [broken], tool_errors=False)
     assert "x" in result(await agent.ainvoke(GO)).text
+
+
+@WAYS
+@pytest.mark.parametrize("nested", [False, True])
+async def test_pydantics_error_in_a_tools_own_work_is_the_tools(
+    serve: Serve, caplog: pytest.LogCaptureFixture, nested: bool, way: str
+) -> None:
+    """ToolNode takes it for arguments that do not fit, and may say nothing of what was wrong."""
+
+    def parse(text: str) -> str:
+        """Parse."""
+        if nested:
+            return str(StructuredTool.from_function(broken).invoke({"x": text}))
+        return str(TypeAdapter(int).validate_python(text))
+
+    agent = create_kimi_agent(kimi(serve(script(called("parse", text="many")))), [parse])
+    state, _ = await run(agent, way)
+    content = result(state).text
+    assert content.startswith("ValidationError: 1 validation error")
+    assert "unable to parse string as an integer" in content
+    assert "errors.pydantic.dev" not in content
+    assert "the tool parse raised ValidationError" in caplog.text
+    with pytest.raises(ValidationError):
+        await run(create_kimi_agent(kimi(serve([called("parse", text="many")])), [parse], tool_errors=False), way)
 
 
 @pytest.mark.parametrize("choice", [(), ("x",), 3, [ValueError], "raise", "results"])
