@@ -39,13 +39,16 @@ class KimiAgent(_Graph):
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **settings: Any) -> Iterator[Any]:
         """LangGraph's `stream`; `invoke` is made of it."""
+        if (edit := self._edit(input, config)) is not None and config is not None:
+            input = edit
+            if self.get_state(config).next:
+                if edit.update is not None:
+                    config = _after(config, self.update_state(config, edit.update))
+                input = _onward(edit, self.get_state(config))
         saver = self._begun_anew(input, config)
         if saver is not None and config is not None:
             left = self.get_state(config)
-            if left.next and _only_edits(input):
-                self.update_state(config, input.update)
-                input = None
-            elif updates := _settlement(left):
+            if updates := _settlement(left):
                 _Graph.bulk_update_state(self._committing(saver), left.config, [updates])
         config = self._budgeted(config)
         if (saver := self._resumed(input, config)) is not None and config is not None:
@@ -67,13 +70,16 @@ class KimiAgent(_Graph):
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **settings: Any) -> AsyncIterator[Any]:
         """LangGraph's `astream`; `ainvoke` is made of it."""
+        if (edit := self._edit(input, config)) is not None and config is not None:
+            input = edit
+            if (await self.aget_state(config)).next:
+                if edit.update is not None:
+                    config = _after(config, await self.aupdate_state(config, edit.update))
+                input = _onward(edit, await self.aget_state(config))
         saver = self._begun_anew(input, config)
         if saver is not None and config is not None:
             left = await self.aget_state(config)
-            if left.next and _only_edits(input):
-                await self.aupdate_state(config, input.update)
-                input = None
-            elif updates := _settlement(left):
+            if updates := _settlement(left):
                 await _Graph.abulk_update_state(self._committing(saver), left.config, [updates])
         config = self._budgeted(config)
         if (saver := self._resumed(input, config)) is not None and config is not None:
@@ -107,6 +113,20 @@ class KimiAgent(_Graph):
         if _goes_on(input) or inside or not given.get("thread_id") or given.get("checkpoint_id"):
             return None
         return self.checkpointer if isinstance(self.checkpointer, BaseCheckpointSaver) else None
+
+    def _edit(self, input: Any, config: RunnableConfig | None) -> Command[Any] | None:
+        """The command, where the input is one that edits a thread of this graph and lets its turn go on: `update`, or
+        `goto` the model or the tools, or both. The model's node takes both: it passes open calls on to the tools, after
+        the usual checks and approvals."""
+        known = (config or {}).get("configurable", {})
+        inside = any(key.startswith("__pregel") for key in known)
+        if not isinstance(input, Command) or inside or self._own_saver(config or {}) is None:
+            return None
+        places = list(input.goto) if isinstance(input.goto, list | tuple) else [input.goto]
+        if input.resume is not None or input.graph or not all(place in ("model", TOOLS) for place in places):
+            return None
+        edits = bool(places) or input.update is not None
+        return Command(update=input.update, goto="model" if places else ()) if edits else None
 
     def _own_saver(self, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
         """The checkpointer, where the config names a thread of this graph, not of one around or inside it."""
@@ -145,9 +165,17 @@ class KimiAgent(_Graph):
         return self.copy({"checkpointer": quiet})
 
 
-def _only_edits(input: Any) -> bool:
-    """Whether the input is a `Command(update=…)` and nothing else: an edit of a thread that is to go on."""
-    return isinstance(input, Command) and input == Command(update=input.update) and input.update is not None
+def _after(config: RunnableConfig, edited: RunnableConfig) -> RunnableConfig:
+    """The config of a run that goes on after an edit: that of the new checkpoint where an earlier one was edited."""
+    known = config.get("configurable", {})
+    if not known.get("checkpoint_id"):
+        return config
+    return {**config, "configurable": {**known, **edited.get("configurable", {})}}
+
+
+def _onward(edit: Command[Any], left: StateSnapshot) -> Command[Any] | None:
+    """The input for a thread that was edited: None lets it go on; one that has ended follows the command's `goto`."""
+    return Command(goto=edit.goto) if edit.goto and not left.next else None
 
 
 def _recorded(left: StateSnapshot) -> list[StateUpdate] | None:

@@ -205,6 +205,26 @@ async def test_a_decision_that_comes_with_an_edit_is_asked_for_again(way: str) -
 
 
 @TWO_KINDS
+@pytest.mark.parametrize("approves", [False, True])
+@pytest.mark.parametrize("goto", ["model", "tools", ["tools", "model"]])
+async def test_a_command_to_a_node_runs_no_call_that_nobody_approved(way: str, goto: Any, approves: bool) -> None:
+    files = Files()
+    agent = one_delete(files)
+    await ran(agent, way)
+    if approves:
+        agent.interrupt_before_nodes = ["tools"]
+        await ran(agent, way, decisions(APPROVE))
+        agent.interrupt_before_nodes = []
+    message = with_path(agent.get_state(THREAD).values["messages"][-1], "b")
+    state = await ran(agent, way, Command(update={"messages": [message]}, goto=goto))
+    assert (files.ran, asked_for(state)) == ([], [{"path": "b"}])
+    assert asked_for(await ran(agent, way, Command(goto=goto))) == [{"path": "b"}]
+    assert files.ran == []
+    await ran(agent, way, decisions(APPROVE))
+    assert files.ran == ["delete b"]
+
+
+@TWO_KINDS
 @pytest.mark.parametrize("as_node", [None, "model", "review"])
 async def test_a_call_edited_after_its_approval_is_asked_for_again(way: str, as_node: str | None) -> None:
     files = Files()

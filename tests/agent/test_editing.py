@@ -117,6 +117,39 @@ async def other_arguments_by_command(thread: Thread) -> Any:
     return await thread.run(Command(update={"messages": [edited(await thread.paused(), NEW, SECOND)]}))
 
 
+async def other_arguments_and_to_the_model(thread: Thread) -> Any:
+    message = edited(await thread.paused(), NEW, SECOND)
+    return await thread.run(Command(update={"messages": [message]}, goto="model"))
+
+
+async def other_arguments_and_to_the_tools(thread: Thread) -> Any:
+    message = edited(await thread.paused(), NEW, SECOND)
+    return await thread.run(Command(update={"messages": [message]}, goto=["tools"]))
+
+
+async def to_the_model(thread: Thread) -> Any:
+    await thread.paused()
+    return await thread.run(Command(goto="model"))
+
+
+async def no_call_and_to_the_model(thread: Thread) -> Any:
+    message = edited(await thread.paused()).model_copy(update={"content": "never mind"})
+    return await thread.run(Command(update={"messages": [message]}, goto="model"))
+
+
+async def a_word_of_the_user_and_to_the_model(thread: Thread) -> Any:
+    await thread.paused()
+    return await thread.run(Command(update={"messages": [HumanMessage("stop")]}, goto="model"))
+
+
+async def a_finished_thread_and_to_the_tools(thread: Thread) -> Any:
+    message = await thread.paused()
+    await thread.run()
+    thread.ran.clear()
+    added = edited(message, NEW, SECOND).model_copy(update={"id": "another"})
+    return await thread.run(Command(update={"messages": [added]}, goto="tools"))
+
+
 async def a_call_less(thread: Thread) -> Any:
     await thread.update([edited(await thread.paused(), OLD)])
     return await thread.run()
@@ -227,6 +260,18 @@ async def a_fork_with_other_arguments(thread: Thread) -> Any:
     return await thread.run(None, fork)
 
 
+async def a_fork_with_other_arguments_by_command(thread: Thread) -> Any:
+    before = await thread.before_tools()
+    message = edited(before.values["messages"][-1], NEW, SECOND)
+    return await thread.run(Command(update={"messages": [message]}), before.config)
+
+
+async def a_fork_with_other_arguments_and_to_the_model(thread: Thread) -> Any:
+    before = await thread.before_tools()
+    message = edited(before.values["messages"][-1], NEW, SECOND)
+    return await thread.run(Command(update={"messages": [message]}, goto="model"), before.config)
+
+
 async def a_fork_with_another_message(thread: Thread) -> Any:
     await thread.before_tools()
     first = next(state for state in reversed(await thread.history()) if state.next == ("model",))
@@ -274,6 +319,15 @@ AS_CREATE_AGENT: list[tuple[Edit, Any, list[str]]] = [
 """Equal in agents, teams and `create_agent`."""
 OWN: list[tuple[Edit, Any, list[str]]] = [
     (other_arguments_by_command, CHANGED, ["11", "7", "read 7"]),  # create_agent runs the old arguments
+    # create_agent runs the old calls and asks the model beside them, or runs the old calls and the new ones
+    (other_arguments_and_to_the_model, CHANGED, ["11", "7", "read 7"]),
+    (other_arguments_and_to_the_tools, CHANGED, ["11", "7", "read 7"]),
+    (to_the_model, BOTH, ["3", "7", "read 7"]),
+    (no_call_and_to_the_model, [], ["never mind", "read never mind"]),
+    (a_word_of_the_user_and_to_the_model, [], ["stop", "read stop"]),
+    (a_finished_thread_and_to_the_tools, CHANGED, ["11", "7", "read 7"]),
+    (a_fork_with_other_arguments_by_command, CHANGED, ["11", "7", "read 7"]),
+    (a_fork_with_other_arguments_and_to_the_model, CHANGED, ["11", "7", "read 7"]),
     (one_result_by_hand_as_tools, [(3, 4)], ["by hand", "7", "read 7"]),  # create_agent forgets the other call
     (all_results_by_hand, [], ["by hand", "by hand", "read by hand"]),  # create_agent: KeyError
     (another_result_after_the_tools, BOTH, ["3", "changed", "read changed"]),  # create_agent: KeyError
@@ -326,7 +380,7 @@ async def test_an_edited_thread_goes_on_as_edited(
             assert state["stop_reason"] in ("stop", None if edit is no_call else "stop")
         if ran == CHANGED:  # the model sees the calls that ran
             made = [message["tool_calls"] for message in thread.model.requests[-1].messages if "tool_calls" in message]
-            assert [json.loads(call["function"]["arguments"]) for call in made[0]] == [NEW, SECOND]
+            assert [json.loads(call["function"]["arguments"]) for call in made[-1]] == [NEW, SECOND]
         state = await thread.run({"messages": [("user", "thanks")]})
         assert state["messages"][-1].text == "read thanks"
 
