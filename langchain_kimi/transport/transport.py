@@ -119,7 +119,11 @@ class Transport:
         client = self.connections.client()
         while True:
             try:
-                with call.turn(), call.failures(), closing(client.send(call.request(client), stream=True)) as response:
+                with (
+                    call.turn(),
+                    call.failures(),
+                    closing(client.send(call.request(client, _learn_secrets), stream=True)) as response,
+                ):
                     for piece in call.begin(response, response.iter_raw, response.iter_bytes):
                         for document in map(call.masked, call.feed(piece)):
                             if call.answered or call.is_first(document):
@@ -141,7 +145,9 @@ class Transport:
             try:
                 async with call.turn():
                     with call.failures():
-                        async with aclosing(await client.send(call.request(client), stream=True)) as response:
+                        async with aclosing(
+                            await client.send(call.request(client, _alearn_secrets), stream=True)
+                        ) as response:
                             async for piece in call.begin(response, response.aiter_raw, response.aiter_bytes):
                                 for document in map(call.masked, call.feed(piece)):
                                     if call.answered or call.is_first(document):
@@ -156,6 +162,21 @@ class Transport:
                     return
                 seconds = call.wait(error)
             await self.clock.asleep(seconds)
+
+
+def _learn_secrets(step: str, details: dict[str, Any]) -> None:
+    """Remember the secrets of a request as it leaves, with what the client's `auth` and event hooks have added.
+
+    The HTTP library logs the head of the response before anything here sees it, and a host may repeat them in it.
+    """
+    if step.endswith(".send_request_headers.started"):
+        headers = details["request"].headers
+        secret_values((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+
+
+async def _alearn_secrets(step: str, details: dict[str, Any]) -> None:
+    """`_learn_secrets` for asynchronous use."""
+    _learn_secrets(step, details)
 
 
 class _Call:
@@ -192,8 +213,8 @@ class _Call:
         limits = self._transport.limits
         return limits.take(self._about.get("tokens", 0)) if limits else nullcontext()
 
-    def request(self, client: Any) -> Any:
-        """The HTTP request of the next attempt."""
+    def request(self, client: Any, trace: Callable[[str, dict[str, Any]], Any]) -> Any:
+        """The HTTP request of the next attempt. `trace` is called by the HTTP library for each step of sending it."""
         if self._transport.timeout is None and client.timeout.as_dict() != _NOBODY_CHOSE:
             self._deadlines = Deadlines.of(client.timeout)
         limits = self._deadlines
@@ -208,7 +229,7 @@ class _Call:
             self._method,
             self._transport.base_url + self._path,
             headers={**self._kind(), **self._transport.headers, "accept-encoding": ACCEPTED},
-            extensions={"timeout": self._timeouts},
+            extensions={"timeout": self._timeouts, "trace": trace},
             **self._content(),
         )
         check_client_headers(request.headers.items())

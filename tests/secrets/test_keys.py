@@ -1,6 +1,7 @@
 """No key is shown anywhere: a table of forms of keys, places where hosts repeat them, surfaces and ways to ask."""
 
 import asyncio
+import base64
 import json
 import logging
 import pickle
@@ -33,6 +34,7 @@ from langchain_kimi.errors import AuthenticationError, IllegalRequestError
 from langchain_kimi.testing import KimiServer, called, said
 from langchain_kimi.testing.cassettes import Cassette
 from tests.clock import VirtualClock
+from tests.raw_server import Sent, raw_server
 from tests.secrets.echo import ERRORS, PLACES, base_url, echoing_host
 
 CORE = "Zq7Xw9Kp3Lm5"
@@ -311,6 +313,81 @@ def test_secrets_of_the_users_own_client_are_shown_nowhere(
             )
             ask(model, way, surfaces, tmp_path / "log.jsonl")
             surfaces.add(model, model.model_dump(), dumps(model))
+
+
+def basic(family: Any) -> dict[str, Any]:
+    """A password of which the header's base64 text has CORE in it."""
+    return {"auth": ("user5", base64.b64decode(CORE))}
+
+
+def custom(family: Any) -> dict[str, Any]:
+    class Signed(family.Auth):  # type: ignore[misc]
+        def auth_flow(self, request: Any) -> Iterator[Any]:
+            request.headers["x-api-key"] = f"{CORE}0123456789"
+            yield request
+
+    return {"auth": Signed()}
+
+
+def function(family: Any) -> dict[str, Any]:
+    def signed(request: Any) -> Any:
+        request.headers["x-api-key"] = f"{CORE}0123456789"
+        return request
+
+    return {"auth": signed}
+
+
+def hook(family: Any) -> dict[str, Any]:
+    def signed(request: Any) -> None:
+        request.headers["x-api-key"] = f"{CORE}0123456789"
+
+    return {"event_hooks": {"request": [signed]}}
+
+
+def asynchronous(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings for an asynchronous client, whose hooks are coroutine functions."""
+    if "event_hooks" not in settings:
+        return settings
+    (signed,) = settings["event_hooks"]["request"]
+
+    async def asigned(request: Any) -> None:
+        signed(request)
+
+    return {"event_hooks": {"request": [asigned]}}
+
+
+@pytest.mark.parametrize("family", [httpx2, httpx], ids=["httpx2", "httpx"])
+@pytest.mark.parametrize("how", [basic, custom, function, hook])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_the_users_client_adds_when_it_sends_is_known_before_the_first_response(
+    way: str, how: Callable[[Any], dict[str, Any]], family: Any, host: str, surfaces: Surfaces, tmp_path: Path
+) -> None:
+    settings = how(family)
+    with family.Client(**settings) as client:
+        model = ChatKimi(
+            model="kimi-k2.6",
+            base_url=base_url(host, "header"),
+            max_retries=0,
+            streaming=False if way == "whole" else None,
+            http_client=client,
+            http_async_client=family.AsyncClient(**asynchronous(settings)),
+        )
+        ask(model, way, surfaces, tmp_path / "log.jsonl")
+    assert any("'ok'" in text for text in surfaces.texts)
+
+
+@pytest.mark.parametrize("family", [httpx2, httpx], ids=["httpx2", "httpx"])
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+def test_an_auth_of_two_requests_is_answered(way: str, family: Any, surfaces: Surfaces, tmp_path: Path) -> None:
+    challenge = {"www-authenticate": 'Digest realm="r", nonce="n", qop="auth"'}
+    answer = b'{"choices": [{"index": 0, "message": {"content": "welcome"}, "finish_reason": "stop"}]}'
+    with raw_server(Sent(b"{}", status=401, headers=challenge), Sent(answer)) as server:
+        with family.Client(auth=family.DigestAuth("user", CORE)) as client:
+            other = family.AsyncClient(auth=family.DigestAuth("user", CORE))
+            model = ChatKimi(model="kimi-k2.6", base_url=server.url, http_client=client, http_async_client=other)
+            ask(model, way, surfaces, tmp_path / "log.jsonl")
+        assert b'Digest username="user"' in server.requests[1]
+    assert any("welcome" in text for text in surfaces.texts)
 
 
 @pytest.mark.parametrize("clients", CLIENTS, ids=["httpx2", "httpx"])
