@@ -19,8 +19,7 @@ class Events:
         self._limits = limits or ResponseLimits()
         self._host = host
         self._line_begun = bytearray()
-        self._data: list[bytes] = []
-        self._size = 0
+        self._data = bytearray()
         self._first = True
         self._after_cr = False
         self.count = 0
@@ -51,7 +50,7 @@ class Events:
                 yield from self._event()
                 if self.done:
                     return
-        if self._size or self._line_begun:
+        if self._data or self._line_begun:
             self._check(len(self._line_begun))
 
     def end(self) -> Iterator[bytes]:
@@ -59,9 +58,9 @@ class Events:
         yield from self.feed(b"\n\n")
 
     def _event(self) -> Iterator[bytes]:
-        data = b"\n".join(self._data) if len(self._data) > 1 else self._data[0]
+        self._data.pop()  # the end of the last line
+        data = bytes(self._data)
         self._data.clear()
-        self._size = 0
         if data and not data.isspace():
             self._limits.check_document(data, self._host)
             self.count += 1
@@ -73,12 +72,11 @@ class Events:
             self._first = False
             line = line.removeprefix(BOM)
         if line.startswith(b"data:"):
-            data = line[6:] if line[5:6] == b" " else line[5:]
-            self._data.append(data)
-            self._size += len(data) + 1
+            self._data += line[6:] if line[5:6] == b" " else line[5:]
+            self._data += b"\n"
 
     def _check(self, unfinished: int) -> None:
-        if self._size + unfinished > self._limits.document:
+        if len(self._data) + unfinished > self._limits.document:
             raise self._limits.exceeded("document", self._host)
 
     def _with_newlines(self, piece: bytes) -> bytes:
