@@ -72,7 +72,7 @@ class Body:
         return self._decompressed(piece)
 
     def end(self) -> Iterator[bytes]:
-        """The last document. Raises the error that the body is."""
+        """The last document. Raises the error of a refusal, and of a body that is no JSON object."""
         if self.is_refusal:
             raise self._refusal()
         if self._raw:
@@ -151,6 +151,7 @@ class Body:
             self.enough = True
 
     def _document(self, data: bytes) -> bytes:
+        """The body that is one document, where it is an object. Raises the error that it is otherwise."""
         self._limits.check_document(data, self._host)
         try:
             parsed = surrogates.loads(data)
@@ -161,8 +162,6 @@ class Body:
             raise errors.BrokenStreamError(text, host=self._host) from error
         if not isinstance(parsed, dict):
             raise self._no_answer(data)
-        if _is_error(parsed):
-            raise self._error(parsed)
         return data
 
     def _refusal(self) -> errors.KimiError:
