@@ -41,7 +41,7 @@ from langchain_core.exceptions import OutputParserException
 
 from langchain_kimi.catalogue import find, suggestion
 from langchain_kimi.finish_reasons import ABNORMAL, CONTENT_FILTER, RETRYABLE
-from langchain_kimi.redaction import escape_controls, mask_known, redact
+from langchain_kimi.redaction import escape_controls, mask_known, redact, shown_url
 from langchain_kimi.warning_location import users_line
 
 if TYPE_CHECKING:
@@ -322,6 +322,9 @@ def from_response(
     way_out = _way_out(error_class, host, model)
     if error_class is NotFoundError and base_path is not None and _lacks_version(base_path, said):
         way_out = f". base_url has no version in its path ({base_path or '/'}); Kimi's and most hosts' ends in `/v1`."
+    if 300 <= status < 400 and (target := headers.get("location")):
+        address = _one_line(shown_url(target[:_LONGEST]))
+        way_out = f". It redirects to {address}, which is not followed. Set base_url to the host's final address."
     answered = f"answered {status} with an error" if status < 300 else f"answered {status}"
     error = error_class(
         f"{host} {answered}{f' {kind}' if kind else ''}: {said}{way_out}",

@@ -223,6 +223,42 @@ async def test_an_error_sent_as_an_event_with_its_own_status_is_read(way: str) -
         await ask(way, server)
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_redirect_is_an_error_that_names_its_target_without_secrets(way: str) -> None:
+    target = f"https://user:hunter2hunter2@new.example/{KEY}/v1\x7f?token=0123456789#x"
+    with raw_server(Sent(b"<h1>Moved</h1>", "text/html", status=308, headers={"location": target})) as server:
+        with pytest.raises(errors.BadRequestError) as raised:
+            await ask(way, server, max_retries=2)
+        assert len(server.requests) == 1
+    told = str(raised.value)
+    assert "answered 308: Moved. It redirects to https://new.example/" in told
+    assert "base_url" in told
+    assert not any(secret in told for secret in ("hunter2", KEY, "0123456789", "\x7f"))
+    assert raised.value.status == 308
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_date_to_wait_for_is_waited_for(way: str) -> None:
+    clock = VirtualClock()
+    dates = {"retry-after": "Fri, 27 Nov 2026 10:00:20 GMT", "date": "Fri, 27 Nov 2026 10:00:00 GMT"}
+    refusal = Sent(error_body("rate_limit_reached_error"), status=429, headers=dates)
+    with raw_server(refusal, Sent(whole())) as server:
+        assert (await ask(way, server, max_retries=1, clock=clock)).text == "Good day"
+    assert 20 <= clock.waited[0] < 21
+
+
+OBJECT_ERROR = {"object": "error", "message": "the host's words", "type": "invalid_request_error", "code": 400}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("label", LABELS)
+async def test_an_object_that_calls_itself_an_error_is_one(label: str, way: str) -> None:
+    with raw_server(LABELS[label](json.dumps(OBJECT_ERROR).encode())) as server:
+        with pytest.raises(errors.BadRequestError, match="the host's words"):
+            await ask(way, server, max_retries=2)
+        assert len(server.requests) == 1
+
+
 async def test_disable_streaming_asks_for_one_piece() -> None:
     with raw_server(Sent(whole())) as server:
         kimi = model(server, disable_streaming=True)

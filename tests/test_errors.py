@@ -1,6 +1,8 @@
 """Kimi's refusals and failures become errors that say what to do."""
 
 import pickle
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -56,6 +58,29 @@ def test_context_overflow_carries_both_numbers() -> None:
     [({"retry-after": "7"}, "", 7.0), ({}, "please try again after 3 seconds", 3.0), ({}, "later", None)],
 )
 def test_wait_comes_from_header_or_message(headers: dict[str, str], said: str, seconds: float | None) -> None:
+    raised = from_response(429, {"error": {"message": said}}, host="h", headers=headers)
+    assert raised.retry_after == seconds
+
+
+LATER = "Fri, 27 Nov 2026 10:00:30 GMT"
+DATE = "Fri, 27 Nov 2026 10:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "said", "seconds"),
+    [
+        ({"retry-after": LATER, "date": DATE}, "try again after 9 seconds", 30.0),
+        ({"retry-after": DATE, "date": LATER}, "", 0.0),
+        ({"retry-after": LATER}, "", 45.0),
+        ({"retry-after": "soon", "date": DATE}, "try again after 9 seconds", 9.0),
+        ({"retry-after": LATER, "date": "today"}, "try again after 9 seconds", 9.0),
+        ({"retry-after": "Fri, 27 Nov 99999 10:00:30 GMT", "date": DATE}, "", None),
+    ],
+)
+def test_a_date_to_wait_for_is_counted_from_the_host_s_own_clock(
+    headers: dict[str, str], said: str, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: parsedate_to_datetime(LATER).timestamp() - 45)
     raised = from_response(429, {"error": {"message": said}}, host="h", headers=headers)
     assert raised.retry_after == seconds
 

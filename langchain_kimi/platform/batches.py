@@ -86,11 +86,11 @@ class Batches:
         them. `usage_metadata` is as ever, but batches cost less than `cost_of` says. Raises IllegalRequestError while
         the batch has not ended, and BadRequestError where it failed as a whole.
         """
-        return run(_results(_id(batch), model, self._transport.host), self._transport)
+        return run(_results(_id(batch), model, self._transport), self._transport)
 
     async def aresults(self, batch: Batch | str, *, model: Any = None) -> Outcomes:
         """`results` for asynchronous use."""
-        return await arun(_results(_id(batch), model, self._transport.host), self._transport)
+        return await arun(_results(_id(batch), model, self._transport), self._transport)
 
     def get(self, batch: Batch | str) -> Batch:
         """How far a batch is."""
@@ -170,21 +170,23 @@ def _list() -> Steps[list[Batch]]:
     return batches
 
 
-def _results(batch_id: str, model: Any, host: str) -> Steps[list[Outcome]]:
+def _results(batch_id: str, model: Any, transport: Transport) -> Steps[list[Outcome]]:
+    host, limits = transport.host, transport.response_limits
     batch = yield from endpoints.get_batch(batch_id)
     if not batch.ended:
         raise IllegalRequestError(f"The batch {batch_id} is still {batch.status}; wait({batch_id!r}) first.")
     if batch.status == "failed":
         raise BadRequestError(f"The batch {batch_id} failed: {'; '.join(batch.problems) or 'nothing is said of why'}.")
-    read = _Reader(model, host)
+    read = _Reader(model, host, limits)
     outcomes: dict[str, Outcome] = {}
     for file_id in (batch.output_file, batch.error_file):
         if file_id:
             content = yield from endpoints.get_content(file_id)
-            outcomes |= {line["custom_id"]: read.outcome(line) for line in _lines(content, host)}
+            outcomes |= {line["custom_id"]: read.outcome(line) for line in _lines(content, host, limits)}
     names = [endpoints.custom_id(place) for place in range(batch.total)]
     if not names or outcomes.keys() - set(names):  # made by somebody else, or ended before its requests were counted
-        names = [line["custom_id"] for line in _lines((yield from endpoints.get_content(batch.input_file)), host)]
+        inputs = yield from endpoints.get_content(batch.input_file)
+        names = [line["custom_id"] for line in _lines(inputs, host, limits)]
     return [outcomes.get(name) or _unanswered(name, batch) for name in names]
 
 
@@ -210,9 +212,8 @@ def _check_model(model: str) -> None:
         raise IllegalRequestError(f"Kimi answers no batches with {model}; it does with {able}. Nothing was sent.")
 
 
-def _lines(content: bytes, host: str) -> Iterator[Mapping[str, Any]]:
+def _lines(content: bytes, host: str, limits: ResponseLimits) -> Iterator[Mapping[str, Any]]:
     """The lines of a batch's file. Raises ServerError for one that is none, and ResponseTooLargeError."""
-    limits = ResponseLimits()
     for line in BytesIO(content):
         if line.isspace():
             continue
@@ -234,8 +235,9 @@ def _unanswered(name: str, batch: Batch) -> KimiError:
 class _Reader:
     """Reads the lines of a batch's results."""
 
-    def __init__(self, model: Any, host: str) -> None:
+    def __init__(self, model: Any, host: str, limits: ResponseLimits) -> None:
         self._host = host
+        self._limits = limits
         self._encoded = _encoded(model, [HumanMessage("?")]) if model is not None else None
 
     def outcome(self, line: Mapping[str, Any]) -> Outcome:
@@ -245,7 +247,13 @@ class _Reader:
             return said
         names, schemas = (self._encoded.names, self._encoded.schemas) if self._encoded else ({}, {})
         try:
-            message = Answer(host=self._host, names=names, schemas=schemas).whole(said)
+            message = Answer(
+                host=self._host,
+                names=names,
+                schemas=schemas,
+                max_tool_calls=self._limits.tool_calls,
+                max_characters=self._limits.characters,
+            ).whole(said)
             check_complete(message, self._host)
             check_cut(message)
         except KimiError as error:

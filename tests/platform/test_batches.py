@@ -9,7 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
 
-from langchain_kimi import ChatKimi, KimiPlatform, KimiWarning
+from langchain_kimi import ChatKimi, KimiPlatform, KimiWarning, ResponseLimits
 from langchain_kimi.errors import (
     AnswerCutShort,
     APITimeoutError,
@@ -19,6 +19,7 @@ from langchain_kimi.errors import (
     IncompleteAnswerError,
     KimiError,
     NotFoundError,
+    ResponseTooLargeError,
 )
 from langchain_kimi.testing import KimiServer, Reply, Request, called, refused, said, thought
 from tests.clock import VirtualClock
@@ -292,6 +293,25 @@ def test_answers_are_messages_like_any(serve: Serve) -> None:
     (answer,) = platform.batches.results(batch)
     assert isinstance(answer, AIMessage)
     assert answer.tool_calls[0]["args"] == {"a": 1}
+
+
+async def test_lines_are_read_within_the_limits_of_the_platform(serve: Serve, do: Do) -> None:
+    server = serve(lambda request: called("add", a=1).calling("add", a=2))
+    model, platform, _ = parts(server)
+    batch = await do(platform.batches, "create", model, ["a"])
+    await do(platform.batches, "wait", batch)
+
+    async def results(**limits: int) -> Any:
+        strict = KimiPlatform(base_url=server.url, api_key=KEY, response_limits=ResponseLimits(**limits))
+        return await do(strict.batches, "results", batch)
+
+    assert len((await results())[0].tool_calls) == 2
+    for limits in ({"tool_calls": 1}, {"characters": 5}):
+        (outcome,) = await results(**limits)
+        assert isinstance(outcome, ResponseTooLargeError)
+        assert outcome.limit in limits
+    with pytest.raises(ResponseTooLargeError, match="`json_values`"):
+        await results(json_values=20)
 
 
 @pytest.mark.parametrize("made", ["POST /files", "POST /batches"])
