@@ -1,6 +1,7 @@
 """Settings of one call, of the output cap and of tools: what passes, what raises, and that nothing given is changed."""
 
 import asyncio
+import re
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
@@ -16,9 +17,9 @@ from langchain_kimi import ChatKimi, create_kimi_agent, create_kimi_team, tools_
 from langchain_kimi.agent.team import Member
 from langchain_kimi.catalogue import suggestion
 from langchain_kimi.decode import Answer
-from langchain_kimi.errors import ContextOverflowError, IllegalRequestError, KimiWarning
+from langchain_kimi.errors import ContextOverflowError, IllegalRequestError, KimiWarning, NotFoundError
 from langchain_kimi.history import repair
-from langchain_kimi.testing import KimiServer, Reply, Request, called, said
+from langchain_kimi.testing import KimiServer, Reply, Request, called, refused, said
 from langchain_kimi.verbatim import CALLS
 from tests.conftest import kimi
 from tests.history.test_poisoned_threads import WAYS, asked
@@ -103,12 +104,72 @@ async def test_a_default_cap_shrinks_to_what_fits_with_one_warning(serve: Serve,
     assert sum("the output cap is lowered from 32,768" in str(one.message) for one in caught) == 1
 
 
-async def test_the_cap_does_not_shrink_below_what_thinking_needs(serve: Serve) -> None:
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("thinking", "more", "floor"), [(None, 12_000, 16_000), (False, 17_000, 4_096)])
+async def test_where_the_floor_does_not_fit_the_host_says_what_does(
+    serve: Serve, way: str, thinking: bool | None, more: int, floor: int
+) -> None:
+    server = serve([said("ok"), said("ok")])
+    model = kimi(server, thinking=thinking, max_retries=None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert (await asked(model, LONG + "word " * more, way)).text == "ok"
+        await asked(model, LONG + "word " * more, way)
+    assert server.statuses == [400, 200] * 2
+    first, second = (request.json["max_completion_tokens"] for request in server.requests[:2])
+    requested = int(re.findall(r"requested: (\d+)", str(caught[-1].message))[0])
+    assert (first, second) == (floor, 262_144 - (requested - floor))
+    assert server.requests[0].messages == server.requests[1].messages
+    told = [str(one.message) for one in caught]
+    assert sum(f"with an output cap of {second:,} tokens instead of {floor:,}" in text for text in told) == 1
+
+
+@pytest.mark.filterwarnings("ignore:The prompt is about")
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("thinking", "more"), [(None, 17_000), (False, 19_000)])
+async def test_no_request_is_repeated_without_room_for_an_answer(
+    serve: Serve, way: str, thinking: bool | None, more: int
+) -> None:
     server = serve([])
-    for model, more in ((kimi(server), 15_000), (kimi(server, thinking=False), 19_000)):
-        with pytest.warns(KimiWarning, match="output cap"), pytest.raises(ContextOverflowError):
-            model.invoke(LONG + "word " * more)
-    assert [request.json["max_completion_tokens"] for request in server.requests] == [16_000, 4_096]
+    with pytest.raises(ContextOverflowError, match="answered 400"):
+        await asked(kimi(server, thinking=thinking, max_retries=None), LONG + "word " * more, way)
+    with pytest.raises(ContextOverflowError, match="answered 400"):
+        await asked(kimi(server, max_retries=0), LONG + "word " * 12_000, way)
+    strict = kimi(server, max_tokens_over_window="raise", max_retries=None)
+    with pytest.raises(ContextOverflowError, match="answered 400"):
+        await asked(strict, LONG + "word " * 12_000, way)
+    assert server.statuses == [400] * 3
+
+
+@pytest.mark.filterwarnings("ignore:The prompt is about")
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_prompt_that_is_surely_longer_than_the_window_is_not_sent(serve: Serve, way: str) -> None:
+    """The estimate may be a fifth too high, and more where text repeats: twice the window is sure."""
+    server = serve([])
+    far_too_long = LONG * 3
+    with pytest.raises(ContextOverflowError, match="cannot fit, so nothing was sent") as caught:
+        await asked(kimi(server), far_too_long, way)
+    assert caught.value.limit == 262_144
+    assert caught.value.requested is not None
+    assert caught.value.requested > 2 * 262_144
+    assert server.requests == []
+    with pytest.raises(ContextOverflowError, match="answered 400"):
+        await asked(kimi(server), LONG * 2, way)
+    with pytest.raises(ContextOverflowError, match="answered 400"):
+        await asked(kimi(server, max_tokens=20_000), far_too_long, way)
+    with pytest.warns(KimiWarning, match="not in the catalogue"), pytest.raises(NotFoundError):
+        await asked(kimi(server, "kimi-next"), far_too_long, way)
+    assert len(server.requests) == 3
+
+
+@pytest.mark.filterwarnings("ignore:The prompt is about")
+async def test_thinking_and_pictures_are_no_sure_part_of_a_prompt(serve: Serve) -> None:
+    server = serve(lambda request: refused(400, "invalid_request_error", "Input token length too long"))
+    thought: Any = AIMessage("ok", additional_kwargs={"reasoning_content": LONG * 3})
+    shown: Any = HumanMessage([{"type": "image_url", "image_url": {"url": "ms://f"}}] * 600)
+    for message in (thought, shown):
+        with pytest.raises(ContextOverflowError, match="answered 400"):
+            await kimi(server).ainvoke([HumanMessage("hi"), message, HumanMessage("go")])
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -367,12 +367,12 @@ class Loop:
             shorter = yield from _compacted(role, compactor, state)
         try:
             kept = with_excerpts(shorter.messages, shorter.excerpts) if shorter else messages
-            said = yield from speaker.say(state, [*kept, *added], silent=silent)
+            said = yield from speaker.say(state, [*kept, *added], silent=silent, roomy=shorter is None)
         except Exception as error:
             if shorter or not is_overflow(error):
                 raise
             shorter = yield from _compacted(role, compactor, state, error)
-            if not shorter.update and shorter.excerpts == excerpts:
+            if not (shorter.update or shorter.excerpts != excerpts or speaker.may_squeeze):
                 raise
             kept = with_excerpts(shorter.messages, shorter.excerpts)
             said = yield from speaker.say(state, [*kept, *added], silent=silent)

@@ -67,6 +67,9 @@ class Speaker:
         # The second request after an answer that was cut in its thinking needs to know the cap of the first.
         returns_cut = getattr(model, "on_cut_short", None) == "return"
         self._settings: dict[str, Any] = {"on_cut_short": "raise"} if returns_cut else {}
+        # A request that fits only with less than an answer needs is refused while the thread can be made shorter.
+        default_cap = hasattr(model, "max_tokens_over_window") and getattr(model, "max_tokens", None) is None
+        self._roomy: dict[str, Any] = {"max_tokens_over_window": "raise"} if default_cap else {}
         self._is_kimi = model._llm_type == KIMI
         row = find(self.name)
         self._joins = select_tools is not None and row is not None and row.dynamic_tools
@@ -87,6 +90,11 @@ class Speaker:
         """Whether the tools for a request can be chosen only while the agent runs."""
         return self._select is not None and takes_runtime(self._select)
 
+    @property
+    def may_squeeze(self) -> bool:
+        """Whether a request that was refused as too long may fit with less room for its answer."""
+        return bool(self._roomy)
+
     def prompt(self, state: AgentState) -> list[BaseMessage]:
         """What stands before the conversation."""
         prompt = with_state(self._prompt, state) if callable(self._prompt) else self._prompt
@@ -101,11 +109,12 @@ class Speaker:
         return messages if self.agent is None else view(messages, self.agent)
 
     def say(
-        self, state: AgentState, messages: Sequence[BaseMessage], *, silent: bool = False
+        self, state: AgentState, messages: Sequence[BaseMessage], *, silent: bool = False, roomy: bool = False
     ) -> Generator[Effect, Any, Said]:
         """The model's answer. One that broke off is asked for once more, since nothing of it is in the state; so is one
         that spent its cap on thinking, with twice the cap, and, unless it is `silent`, one with neither text nor calls.
-        Raises IncompleteAnswerError where the host gave up on it.
+        With `roomy`, a request that leaves it less room than it needs is refused. Raises IncompleteAnswerError where
+        the host gave up on it.
         """
         names = self.shown(state)
         declared, joined = (names, []) if silent or not self._joins else self._joining(messages, names)
@@ -113,11 +122,12 @@ class Speaker:
         if not self._is_kimi:
             request = with_readable_calls(request)
         paid: list[AIMessage] = []
+        ask = Ask(model, request, {**self._settings, **(self._roomy if roomy else {})}, metadata=self.metadata)
         try:
-            answer = yield from self._answer(model, request, paid)
+            answer = yield from self._answer(ask, paid)
             if is_empty(answer) and is_regular(answer) and not silent:
                 paid.append(answer)
-                answer = yield from self._answer(model, request, paid)
+                answer = yield from self._answer(ask, paid)
         except IncompleteAnswerError as error:
             if error.finish_reason in ABNORMAL:
                 raise
@@ -128,17 +138,14 @@ class Speaker:
             answer.name = self.agent
         return Said(answer, [*paid, answer], joined)
 
-    def _answer(
-        self, model: Runnable[Any, Any], request: Sequence[BaseMessage], paid: list[AIMessage]
-    ) -> Generator[Effect, Any, AIMessage]:
-        ask = Ask(model, request, self._settings, metadata=self.metadata)
+    def _answer(self, ask: Ask, paid: list[AIMessage]) -> Generator[Effect, Any, AIMessage]:
         answer: AIMessage
         try:
             answer = yield from asked_again(ask, paid)
             return answer
         except AnswerCutShort as cut:
             paid.append(cut.message)
-            settings = {**self._settings, **self._larger_cap(cut, request)}
+            settings = {**self._settings, **self._larger_cap(cut, ask.messages)}
         try:
             answer = yield from asked_again(replace(ask, settings=settings), paid)
         except AnswerCutShort as cut:

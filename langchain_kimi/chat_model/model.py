@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Self
 
 from langchain_core.callbacks import (
@@ -188,7 +189,8 @@ class ChatKimi(BaseChatModel):
     gets the space then."""
     max_tokens_over_window: Literal["send", "raise"] = "send"
     """What happens where `max_tokens`, as you set it, does not fit into the window behind the prompt by estimate: it is
-    sent as it is, or ContextOverflowError. A default cap is lowered to what fits, with a warning."""
+    sent as it is, or ContextOverflowError. A default cap is lowered to what fits, with a warning; with `raise`, not to
+    less than an answer needs."""
     on_cut_short: Literal["raise", "return"] = "raise"
     """What happens to an answer that spent its whole output cap on thinking: AnswerCutShort, or the message, which has
     no text and the finish reason `length`, for frameworks that expect a message from every call."""
@@ -506,7 +508,18 @@ class ChatKimi(BaseChatModel):
         cut_short: str = kwargs.get("on_cut_short", self.on_cut_short)
         if cut_short not in ("raise", "return"):
             raise IllegalRequestError(f"on_cut_short={cut_short!r} is neither 'raise' nor 'return'.")
-        return _Asked(transport, call, answer, fields=fields, cut_short=cut_short)
+        asked = _Asked(transport, call, answer, encoded, cut_short)
+        call["refit"] = partial(self._refit, asked)
+        return asked
+
+    def _refit(self, asked: "_Asked", error: KimiError) -> bytes | None:
+        """The body of the request with the output cap that fits by what the host's refusal says."""
+        refitted = asked.encoded.refitted(error)
+        if refitted is None:
+            return None
+        asked.encoded = refitted
+        self._tell(refitted)
+        return refitted.json
 
     def _result(self, asked: "_Asked", message: AIMessage) -> ChatResult:
         """The answer as LangChain wants it. Raises where it is not whole."""
@@ -541,13 +554,19 @@ class ChatKimi(BaseChatModel):
         encoded = encode_request(chosen, messages, stream=stream, dialect=dialect_of(self._url, self.dialect))
         if encoded.violations:
             raise IllegalRequestError.of(encoded.violations)
-        for note in encoded.notes:
-            if self._first_time(model, note.topic):
-                warn(note.text)
+        if encoded.overflow:
+            raise encoded.overflow
+        self._tell(encoded)
         for repair in encoded.repairs:
             if self._first_time(repair.rule, repair.detail):
                 logger.info("transcript repaired: message %d: %s: %s", repair.index, repair.rule, repair.detail)
         return encoded
+
+    def _tell(self, encoded: Encoded) -> None:
+        """Warn of changes to what the user chose, once for each model."""
+        for note in encoded.notes:
+            if self._first_time(encoded.fields["model"], note.topic):
+                warn(note.text)
 
     def _first_time(self, kind: str, what: str) -> bool:
         """Whether this is told for the first time."""
@@ -633,22 +652,21 @@ class ChatKimi(BaseChatModel):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Asked:
     """A request on its way: what sends it, and what reads its answer."""
 
     transport: Transport
     call: dict[str, Any]
     answer: Answer
-    fields: Mapping[str, Any]
-    """The request without its messages."""
+    encoded: Encoded
     cut_short: str
     """`on_cut_short` of this call."""
 
     def check_cut(self, message: AIMessage) -> None:
         """Raise AnswerCutShort where the cap went into thinking, unless such an answer is wanted."""
         if self.cut_short == "raise":
-            check_cut(message, self.fields.get("max_completion_tokens"))
+            check_cut(message, self.encoded.fields.get("max_completion_tokens"))
 
     @contextmanager
     def carrying_what_arrived(self) -> Iterator[None]:

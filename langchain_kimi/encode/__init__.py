@@ -1,7 +1,7 @@
 """LangChain to wire: messages, tools and settings become the one dict that a chat request is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +9,7 @@ import orjson
 from langchain_core.messages import BaseMessage
 
 from langchain_kimi.catalogue import SAMPLING, Model, find, suggestion
+from langchain_kimi.encode.cap import CAP, Fit, fit_cap, refitted_cap
 from langchain_kimi.encode.hosts import DIALECTS, Dialect, DialectName, dialect_of, reasoning_key, translate_fields
 from langchain_kimi.encode.messages import encode_message
 from langchain_kimi.encode.names import wire_name
@@ -22,14 +23,13 @@ from langchain_kimi.encode.settings import (
     encode_sampling,
     encode_thinking,
     encode_tokens,
-    fitting_cap,
     resolve_tool_choice,
 )
 from langchain_kimi.encode.surrogates import REPLACED, RULE
 from langchain_kimi.encode.toolbox import tools_message
 from langchain_kimi.encode.tools import Declared, Tools
 from langchain_kimi.encode.transcript import Begun, Transcript, renamed
-from langchain_kimi.errors import ContextOverflowError, IllegalRequestError, ToolChoiceError
+from langchain_kimi.errors import ContextOverflowError, IllegalRequestError, KimiError, ToolChoiceError
 from langchain_kimi.history import Repair
 from langchain_kimi.rules import Violation
 from langchain_kimi.schema import Change, normalise
@@ -83,6 +83,22 @@ class Encoded:
     """The user's name of each tool whose name on the wire is another."""
     notes: tuple[Note, ...]
     """Changes to what the user chose, and thinking that the messages lost."""
+    fit: Fit
+    """How the output cap stands to the window."""
+
+    @property
+    def overflow(self) -> ContextOverflowError | None:
+        """Why nothing is to be sent: the request does not fit into the model's window."""
+        return self.fit.overflow
+
+    def refitted(self, error: KimiError) -> "Encoded | None":
+        """The request that fits by the numbers in the host's refusal, its output cap lowered; None where none does."""
+        cap = self.fields.get(CAP)
+        if (smaller := refitted_cap(cap, self.fit.least, error)) is None:
+            return None
+        text = f"{error.args[0]} The request is sent again with an output cap of {smaller:,} tokens instead of {cap:,}."
+        notes = (*self.notes, Note("smaller cap", text))
+        return replace(self, fields={**self.fields, CAP: smaller}, notes=notes)
 
     @cached_property
     def body(self) -> dict[str, Any]:
@@ -154,10 +170,11 @@ def encode_request(
         notes.append(REPLACED)
     fields = _encode_fields(given, row, thinking, tools, [tool.name for tool in callable_tools], notes, stream=stream)
     transcript = begun.encode(fields)
-    _fit_cap(fields, given, row, transcript, thinks=thinking.thinks is not False, notes=notes)
+    sent, estimate = transcript.messages, transcript.tokens
+    fit = fit_cap(fields, given, row, sent, estimate, thinks=thinking.thinks is not False, notes=notes)
     schemas = {tool.name: tool.schema for tool in callable_tools if tool.schema}
     names = transcript.called | renamed(tool.name for tool in callable_tools)
-    return Encoded(fields, transcript, dialect, schemas, names, (*notes, *transcript.notes.values()))
+    return Encoded(fields, transcript, dialect, schemas, names, (*notes, *transcript.notes.values()), fit)
 
 
 def _sendable(chosen: dict[str, Any], notes: list[Note]) -> dict[str, Any]:
@@ -178,45 +195,6 @@ def _without_thinking(given: dict[str, Any], messages: Sequence[BaseMessage], no
     )
     notes.append(Note("missing_reasoning", text))
     return {key: value for key, value in given.items() if key not in _KNOBS} | {"thinking": False}
-
-
-def _fit_cap(
-    fields: dict[str, Any],
-    given: Mapping[str, Any],
-    row: Model | None,
-    transcript: Transcript,
-    *,
-    thinks: bool,
-    notes: list[Note],
-) -> None:
-    """Lower a default output cap to what fits behind the prompt. Raises ContextOverflowError for one that the user set,
-    where `max_tokens_over_window` says so.
-    """
-    cap = fields.get("max_completion_tokens")
-    if row is None or not isinstance(cap, int) or transcript.tokens + cap <= row.context * 3 // 4:
-        return
-    tools = given.get("tools") or ()
-    prompt = transcript.tokens + (tools if isinstance(tools, Tools) else Tools(tools)).tokens
-    if prompt + cap <= row.context:
-        return
-    text = f"The prompt is about {prompt:,} tokens and the window of {row.id} {row.context:,}"
-    if (
-        given.get("max_tokens")
-        or given.get("max_completion_tokens")
-        or "max_completion_tokens" in given.get("extra_body", {})
-    ):
-        if given.get("max_tokens_over_window") == "raise":
-            error = ContextOverflowError(
-                f"{text}: max_tokens={cap} does not fit behind it, so nothing was sent. Lower max_tokens, leave it "
-                "out, or shorten the conversation."
-            )
-            error.limit, error.requested = row.context, prompt + cap
-            raise error
-        return
-    fitted = fitting_cap(row, cap, prompt, thinks=thinks)
-    if fitted < cap:
-        fields["max_completion_tokens"] = fitted
-        notes.append(Note("cap", f"{text}: the output cap is lowered from {cap:,} to {fitted:,} tokens."))
 
 
 def _encode_fields(

@@ -12,9 +12,6 @@ ENOUGH_TO_THINK = 16_000
 """Tokens: the least output cap that Kimi's documentation names for a thinking model."""
 
 
-_ENOUGH_TO_ANSWER = 4_096
-
-
 @dataclass(frozen=True, slots=True)
 class Note:
     """A change to what the user chose: warned of once per `topic` and model."""
@@ -111,18 +108,6 @@ def _check_keep(row: Model, model: str, keep: bool | None, thinks: bool) -> None
         raise IllegalRequestError(f"keep_thinking=True: {model} {why}. Leave `keep_thinking` out.")
     if keep is False and row.keeps == "always":
         raise IllegalRequestError(f"keep_thinking=False: {model} always reads its earlier reasoning. Leave it out.")
-
-
-def fitting_cap(row: Model | None, cap: int, prompt: int, *, thinks: bool) -> int:
-    """The output cap that fits into the window behind a prompt of about so many tokens; never less than a floor.
-
-    The floor is what a thinking model needs to think, or 4,096: below it the host shall refuse the request, since an
-    answer could only be cut.
-    """
-    if row is None:
-        return cap
-    room = row.context - prompt - prompt // 50  # the estimate may be a little low
-    return min(cap, max(room, ENOUGH_TO_THINK if thinks else _ENOUGH_TO_ANSWER))
 
 
 def encode_tokens(row: Model | None, given: Mapping[str, Any], *, thinks: bool, notes: list[Note]) -> dict[str, int]:

@@ -68,6 +68,11 @@ class Retries:
         self._patience -= seconds
         return seconds if self._most is not None or self._patience >= 0 else None
 
+    def again(self) -> bool:
+        """Whether a refused request may be sent again at once in another form, which counts as a retry."""
+        self._broken += 1
+        return not self._exhausted()
+
     def _exhausted(self) -> bool:
         if self._most is None:
             return self._broken > _FEW

@@ -49,6 +49,8 @@ class About(TypedDict, total=False):
     once: bool
     """Whether the request must not take effect twice."""
     on_wait: OnWait | None
+    refit: Callable[[KimiError], bytes | None]
+    """Makes a request that is too long for the window fit, once; None where that cannot be."""
     heard: dict[str, str]
     """Filled with the headers of the answer."""
     repeated: list[dict[str, str]]
@@ -324,6 +326,8 @@ class _Call:
         if self.answered and type(error) is errors.APIConnectionError:
             text = f"the answer of {self._host} broke off; nothing of it is used. Ask again."
             raise errors.BrokenStreamError(text, host=self._host) from error
+        if self._refits(error):
+            return 0.0
         seconds = None if self.answered else self._retries.wait(error)
         if seconds is None or (self._ends is not None and self._transport.clock.now() + seconds >= self._ends):
             raise error
@@ -334,6 +338,17 @@ class _Call:
         if on_wait := self._about.get("on_wait"):
             on_wait(wait)
         return seconds
+
+    def _refits(self, error: KimiError) -> bool:
+        """Whether the request was made to fit after the host refused it as too long."""
+        if self.answered or not isinstance(error, errors.ContextOverflowError):
+            return False
+        refit = self._about.pop("refit", None)
+        if refit is None or not self._retries.again() or (body := refit(error)) is None:
+            return False
+        self._body = body
+        logger.info("the request is sent again with a smaller output cap: %s", error)
+        return True
 
     @contextmanager
     def failures(self) -> Iterator[None]:

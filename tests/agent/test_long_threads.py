@@ -109,6 +109,44 @@ async def test_a_request_refused_as_too_long_is_made_shorter_once_and_asked_agai
 
 
 @TWO_KINDS
+async def test_a_thread_surely_longer_than_the_window_is_made_shorter_without_asking_the_host(
+    serve: Serve, way: str
+) -> None:
+    """The agent believes in a larger window than the model has."""
+    server = serve(reader())
+    context = Context(window=4_000_000, keep_results=2)
+    agent = create_kimi_agent(kimi(server), [page], context=context, checkpointer=InMemorySaver())
+    given: list[Any] = []
+    for number in range(10):
+        given += [("user", "word " * 45_000), ("assistant", f"Read {number}.")]
+    state, told = await streamed(agent, way, {"messages": [*given, ("user", "Read the book.")]})
+    assert state["messages"][-1].text == "The end."
+    assert len([part for part in told if part["event"] == "compaction"]) == 1
+    assert set(server.statuses) == {200}
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("removable", [True, False])
+@pytest.mark.filterwarnings("ignore:The prompt is about", "ignore:.*The request is sent again")
+async def test_a_thread_is_made_shorter_before_its_answer_has_less_room_than_it_needs(
+    serve: Serve, way: str, removable: bool
+) -> None:
+    server = serve(reader(3))
+    context = Context(window=4_000_000, keep_results=2)
+    agent = create_kimi_agent(kimi(server, max_retries=None), [page], context=context, checkpointer=InMemorySaver())
+    given: list[Any] = [("user", "word " * 200_000), ("assistant", "Read.")] if removable else []
+    last = "word " * (1_000 if removable else 200_000)
+    state, told = await streamed(agent, way, {"messages": [*given, ("user", last)]})
+    assert state["messages"][-1].text == "The end."
+    caps = [request.json["max_completion_tokens"] for request in server.requests if not is_summary_request(request)]
+    assert caps[0] == 16_000
+    compaction = next(part for part in told if part["event"] == "compaction")
+    assert (compaction["after"] < compaction["before"]) == removable
+    assert caps[1] == (32_768 if removable else 16_000)
+    assert removable or 4_096 < caps[2] < 16_000
+
+
+@TWO_KINDS
 async def test_a_request_that_stays_too_long_is_an_error(serve: Serve, way: str) -> None:
     def script(request: Request) -> Reply:
         if not is_summary_request(request) and len(request.messages) > 8:
