@@ -8,10 +8,11 @@ import pytest
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
 from pydantic import ValidationError
 
-from langchain_kimi import Member, create_kimi_agent, create_kimi_team
+from langchain_kimi import KimiState, Member, agent_as_tool, create_kimi_agent, create_kimi_team
 from langchain_kimi.testing import KimiServer, called, said
 from tests.agent.test_approval import THREAD, TWO_KINDS, Files, decisions, ran, results
 from tests.conftest import kimi
@@ -92,6 +93,90 @@ async def test_calls_in_the_input_run_only_where_that_was_asked_for(serve: Serve
     assert state["messages"][-1].text == "done"
     if not opted_in:
         assert results(state)[0][0].startswith("This call was part of the input and was not run here.")
+
+
+def with_calls(state: Any) -> Any:
+    """A node of a graph around an agent, which makes up a call of a tool."""
+    return {"messages": [deletes("a", call_id="c1")]}
+
+
+def around(agent: Any, schema: type = KimiState, **settings: Any) -> Any:
+    """A graph that runs the agent after a node that made up a call."""
+    graph = StateGraph(schema)
+    graph.add_node("calls", with_calls)
+    graph.add_node("agent", agent)
+    graph.add_edge(START, "calls")
+    graph.add_edge("calls", "agent")
+    return graph.compile(**settings)
+
+
+def agents(model: Any, files: Files, kind: str, **settings: Any) -> Any:
+    if kind == "team":
+        return create_kimi_team([Member(name="ann", model=model, tools=files.tools)], **settings)
+    return create_kimi_agent(model, files.tools, **settings)
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("kind", ["agent", "team"])
+@pytest.mark.parametrize("schema", [KimiState, MessagesState])
+@pytest.mark.parametrize("opted_in", [False, True])
+async def test_calls_that_come_through_a_parent_graph_run_only_where_that_was_asked_for(
+    serve: Serve, way: str, kind: str, schema: type, opted_in: bool
+) -> None:
+    files = Files()
+    server = serve([said("done")])
+    agent = agents(kimi(server), files, kind, run_input_tool_calls=opted_in)
+    state = await ran(around(agent, schema, checkpointer=InMemorySaver()), way)
+    assert files.ran == (["delete a"] if opted_in else [])
+    assert (state["messages"][-1].text, len(server.requests)) == ("done", 1)
+    if not opted_in:
+        assert results(state)[0][0].startswith("This call was part of the input and was not run here.")
+
+
+@TWO_KINDS
+async def test_opted_in_calls_that_come_through_a_parent_graph_pass_the_gates(serve: Serve, way: str) -> None:
+    files = Files()
+    agent = agents(
+        kimi(serve([said("done")])), files, "agent", run_input_tool_calls=True, interrupt_on={"delete": True}
+    )
+    parent = around(agent, checkpointer=InMemorySaver())
+    assert asked_for(await ran(parent, way)) == [{"path": "a"}]
+    assert files.ran == []
+    state = await ran(parent, way, decisions(APPROVE))
+    assert (files.ran, state["messages"][-1].text) == (["delete a"], "done")
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("opted_in", [False, True])
+async def test_calls_that_come_through_a_sub_agent_run_only_where_that_was_asked_for(
+    serve: Serve, way: str, opted_in: bool
+) -> None:
+    files = Files()
+    inner = serve([said("inner")])
+    helper = agent_as_tool(
+        around(agents(kimi(inner), files, "agent", run_input_tool_calls=opted_in)), name="helper", description="Help."
+    )
+    outer = serve(lambda request: said("done") if request.tool_results() else called("helper", task="go"))
+    state = await ran(create_kimi_agent(kimi(outer), [helper], checkpointer=InMemorySaver()), way)
+    assert files.ran == (["delete a"] if opted_in else [])
+    assert (results(state), state["messages"][-1].text) == ([("inner", "success")], "done")
+    if not opted_in:
+        (told,) = inner.requests[0].tool_results()
+        assert str(told["content"]).startswith("This call was part of the input and was not run here.")
+
+
+@TWO_KINDS
+async def test_a_parent_graph_that_goes_on_keeps_running_the_models_own_calls(serve: Serve, way: str) -> None:
+    files = Files()
+    server = serve(lambda request: said("done") if request.last["role"] == "tool" else called("read", path="b"))
+    agent = create_kimi_agent(kimi(server), files.tools, interrupt_on={"read": True})
+    graph = StateGraph(KimiState)
+    graph.add_node("agent", agent)
+    graph.add_edge(START, "agent")
+    parent = graph.compile(checkpointer=InMemorySaver())
+    assert asked_for(await ran(parent, way)) == [{"path": "b"}]
+    state = await ran(parent, way, decisions(APPROVE))
+    assert (files.ran, state["messages"][-1].text) == (["read b"], "done")
 
 
 @TWO_KINDS
