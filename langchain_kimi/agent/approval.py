@@ -17,6 +17,7 @@ from langgraph.runtime import Runtime, get_runtime
 from langgraph.types import interrupt
 from pydantic import AfterValidator
 
+from langchain_kimi.agent.argument_checks import ArgumentChecks
 from langchain_kimi.agent.editing import edits_state
 from langchain_kimi.agent.state import AgentState, AnyCall, last_answer, refused
 
@@ -44,6 +45,7 @@ class Approval:
 
     def __init__(self, interrupt_on: Mapping[str, bool | InterruptOn], tools: Mapping[str, Any]) -> None:
         self._tools = tools
+        self._arguments = ArgumentChecks(tools)
         self._gates: dict[str, InterruptOn] = {}
         for name, gate in interrupt_on.items():
             if name not in tools:
@@ -166,6 +168,8 @@ class Approval:
         if edited["name"] not in self._tools:
             return f"There is no tool {edited['name']!r}, only {', '.join(self._tools)}."
         if why := unusable(edited):
+            return why
+        if why := self._arguments.wrong_edit(edited):
             return why
         if edited["name"] == call["name"] or edited["name"] not in self._gates or not self._needed(edited, state):
             return None

@@ -17,12 +17,12 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
 from langchain_kimi.agent import threads
+from langchain_kimi.agent.argument_checks import ArgumentChecks
 from langchain_kimi.agent.budget import agent_name, budget_of, of_call
 from langchain_kimi.agent.guard import fingerprint, hinted
 from langchain_kimi.agent.interruption import Interruption, ToolTimeoutError, interruption_of, with_interruption
 from langchain_kimi.agent.state import BROUGHT, SpentSoFar, refused
 from langchain_kimi.agent.tool_errors import (
-    ArgumentChecks,
     ToolErrors,
     collected_errors,
     error_handler,

@@ -1,20 +1,18 @@
-"""What becomes of an exception that a tool raises, and of arguments that do not fit a tool's schema."""
+"""What becomes of an exception that a tool raises."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import iscoroutinefunction, isroutine
 from traceback import walk_tb
 from typing import Any, TypeAlias, get_args, get_type_hints
 
-from langchain_core.messages import ToolCall
 from langchain_core.tools import BaseTool, ToolException
 from langgraph.prebuilt.tool_node import ToolInvocationError
 
 from langchain_kimi.agent.interruption import ToolTimeoutError
 from langchain_kimi.errors import AsyncOnlyToolError, without_links
-from langchain_kimi.json_schema import SchemaCheck
 from langchain_kimi.redaction import redact
 
 logger = logging.getLogger("langchain_kimi")
@@ -22,10 +20,6 @@ logger = logging.getLogger("langchain_kimi")
 ToolErrors: TypeAlias = bool | str | type[Exception] | tuple[type[Exception], ...] | Callable[..., Any]
 """Which exceptions of tools become error results, as LangGraph's ToolNode takes them: True for all, False for none, the
 text of the result, exception types, or a function from the exception to the text of the result (or to a bool)."""
-
-_INVALID = (
-    "The arguments of {name} do not fit its schema, so it was not run. {reasons} Call it again with other arguments."
-)
 
 _raised: ContextVar[list[Exception] | None] = ContextVar("kimi_raised_by_a_tool", default=None)
 
@@ -161,23 +155,3 @@ def _is_of_arguments(error: BaseException) -> bool:
     """
     frames = (frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__))
     return next((name for name in frames if name in ("_parse_input", "_run", "_arun")), None) in (None, "_parse_input")
-
-
-class ArgumentChecks:
-    """Checks the arguments of tools that are declared by a JSON Schema, such as all tools of MCP servers.
-
-    LangChain validates the arguments of tools with a pydantic schema.
-    """
-
-    def __init__(self, tools: Mapping[str, BaseTool]) -> None:
-        self._checks = {
-            name: SchemaCheck(f"the tool {name}", tool.args_schema)
-            for name, tool in tools.items()
-            if isinstance(tool.args_schema, dict)
-        }
-
-    def invalid(self, call: ToolCall) -> str | None:
-        """Why the arguments of a call do not fit, in words for the model; None where they do."""
-        check = self._checks.get(call["name"])
-        reasons = check.reasons(call["args"]) if check else None
-        return reasons and _INVALID.format(name=call["name"], reasons=reasons)

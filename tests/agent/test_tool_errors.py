@@ -12,7 +12,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import TypeAdapter, ValidationError
 
 from langchain_kimi import Member, agent_as_tool, create_kimi_agent, create_kimi_team, formula_tools
-from langchain_kimi.agent.tool_errors import ArgumentChecks
+from langchain_kimi.agent.argument_checks import ArgumentChecks
 from langchain_kimi.errors import AsyncOnlyToolError
 from langchain_kimi.testing import KimiServer, called, fiber_failed, said
 from tests.conftest import kimi
@@ -355,33 +355,6 @@ def test_an_asynchronous_handler_is_refused(serve: Serve) -> None:
 
     with pytest.raises(ValueError, match="synchronous function"):
         create_kimi_agent(kimi(serve([])), [broken], tool_errors=handle)
-
-
-@WAYS
-async def test_an_edited_call_is_checked_as_the_models_own(serve: Serve, way: str) -> None:
-    from langgraph.checkpoint.memory import InMemorySaver
-    from langgraph.types import Command
-
-    ran: list[Any] = []
-    agent: Any = create_kimi_agent(
-        kimi(serve(script(called("take", count=1)))),
-        [declared(RANGE, ran)],
-        interrupt_on={"take": True},
-        checkpointer=InMemorySaver(),
-    )
-    config: Any = {"configurable": {"thread_id": "1"}}
-    edit = {"type": "edit", "edited_action": {"name": "take", "args": {"count": 9}}}
-    for given in (GO, Command(resume={"decisions": [edit]})):
-        if way == "invoke":
-            await asyncio.to_thread(agent.invoke, given, config)
-        elif way == "stream":
-            await asyncio.to_thread(lambda given=given: list(agent.stream(given, config)))
-        elif way == "ainvoke":
-            await agent.ainvoke(given, config)
-        else:
-            _ = [part async for part in agent.astream(given, config)]
-    assert ran == []
-    assert "9 is greater than the maximum of 3" in result(agent.get_state(config).values).text
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
