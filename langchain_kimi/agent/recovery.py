@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.graph import START
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Overwrite, StateSnapshot, StateUpdate
 
@@ -93,8 +94,12 @@ class KimiAgent(_Graph):
         """LangGraph's `bulk_update_state`, of which `update_state` is made. Results of tools whose siblings have not
         finished stay; LangGraph would drop them, and those tools would run again."""
         with editing_state():
-            if (saver := self._own_saver(config)) and (recorded := _recorded(left := self.get_state(config))):
-                config = _Graph.bulk_update_state(self._committing(saver), left.config, [recorded])
+            if saver := self._own_saver(config):
+                left = self.get_state(config)
+                if recorded := _recorded(left):
+                    config = _Graph.bulk_update_state(self._committing(saver), left.config, [recorded])
+                if left.next:
+                    supersteps = _begun(supersteps)
             return super().bulk_update_state(config, supersteps)
 
     async def abulk_update_state(
@@ -102,8 +107,12 @@ class KimiAgent(_Graph):
     ) -> RunnableConfig:
         """LangGraph's `abulk_update_state`, of which `aupdate_state` is made; see `bulk_update_state`."""
         with editing_state():
-            if (saver := self._own_saver(config)) and (recorded := _recorded(left := await self.aget_state(config))):
-                config = await _Graph.abulk_update_state(self._committing(saver), left.config, [recorded])
+            if saver := self._own_saver(config):
+                left = await self.aget_state(config)
+                if recorded := _recorded(left):
+                    config = await _Graph.abulk_update_state(self._committing(saver), left.config, [recorded])
+                if left.next:
+                    supersteps = _begun(supersteps)
             return await super().abulk_update_state(config, supersteps)
 
     def _begun_anew(self, input: Any, config: RunnableConfig | None) -> BaseCheckpointSaver[Any] | None:
@@ -184,6 +193,15 @@ def _recorded(left: StateSnapshot) -> list[StateUpdate] | None:
     if not results or len(results) == len(left.tasks):
         return None
     return _committed(_settled(left.values.get("messages", [])), TOOLS, results)
+
+
+def _begun(supersteps: Sequence[Sequence[StateUpdate]]) -> list[list[StateUpdate]]:
+    """The updates of a thread that is in the middle of a turn, those `as_node="__input__"` as if they were the input of
+    a run: LangGraph would keep them beside the open tasks, where the next input drops them."""
+    return [
+        [update._replace(as_node=START) if update.as_node == "__input__" else update for update in updates]
+        for updates in supersteps
+    ]
 
 
 def _goes_on(input: Any) -> bool:

@@ -204,6 +204,23 @@ async def a_word_of_the_user_as_start(thread: Thread) -> Any:
     return await thread.run()
 
 
+async def a_word_of_the_user_as_input(thread: Thread) -> Any:
+    await thread.paused()
+    await thread.update([HumanMessage("stop")], "__input__")
+    return await thread.run()
+
+
+async def a_word_of_the_user_as_input_and_a_new_message(thread: Thread) -> Any:
+    await thread.paused()
+    await thread.update([HumanMessage("stop")], "__input__")
+    return await thread.run({"messages": [("user", "hi")]})
+
+
+async def a_first_message_as_input(thread: Thread) -> Any:
+    await thread.update([HumanMessage("go")], "__input__")
+    return await thread.run()
+
+
 async def the_answer_removed(thread: Thread) -> Any:
     await thread.update([RemoveMessage(id=(await thread.paused()).id)])
     return await thread.run()
@@ -311,6 +328,7 @@ AS_CREATE_AGENT: list[tuple[Edit, Any, list[str]]] = [
     (a_message_for_a_finished_thread, [], ["a remark", "so?", "read so?"]),
     (a_command_to_the_model, BOTH, ["3", "7", "read 7"]),
     (a_first_message_as_start, BOTH, ["3", "7", "read 7"]),
+    (a_first_message_as_input, BOTH, ["3", "7", "read 7"]),
     (a_fork, BOTH, ["3", "7", "read 7"]),
     (a_fork_with_other_arguments, CHANGED, ["11", "7", "read 7"]),
     (a_fork_with_another_message, [], ["hi", "read hi"]),
@@ -332,6 +350,8 @@ OWN: list[tuple[Edit, Any, list[str]]] = [
     (all_results_by_hand, [], ["by hand", "by hand", "read by hand"]),  # create_agent: KeyError
     (another_result_after_the_tools, BOTH, ["3", "changed", "read changed"]),  # create_agent: KeyError
     (a_word_of_the_user, [], ["stop", "read stop"]),  # create_agent runs the calls behind the user's message
+    (a_word_of_the_user_as_input, [], ["stop", "read stop"]),  # create_agent runs the calls behind the user's message
+    (a_word_of_the_user_as_input_and_a_new_message, [], ["stop", "hi", "read hi"]),  # create_agent loses the first
     (the_answer_removed, BOTH, ["3", "7", "read 7"]),  # create_agent leaves the turn without an answer
 ]
 
