@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, InvalidToolCall
 from langchain_core.tools import tool
@@ -32,7 +32,11 @@ IDS = st.sampled_from(["x", "x", "x", "y", "x-2", None])
 PATHS = st.sampled_from(["a", "b"])
 CALL = st.tuples(NAMES, PATHS, IDS, st.sampled_from([True, True, True, False]))
 ANSWER = st.tuples(st.lists(CALL, min_size=1, max_size=3), st.sampled_from(["m1", "m2", None]))
-DECISION = st.tuples(st.sampled_from(["approve", "approve", "approve", "edit", "reject", "respond"]), NAMES, PATHS)
+DECISION = st.tuples(
+    st.sampled_from(["approve", "approve", "approve", "edit", "edit", "reject", "respond"]),
+    st.sampled_from(["delete", "delete", *TOOLS]),
+    PATHS,
+)
 EDIT = st.tuples(
     st.sampled_from([None, "model", "review", "tools"]),
     st.one_of(
@@ -41,15 +45,21 @@ EDIT = st.tuples(
     ),
     st.sampled_from(["same", "same", "m3"]),
 )
+GOTO = st.sampled_from([(), "model", "tools", ["model", "tools"]])
 ACTION = st.one_of(
     st.tuples(st.just("say"), st.lists(CALL, max_size=2)),
     st.tuples(st.just("decide"), st.lists(DECISION, min_size=4, max_size=4)),
     st.tuples(st.just("decide"), st.lists(DECISION, min_size=4, max_size=4)),
     st.tuples(st.just("edit"), EDIT),
+    st.tuples(st.just("retouch"), st.tuples(st.sampled_from([None, "model", "review"]), PATHS)),
+    st.tuples(st.just("command"), st.tuples(EDIT, GOTO)),
     st.tuples(st.just("edit and decide"), st.tuples(EDIT, st.lists(DECISION, min_size=4, max_size=4))),
     st.tuples(st.just("go on"), st.none()),
     st.tuples(st.just("pause"), st.booleans()),
 )
+
+ONE: Any = ([("delete", "a", "x", True)], "m1")
+APPROVED: Any = ("decide", [("approve", "", "")])
 
 
 def answer(calls: Any, message_id: str | None, path: str | None = None) -> AIMessage:
@@ -145,9 +155,19 @@ class World:
         except ValidationError:
             self.approved, self.refused = before, True  # as a whole, and nothing of it ran
 
-    async def edited(self, as_node: str | None, calls: Any, message_id: str) -> AIMessage | None:
+    async def run_again(self, given: Any) -> None:
+        """Run without a decision."""
+        try:
+            await self.run(given)
+        except ValidationError:
+            assert self.refused  # LangGraph keeps what was resumed with until another decision comes
+
+    async def last_answer(self) -> AIMessage | None:
         messages = (await self._do("get_state", THREAD)).values.get("messages", [])
-        last = next((message for message in reversed(messages) if isinstance(message, AIMessage)), None)
+        return next((message for message in reversed(messages) if isinstance(message, AIMessage)), None)
+
+    async def edited(self, as_node: str | None, calls: Any, message_id: str) -> AIMessage | None:
+        last = await self.last_answer()
         return None if last is None else answer(calls, last.id if message_id == "same" else message_id)
 
     async def act(self, what: str, how: Any) -> None:
@@ -160,13 +180,17 @@ class World:
             await self.decide(how)
         elif what == "edit" and (message := await self.edited(*how)):
             await self._do("update_state", THREAD, {"messages": [message]}, how[0])
+        elif what == "retouch" and (last := await self.last_answer()):
+            as_node, path = how  # the same calls, with another argument
+            calls = [{**call, "args": {"path": path}} for call in last.tool_calls]
+            message = last.model_copy(update={"tool_calls": calls})
+            await self._do("update_state", THREAD, {"messages": [message]}, as_node)
+        elif what == "command" and (message := await self.edited(*how[0])):
+            await self.run_again(Command(update={"messages": [message]}, goto=how[1]))
         elif what == "edit and decide" and self.shown and (message := await self.edited(*how[0])):
             await self.decide(how[1], {"messages": [message]})
         elif what == "go on" and (await self._do("get_state", THREAD)).next:
-            try:
-                await self.run(None)
-            except ValidationError:
-                assert self.refused  # LangGraph keeps what was resumed with until another decision comes
+            await self.run_again(None)
         elif what == "pause":
             self.agent.interrupt_before_nodes = ["tools"] if how else []
 
@@ -187,6 +211,14 @@ class World:
 @pytest.mark.parametrize("way", ["sync", "async"])
 @pytest.mark.parametrize("kind", ["agent", "team"])
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@example(answers=[ONE], actions=[("retouch", (None, "b")), APPROVED])
+@example(
+    answers=[ONE], actions=[("pause", True), APPROVED, ("retouch", (None, "b")), ("pause", False), ("go on", None)]
+)
+@example(answers=[ONE], actions=[("decide", [("edit", "hidden", "a")])])
+@example(answers=[ONE], actions=[("decide", [("edit", "wipe", "a")])])
+@example(answers=[ONE, ONE], actions=[APPROVED, ("go on", None)])
+@example(answers=[ONE], actions=[("command", ((None, [("delete", "b", "x", True)], "same"), "tools"))])
 @given(answers=st.lists(ANSWER, min_size=1, max_size=4), actions=st.lists(ACTION, min_size=2, max_size=6))
 def test_no_call_runs_that_was_not_approved_as_it_runs(kind: str, way: str, answers: Any, actions: Any) -> None:
     async def play() -> None:
