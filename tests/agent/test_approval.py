@@ -152,6 +152,56 @@ async def test_a_wrong_decision_is_refused_and_can_be_given_again(
 
 
 @TWO_KINDS
+@pytest.mark.parametrize("kind", ["edit", "respond"])
+async def test_a_decision_that_the_tool_does_not_take_is_refused(serve: Serve, way: str, kind: str) -> None:
+    files = Files()
+    gate: Any = {"delete": {"allowed_decisions": ["approve", "reject"]}}
+    agent = create_kimi_agent(
+        kimi(serve(once(called("delete", path="b")))), files.tools, interrupt_on=gate, checkpointer=InMemorySaver()
+    )
+    await ran(agent, way)
+    action = {"name": "delete", "args": {"path": "x"}}
+    with pytest.raises(ValidationError, match="is not allowed for delete; it takes approve, reject"):
+        await ran(agent, way, decisions({"type": kind, "edited_action": action, "message": "no"}))
+    await ran(agent, way, decisions({"type": "approve"}))
+    assert files.ran == ["delete b"]
+
+
+@TWO_KINDS
+async def test_the_model_is_told_that_another_tool_ran_with_its_arguments(serve: Serve, way: str) -> None:
+    files = Files()
+    agent = create_kimi_agent(
+        kimi(serve(once(called("delete", path="b")))),
+        files.tools,
+        interrupt_on={"delete": True},
+        checkpointer=InMemorySaver(),
+    )
+    await ran(agent, way)
+    edit = {"type": "edit", "edited_action": {"name": "read", "args": {"path": "b"}}}
+    ((content, _),) = results(await ran(agent, way, decisions(edit)))
+    assert files.ran == ["read b"]
+    assert content.startswith("A person changed this call")
+
+
+@TWO_KINDS
+async def test_a_decision_may_come_with_an_update_of_the_state(serve: Serve, way: str) -> None:
+    class Mine(KimiState):
+        ticket: str
+
+    files = Files()
+    agent = create_kimi_agent(
+        kimi(serve(once(called("delete", path="b")))),
+        files.tools,
+        interrupt_on={"delete": True},
+        state_schema=Mine,
+        checkpointer=InMemorySaver(),
+    )
+    await ran(agent, way)
+    state = await ran(agent, way, Command(resume={"decisions": [{"type": "approve"}]}, update={"ticket": "7"}))
+    assert (files.ran, state["ticket"], state["messages"][-1].text) == (["delete b"], "7", "done")
+
+
+@TWO_KINDS
 async def test_a_predicate_chooses_the_calls_that_are_asked_for(serve: Serve, way: str) -> None:
     files = Files()
     gate: Any = {

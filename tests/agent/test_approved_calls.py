@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command
 from pydantic import ValidationError
 
@@ -323,6 +324,92 @@ async def test_a_call_edited_after_its_approval_is_asked_for_again(way: str, as_
     state = await ran(agent, way, None)
     assert files.ran == []
     assert asked_for(state) == [{"path": "b"}]
+
+
+async def approved_but_not_run(agent: Any, way: str, calls: int = 1) -> AIMessage:
+    """Approve all calls and stop before they run; the message that makes them."""
+    await ran(agent, way)
+    agent.interrupt_before_nodes = ["tools"]
+    await ran(agent, way, decisions(*[APPROVE] * calls))
+    agent.interrupt_before_nodes = []
+    message: AIMessage = agent.get_state(THREAD).values["messages"][-1]
+    return message
+
+
+@TWO_KINDS
+async def test_an_approval_does_not_count_for_another_tool_with_the_same_arguments(way: str) -> None:
+    files = Files()
+    agent = create_kimi_agent(
+        foreign(deletes("a"), AIMessage("done")),
+        files.tools,
+        interrupt_on={"delete": True, "read": True},
+        checkpointer=InMemorySaver(),
+    )
+    message = await approved_but_not_run(agent, way)
+    other = message.model_copy(update={"tool_calls": [{**message.tool_calls[0], "name": "read"}]})
+    await edit_state(agent, way, other)
+    (shown,) = (await ran(agent, way, None))["__interrupt__"]
+    assert [action["name"] for action in shown.value["action_requests"]] == ["read"]
+    assert files.ran == []
+    await ran(agent, way, decisions(APPROVE))
+    assert files.ran == ["read a"]
+
+
+@TWO_KINDS
+async def test_an_approval_of_one_does_not_count_for_true(way: str) -> None:
+    ran_with: list[Any] = []
+
+    def take(count: Any) -> str:
+        """Take."""
+        ran_with.append(count)
+        return "taken"
+
+    call = {"name": "take", "args": {"count": 1}, "id": "1", "type": "tool_call"}
+    agent = create_kimi_agent(
+        foreign(AIMessage("", tool_calls=[call]), AIMessage("done")),
+        [take],
+        interrupt_on={"take": True},
+        checkpointer=InMemorySaver(),
+    )
+    message = await approved_but_not_run(agent, way)
+    await edit_state(agent, way, message.model_copy(update={"tool_calls": [{**call, "args": {"count": True}}]}))
+    (args,) = asked_for(await ran(agent, way, None))
+    assert (ran_with, args["count"]) == ([], True)
+    assert args["count"] is True
+
+
+@TWO_KINDS
+async def test_only_the_call_that_was_edited_is_asked_for_again(way: str) -> None:
+    files = Files()
+    agent = create_kimi_agent(
+        foreign(deletes("a", "b"), AIMessage("done")),
+        files.tools,
+        interrupt_on={"delete": True},
+        checkpointer=InMemorySaver(),
+    )
+    message = await approved_but_not_run(agent, way, 2)
+    first, second = message.tool_calls
+    calls = [first, {**second, "args": {"path": "c"}}]
+    await edit_state(agent, way, message.model_copy(update={"tool_calls": calls}))
+    assert asked_for(await ran(agent, way, None)) == [{"path": "c"}]
+    await ran(agent, way, decisions(APPROVE))
+    assert sorted(files.ran) == ["delete a", "delete c"]
+
+
+@TWO_KINDS
+async def test_an_approval_does_not_count_for_the_same_call_in_the_next_input(way: str) -> None:
+    files = Files()
+    agent = create_kimi_agent(
+        foreign(deletes("a", id="m1"), AIMessage("done"), AIMessage("done")),
+        files.tools,
+        interrupt_on={"delete": True},
+        run_input_tool_calls=True,
+        checkpointer=InMemorySaver(),
+    )
+    message = await approved_but_not_run(agent, way)
+    given = [RemoveMessage(id=REMOVE_ALL_MESSAGES), HumanMessage("again"), message]
+    assert asked_for(await ran(agent, way, {"messages": given})) == [{"path": "a"}]
+    assert files.ran == []
 
 
 @TWO_KINDS
