@@ -1,11 +1,22 @@
-"""`python -m langchain_kimi`."""
+"""The entry point of `langchain-kimi` and `python -m langchain_kimi`."""
 
+import signal
 import sys
 
-if __name__ == "__main__":
+
+def main() -> int:
+    """Run the command line; the exit status. Ctrl-C ends it without a traceback, also while it is being imported."""
     try:
-        from langchain_kimi.cli import main
+        from langchain_kimi.cli import main as run
+
+        status = run()
     except KeyboardInterrupt:
         sys.stderr.write("Stopped by Ctrl-C.\n")
-        sys.exit(130)
+        status = 130
+    # From here on the interpreter only shuts down, where a KeyboardInterrupt would print a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return status
+
+
+if __name__ == "__main__":
     sys.exit(main())

@@ -1,104 +1,145 @@
 """`langchain-kimi serve`: KimiServer as a process, so that an app in any language is tested against it."""
 
+import argparse
+import itertools
 import json
 import logging
 import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
-from importlib import import_module
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from langchain_kimi.cli.terminal import cause, write_failure, write_line
+from langchain_kimi.cli.errors import CommandError
+from langchain_kimi.cli.module_object import load_object
+from langchain_kimi.cli.output import write_error, write_line
 from langchain_kimi.reasoning_log import open_private
 from langchain_kimi.redaction import redact
 from langchain_kimi.testing.answer import Answer
 from langchain_kimi.testing.conversations import conversation
 from langchain_kimi.testing.play import ScriptError
 from langchain_kimi.testing.received import HttpRequest
-from langchain_kimi.testing.script import Script
+from langchain_kimi.testing.request import Request
+from langchain_kimi.testing.script import Reply, Script
 from langchain_kimi.testing.server import KimiServer
 
 
-def run(source: str, *, port: int, log: str | None) -> int:
-    """Serve a script until SIGTERM or SIGINT; the exit status. 2 where it cannot begin."""
+def run(options: argparse.Namespace) -> int:
+    """Serve a script until SIGTERM or Ctrl-C; the exit status."""
     try:
-        script = _script_at(source)
-        with open_private(log) if log else nullcontext() as file:
-            return _serve(LoggedServer(script, port=port, log=file))
-    except Exception as error:  # whatever the script's module does when it is imported
-        write_failure(f"langchain-kimi serve: {cause(error)}")
-        return 2
+        script = _load_script(options.script)
+        if options.loop:
+            script = looped(script)
+        with open_private(options.log) if options.log else nullcontext() as log:
+            return _serve(LoggedServer(script, port=options.port, log=log, console=not options.quiet))
+    except (TypeError, ValueError) as error:
+        raise CommandError(f"{options.script} is not a script: {error}") from error
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise CommandError(f"cannot listen on port {options.port}: {error.strerror}. Choose another --port.") from error
+
+
+def looped(script: Script) -> Callable[[Request], Reply]:
+    """The replies of a list, from the beginning again after the last."""
+    if callable(script) or not isinstance(script, Iterable):
+        raise CommandError("--loop needs a list of replies. Leave it out: a function as script does not end.")
+    replies = list(script)
+    if not all(isinstance(reply, Reply) for reply in replies) or not replies:
+        raise CommandError("--loop needs a list of one reply or more, such as said('Hello').")
+    endless = itertools.cycle([single for reply in replies for single in reply.repeated()])
+    lock = threading.Lock()
+
+    def next_reply(request: Request) -> Reply:
+        with lock:
+            return next(endless)
+
+    return next_reply
 
 
 def _serve(server: "LoggedServer") -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    logging.getLogger("langchain_kimi.testing").addHandler(_Failures())
+    logger, handler = logging.getLogger("langchain_kimi.testing"), _ScriptFailures()
+    logger.addHandler(handler)
     server.start()
     write_line(f"KimiServer ready at {server.url}")
     sys.stdout.flush()
     stop.wait()
     server.close()
+    logger.removeHandler(handler)
     try:
         server.verify()
     except ScriptError as error:
         for line in str(error).splitlines():
-            write_failure(redact(line))
+            write_error(line)
     return 0
 
 
-def _script_at(source: str) -> Script:
-    """The script in a YAML file or at `module:object`."""
-    if Path(source).is_file() or source.endswith((".yaml", ".yml")):
-        return conversation(source)
-    module, colon, name = source.partition(":")
-    if not (module and colon and name):
-        raise ValueError(f"{source} is no file; give a YAML file, or a script as module:object")
-    sys.path.insert(0, "")
-    script: Script = getattr(import_module(module), name)
+def _load_script(source: str) -> Script:
+    """The script in a YAML file or at MODULE:OBJECT."""
+    if Path(source).exists() or source.endswith((".yaml", ".yml")):
+        try:
+            return conversation(source)
+        except UnicodeDecodeError as error:
+            raise CommandError(f"{source} is not text in UTF-8 (byte {error.start}). Give a YAML file.") from error
+    if ":" not in source:
+        raise CommandError(f"there is no file {source}. Give a YAML file, or a script as MODULE:OBJECT.")
+    script: Script = load_object(source, "my_app.script:REPLIES")
     return script
 
 
-class _Failures(logging.Handler):
+class _ScriptFailures(logging.Handler):
     """Writes each failure of the script when it happens."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        write_failure(redact(f"langchain-kimi serve: {record.getMessage()}"))
+        with suppress(OSError):
+            write_error(f"langchain-kimi serve: {record.getMessage()}")
 
 
 class LoggedServer(KimiServer):
-    """A KimiServer that writes each request with its answer's status to a file, as a line of JSON without secrets."""
+    """A KimiServer that reports each request with its answer's status, without secrets.
 
-    def __init__(self, script: Script, *, port: int = 0, log: TextIO | None = None) -> None:
+    `log` takes a line of JSON for each, `console` prints a short line to stderr.
+    """
+
+    def __init__(self, script: Script, *, port: int = 0, log: TextIO | None = None, console: bool = False) -> None:
         super().__init__(script, port=port)
         self._log = log
+        self._console = console
         self._writing = threading.Lock()
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         answer = super().answer(method, path, headers, body)
-        if self._log is not None:
-            sent = {name.lower(): value for name, value in headers.items()}
-            request = HttpRequest.read(method, path, sent, body)
-            line = {
-                "time": round(time.time(), 3),
-                "method": method,
-                "path": redact(path),
-                "status": answer.status,
-                "headers": request.headers,
-                "body": _shown(request),
-            }
-            with self._writing:
-                self._log.write(redact(json.dumps(line, ensure_ascii=False)) + "\n")
+        with self._writing:
+            if self._console:
+                with suppress(OSError):  # a reader of stderr that has gone is no failure of the request
+                    write_error(f"{time.strftime('%H:%M:%S')} {method} {path} {answer.status}")
+            if self._log is not None:
+                self._log.write(_json_line(method, path, headers, body, answer.status))
                 self._log.flush()
         return answer
 
 
-def _shown(request: HttpRequest) -> Any:
+def _json_line(method: str, path: str, headers: Mapping[str, str], body: bytes, status: int) -> str:
+    lower = {name.lower(): value for name, value in headers.items()}
+    request = HttpRequest.read(method, path, lower, body)
+    line = {
+        "time": round(time.time(), 3),
+        "method": method,
+        "path": redact(path),
+        "status": status,
+        "headers": request.headers,
+        "body": _readable_body(request),
+    }
+    return redact(json.dumps(line, ensure_ascii=False)) + "\n"
+
+
+def _readable_body(request: HttpRequest) -> Any:
     """A body as JSON; a form by its fields, and a file by its name and size."""
     try:
         return request.json if request.body else None

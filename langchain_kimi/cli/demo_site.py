@@ -59,13 +59,13 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 
 
-class Site:
-    """Serves the pages and `/search?q=…` (JSON). `arrive` is called for each page request before it is answered."""
+class DemoSite:
+    """Serves the pages and `/search?q=…` (JSON). `on_page` is called for each page request before it is answered."""
 
-    def __init__(self, arrive: Callable[[], object] = lambda: None) -> None:
-        self._arrive = arrive
+    def __init__(self, on_page: Callable[[], object] = lambda: None) -> None:
+        self._on_page = on_page
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, name="demo-site", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="demo-site", daemon=True)
 
     @property
     def url(self) -> str:
@@ -87,7 +87,7 @@ class Site:
         if address.path == "/search":
             query = " ".join(parse_qs(address.query).get("q", ()))
             return 200, "application/json", json.dumps(self.search(query), ensure_ascii=False)
-        self._arrive()
+        self._on_page()
         page = PAGES.get(address.path.strip("/"))
         if page is None:
             return 404, "text/html", "<h1>No such page</h1>"

@@ -1,16 +1,13 @@
-"""What every command writes: lines without control characters, in any encoding, and failures in one line."""
+"""What every command writes: lines without control characters, in any encoding."""
 
 import codecs
 import io
 import sys
 from typing import TextIO
 
-from langchain_kimi.redaction import escape_controls
+from langchain_kimi.redaction import escape_controls, redact
 
-INTERRUPTED = 130
-"""The exit status that shells expect after Ctrl-C."""
-
-_PLAIN = {"✓": "+", "✗": "x", "█": "#", "▏": "|", "▕": "|", "─": "-", "→": "->", "…": "...", "·": "-", "°": " deg "}
+_PLAIN = {"✓": "+", "✗": "x", "█": "#", "▏": "|", "▕": "|", "─": "-", "→": "->", "…": "...", "·": "-", "°": "deg "}
 """What stands for our own signs where the terminal's encoding does not have them."""
 
 
@@ -30,16 +27,9 @@ def write_line(text: object, *, keep: str = "") -> None:
     _write(sys.stdout, text, keep)
 
 
-def write_failure(failure: object) -> None:
-    """Write what went wrong to stderr, in one line."""
-    _write(sys.stderr, cause(failure) if isinstance(failure, BaseException) else failure)
-
-
-def cause(error: BaseException) -> str:
-    """What went wrong, in one line."""
-    if isinstance(error, OSError) and error.filename:
-        return escape_controls(f"{error.filename}: {error.strerror}")
-    return escape_controls(" ".join(str(error).split()) or type(error).__name__)
+def write_error(text: str) -> None:
+    """Write a line to stderr, without secrets."""
+    _write(sys.stderr, redact(text))
 
 
 def _write(stream: TextIO, text: object, keep: str = "") -> None:

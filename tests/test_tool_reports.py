@@ -1,10 +1,7 @@
-"""`langchain-kimi models` and `langchain-kimi doctor tools`, and what they tell."""
+"""What is reported of tools and of a repaired history: warnings, errors, and log lines."""
 
 import logging
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,71 +9,9 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from langchain_kimi import KimiWarning
-from langchain_kimi.cli import main
 from langchain_kimi.errors import IllegalRequestError, ToolChoiceError
 from langchain_kimi.testing import KimiServer, said
 from tests.conftest import kimi
-
-MODULE = '''
-from langchain_core.tools import tool
-
-@tool("files.read")
-def read(path: str, lines: tuple[int, int] | None = None) -> str:
-    """Read a file."""
-    return path
-
-BROKEN = {"type": "function", "function": {"name": "lookup", "parameters": {
-    "type": "object", "properties": {"at": {"$ref": "https://elsewhere.example/schema.json"}}}}}
-GOOD = [read]
-def both():
-    return [read, BROKEN]
-'''
-
-
-@pytest.fixture
-def tools_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    name = f"tools_of_{tmp_path.name.replace('-', '_')}"
-    (tmp_path / f"{name}.py").write_text(MODULE)
-    monkeypatch.chdir(tmp_path)
-    return name
-
-
-def test_models_are_listed_with_successors(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["models"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    k3 = next(line for line in lines if line.startswith("kimi-k3 "))
-    assert "1,048,576" in k3
-    assert "low/high/max" in k3
-    assert "0.3 / 3 / 15" in k3
-    assert any("retired 2026-08-31: use kimi-k2.6" in line for line in lines)
-
-
-def test_reader_that_goes_away_is_no_failure() -> None:
-    command = [sys.executable, "-m", "langchain_kimi", "models"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.close()
-        assert process.stderr.read() == ""
-
-
-def test_doctor_names_tool_path_and_rule(tools_module: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "tools", f"{tools_module}:GOOD"]) == 0
-    out = capsys.readouterr().out
-    assert "✓ files.read (sent as files_read_" in out
-    assert "properties.lines" in out
-    assert main(["doctor", "tools", f"{tools_module}:both"]) == 1
-    out = capsys.readouterr().out
-    assert "✗ lookup" in out
-    assert "properties.at" in out
-    assert "2 tools: 1 with a rewritten schema, 1 that Kimi would refuse" in out
-
-
-@pytest.mark.parametrize("target", ["nowhere:TOOLS", "nothing", "json:nothing", "json:__name__x"])
-def test_doctor_tells_a_wrong_target_in_a_line(target: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "tools", target]) == 2
-    assert capsys.readouterr().out.startswith(f"{target}: ")
-
 
 BROKEN: dict[str, Any] = {
     "type": "function",

@@ -1,0 +1,88 @@
+"""`langchain-kimi doctor`: what is wrong between the key and the model."""
+
+import pytest
+
+from langchain_kimi import endpoints
+from langchain_kimi.testing import refused
+from tests.cli.conftest import Account, Run
+from tests.cli.controls import EVIL, without_controls
+from tests.conftest import KEY
+
+
+def test_a_sound_account_passes(account: Account, run: Run) -> None:
+    account(balance=3)
+    result = run("doctor")
+    assert result.status == 0
+    assert "✗" not in result.out
+    for text in ("host", "reachable", "key       accepted", "kimi-k2.6 is available", "balance   3.00"):
+        assert text in result.out
+    assert KEY not in result.out
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        ("kimi-k2-thinking", "its successor is kimi-k2.6"),
+        ("kimi-k9", "kimi-k9 is not among the account's models: kimi-k3.1-pro"),
+    ],
+)
+def test_a_model_that_is_not_available_fails(account: Account, run: Run, model: str, why: str) -> None:
+    account()
+    result = run("doctor", "--model", model)
+    assert result.status == 1
+    assert why in result.out
+
+
+def test_a_k3_that_is_not_unlocked_fails(account: Account, run: Run) -> None:
+    account().refuse("GET /models", refused(200, page='{"object":"list","data":[{"id":"kimi-k2.6"}]}'))
+    result = run("doctor", "--model", "kimi-k3")
+    assert result.status == 1
+    assert "needs a top-up" in result.out
+
+
+def test_an_empty_account_fails(account: Account, run: Run) -> None:
+    account(balance=0)
+    result = run("doctor")
+    assert result.status == 1
+    assert "✗ balance   0.00: Kimi refuses requests until the account is topped up" in result.out
+
+
+def test_a_wrong_key_fails(account: Account, run: Run) -> None:
+    account(api_key="sk-another")
+    result = run("doctor")
+    assert result.status == 1
+    assert "✓ reachable" in result.out
+    assert "✗ key" in result.out
+
+
+def test_a_key_of_the_other_region_is_recognised(account: Account, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    china, here = account(api_key=KEY), account(api_key="sk-another")
+    monkeypatch.setitem(endpoints.HOSTS, "intl", here.url)
+    monkeypatch.setitem(endpoints.HOSTS, "cn", china.url)
+    result = run("doctor")
+    assert result.status == 1
+    assert f'it works with region="cn" or MOONSHOT_BASE_URL={china.url}' in result.out
+
+
+def test_a_host_that_is_not_there_fails(account: Account, run: Run) -> None:
+    account().close()
+    result = run("doctor")
+    assert result.status == 1
+    assert "✗ reachable" in result.out
+    assert "Errno" not in result.out
+
+
+def test_no_key_fails_in_one_line(run: Run) -> None:
+    result = run("doctor")
+    assert result.status == 2
+    assert result.out.startswith("✗ key       No key for Kimi. Set MOONSHOT_API_KEY")
+    assert result.out.count("\n") == 1
+
+
+def test_text_of_the_host_cannot_steer_the_terminal(account: Account, run: Run) -> None:
+    server = account(models=(EVIL,))
+    assert "\\x1b" in without_controls(run("doctor", "--model", f"kimi-k9{EVIL}"))
+    server.refuse("GET /models", refused(403, "permission_denied_error", EVIL))
+    result = run("doctor")
+    assert result.status == 1
+    assert "\\x1b[2Jb" in without_controls(result)
