@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage
 
-from langchain_kimi import ChatKimi, create_kimi_agent, errors
+from langchain_kimi import ChatKimi, ResponseLimits, create_kimi_agent, errors
+from langchain_kimi.transport.body import Body
 from tests.clock import VirtualClock
 from tests.conftest import KEY
 from tests.raw_server import RawServer, Sent, raw_server
@@ -115,6 +116,28 @@ async def test_an_answer_is_read_as_what_it_is(form: str, way: str) -> None:
     assert message.response_metadata["finish_reason"] == "stop"
     assert message.usage_metadata
     assert message.usage_metadata["total_tokens"] == 7
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("blank", [b"", b"\r\n \n"])
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize(
+    ("sent", "documents"),
+    [
+        (whole(), [whole()]),
+        (sse(*EVENTS), EVENTS),
+        (b"event: message\n" + sse(*EVENTS), EVENTS),
+        (b"retry: 1\r\n" + sse(*EVENTS, end=b"\r\n"), EVENTS),
+        (b": hello\n\n" + sse(*EVENTS), EVENTS),
+    ],
+)
+def test_a_body_is_recognised_however_its_beginning_is_cut(
+    sent: bytes, documents: list[bytes], bom: bytes, blank: bytes, size: int
+) -> None:
+    body = Body(200, {"content-type": "text/plain"}, ResponseLimits(), "h")
+    sent = bom + blank + sent
+    pieces = [sent[at : at + size] for at in range(0, len(sent), size)]
+    assert [*(one for piece in pieces for one in body.feed(piece)), *body.end()] == documents
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "agent"])

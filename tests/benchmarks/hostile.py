@@ -43,8 +43,8 @@ KINDS: dict[str, tuple[Body, str, dict[str, str]]] = {
     "empty lists": (without_end(b"[]," * 20_000, b'data: {"choices": ['), SSE, {}),
     "details": (without_end(sse(chunk({"reasoning_details": [{}] * 5_000}))), SSE, {}),
     "comments": (without_end(b": ping\n\n" * 5_000), SSE, {}),
-    "a bomb": (bomb(600_000_000, b"data: "), SSE, GZIP),
-    "a bomb of events": (bomb(600_000_000, sse(EVENTS[0]), sse(EVENTS[1]) * 5_000), SSE, GZIP),
+    "a bomb": (lambda: [bomb(600_000_000, b"data: ")], SSE, GZIP),
+    "a bomb of events": (lambda: [bomb(600_000_000, sse(EVENTS[0]), sse(EVENTS[1]) * 5_000)], SSE, GZIP),
 }
 
 

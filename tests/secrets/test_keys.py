@@ -53,6 +53,7 @@ TRIMMED = {
 }
 REFUSED = {
     "quotes": f'"sk-{CORE}abcdefgh"',
+    "a quote at the end": f'sk-{CORE}abcdefgh"',
     "typographic quotes": f"\u201csk-{CORE}abcdefgh\u201d",
     "not ASCII": f"sk-{CORE}abcd\u00e9fgh",
     "zero-width space": f"sk-{CORE}\u200babcdefgh",
