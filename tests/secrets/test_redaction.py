@@ -55,6 +55,19 @@ def test_placeholders_and_short_values_are_no_secrets() -> None:
     assert secret_values(headers) == ()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "secrets"),
+    [
+        ("Authorization", f"Negotiate {KEY}", (KEY,)),
+        ("Authorization", KEY, (KEY,)),
+        ("Cookie", f"session-of-the-user={KEY}; theme=dark", (KEY,)),
+        ("Proxy-Authorization", f"Basic {KEY}", (KEY,)),
+    ],
+)
+def test_a_scheme_or_a_name_is_no_secret(name: str, value: str, secrets: tuple[str, ...]) -> None:
+    assert secret_values([(name, value)]) == secrets
+
+
 @pytest.mark.parametrize("name", ["Authorization", "x-api-key", "Cookie", "X-Auth-Token", "CF-Access-Client-Secret"])
 def test_names_of_secret_headers(name: str) -> None:
     assert is_secret_header(name)
