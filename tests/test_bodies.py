@@ -240,9 +240,15 @@ async def test_an_answer_that_is_not_there_or_not_whole_is_a_broken_one_and_aske
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_an_error_sent_as_an_event_with_its_own_status_is_read(way: str) -> None:
-    sent = Sent(sse(error_body("rate_limit_reached_error")), "text/event-stream", status=429)
-    with raw_server(sent) as server, pytest.raises(errors.RateLimitError, match=r"answered 429.*the host's words"):
+@pytest.mark.parametrize("before", [b"", b"\n", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("form", [sse, bytes])
+async def test_an_error_with_a_status_of_its_own_is_read_in_any_form(form: Any, before: bytes, way: str) -> None:
+    body = before + form(error_body("rate_limit_reached_error"))
+    told = "answered 429 rate_limit_reached_error: the host's words"
+    with (
+        raw_server(Sent(body, "text/event-stream", status=429)) as server,
+        pytest.raises(errors.RateLimitError, match=told),
+    ):
         await ask(way, server)
 
 

@@ -92,7 +92,7 @@ def read(url: str, way: str, share: int, results: Any) -> None:
 def measure(url: str, way: str, share: int) -> tuple[int, float, str]:
     """What `read` sends."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=read, args=(url, way, share, theirs))
+    process = multiprocessing.get_context("fork").Process(target=read, args=(url, way, share, theirs))
     process.start()
     result: tuple[int, float, str] = ours.recv()
     process.join()
@@ -104,7 +104,7 @@ def main(kinds: list[str]) -> int:
     limit, worst = ResponseLimits().response, 0.0
     for kind in kinds or KINDS:
         ours, theirs = multiprocessing.Pipe()
-        server = multiprocessing.get_context("spawn").Process(target=serve, args=(kind, theirs), daemon=True)
+        server = multiprocessing.get_context("fork").Process(target=serve, args=(kind, theirs), daemon=True)
         server.start()
         url = ours.recv()
         for way in WAYS:
