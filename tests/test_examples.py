@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import forks
+
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
 SAYS = {
@@ -23,9 +25,13 @@ SAYS = {
 
 
 def run(example: Path, *arguments: str) -> str:
-    done = subprocess.run([sys.executable, str(example), *arguments], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return re.sub(r"\033\[\d+m", "", done.stdout)
+    ended = forks.run(forks.as_script, str(example), *arguments)
+    assert ended.status == 0, ended.output
+    return without_colours(ended.output)
+
+
+def without_colours(text: str) -> str:
+    return re.sub(r"\033\[\d+m", "", text)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
@@ -37,6 +43,13 @@ def test_example_runs_without_a_key(example: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_example_is_short(example: Path) -> None:
     assert len(example.read_text().splitlines()) <= 60
+
+
+def test_example_runs_in_an_interpreter_that_has_imported_nothing(tmp_path: Path) -> None:
+    example = next(example for example in EXAMPLES if example.name == "chat.py")
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [text for text in SAYS[example.name] if text not in without_colours(done.stdout)] == []
 
 
 def test_second_run_goes_on_where_the_first_ended(tmp_path: Path) -> None:

@@ -3,14 +3,13 @@
 import os
 import re
 import runpy
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from langchain_kimi.testing import FakeKimi, KimiServer, Reply, Request, said
+from tests import forks
 from tests.standard.replies import last_user_text, reply
 
 ROOT = Path(__file__).parent.parent
@@ -33,10 +32,10 @@ def blocks() -> list[object]:
     return found
 
 
-def run(*command: str, cwd: Path = ROOT, **variables: str) -> None:
+def run(target: Callable[..., None], *arguments: str, folder: Path = ROOT, **variables: str) -> None:
     env = {name: os.environ[name] for name in NEEDED if name in os.environ} | variables
-    done = subprocess.run([sys.executable, *command], env=env, cwd=cwd, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
+    ended = forks.run(target, *arguments, folder=folder, env=env)
+    assert ended.status == 0, ended.output
 
 
 def polite(request: Request) -> Reply:
@@ -46,18 +45,19 @@ def polite(request: Request) -> Reply:
 
 @pytest.mark.parametrize("code", blocks())
 def test_code_runs(code: str, serve: Callable[..., KimiServer], tmp_path: Path) -> None:
+    block = tmp_path / "test_block.py"
+    block.write_text(code)
     if re.search(r"\b(?:KimiServer|FakeKimi)\(", code):  # brings its own server, so it needs nothing else
-        run("-c", code)
+        run(forks.as_script, str(block))
         return
     server = serve(polite)
     live = {"MOONSHOT_API_KEY": "sk-readme", "MOONSHOT_BASE_URL": server.url}
     if "def test_" not in code:
-        run("-c", code, **live)
+        run(forks.as_script, str(block), **live)
     else:  # a test with a cassette: recorded from the server, then replayed without it
-        (tmp_path / "test_block.py").write_text(code)
         plugin = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "langchain_kimi.testing.plugin"}
-        run("-m", "pytest", "-q", "test_block.py", "--kimi-record=once", cwd=tmp_path, **plugin, **live)
-        run("-m", "pytest", "-q", "test_block.py", cwd=tmp_path, **plugin)
+        run(forks.as_pytest, "-q", block.name, "--kimi-record=once", folder=tmp_path, **plugin, **live)
+        run(forks.as_pytest, "-q", block.name, folder=tmp_path, **plugin)
     assert server.script_errors == []
 
 

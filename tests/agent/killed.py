@@ -1,13 +1,12 @@
-"""A process that kills itself in the middle of an agent's turn: `python -m tests.agent.killed DATABASE URL WAY MOMENT`.
+"""An agent's turn whose process kills itself in the middle.
 
-MOMENT is `before the tools`, when the model's answer is in the checkpointer and no tool has begun, or `inside a tool`,
-when the result of the tool beside it was recorded.
+The moment is `before the tools`, when the model's answer is in the checkpointer and no tool has begun, or `inside a
+tool`, when the result of the tool beside it was recorded.
 """
 
 import asyncio
 import os
 import signal
-import sys
 import threading
 from typing import Any
 
@@ -79,8 +78,12 @@ def _watched(saver: Any, moment: str) -> Any:
     return saver
 
 
-async def main(database: str, url: str, way: str, moment: str) -> None:
+def begin_a_turn(database: str, url: str, way: str, moment: str) -> None:
     """One run, which ends in a crash."""
+    asyncio.run(_begin_a_turn(database, url, way, moment))
+
+
+async def _begin_a_turn(database: str, url: str, way: str, moment: str) -> None:
     model = ChatKimi(model="kimi-k2.6", base_url=url, api_key="sk-test", max_retries=0)
     given, config = {"messages": [("user", "go")]}, {"configurable": {"thread_id": "1"}}
     local = database.startswith("/")
@@ -94,7 +97,3 @@ async def main(database: str, url: str, way: str, moment: str) -> None:
     else:
         async with (AsyncSqliteSaver if local else AsyncPostgresSaver).from_conn_string(database) as saver:
             await agent(saver).ainvoke(given, config, durability="sync")
-
-
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))

@@ -4,7 +4,6 @@ import asyncio
 import json
 import random
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,9 +17,10 @@ from langgraph.types import Command, interrupt
 from langchain_kimi import Limits, create_kimi_agent
 from langchain_kimi.agent.recovery import UNKNOWN
 from langchain_kimi.testing import FakeKimi, KimiServer, Reply, Request, called, refused, said, thought
-from tests.agent.killed import note
+from tests import forks
+from tests.agent.killed import begin_a_turn, note
 from tests.conftest import kimi
-from tests.databases import ROOT, THREAD, Database
+from tests.databases import THREAD, Database
 
 
 def new(text: str) -> dict[str, Any]:
@@ -65,10 +65,8 @@ async def killed(database: Database, server: KimiServer, moment: str) -> None:
     """Let a process of its own begin the thread, and kill itself."""
     async with database.saver():
         pass
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.agent.killed", database.place, server.url, database.way, moment), cwd=ROOT
-    )
-    assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
+    ended = forks.run(begin_a_turn, database.place, server.url, database.way, moment)
+    assert ended.status == -signal.SIGKILL, ended.output
 
 
 def survivor(text: str) -> str:
