@@ -71,11 +71,11 @@ def as_pytest(*arguments: str) -> None:
 
 
 def _run(target: Callable[..., object], arguments: Any, output: str, folder: str, env: dict[str, str]) -> None:
-    with open(output, "w", buffering=1) as printed:
-        for descriptor in (1, 2):
-            os.dup2(printed.fileno(), descriptor)
-        sys.stdout = sys.stderr = printed
-        os.chdir(folder)
-        os.environ.clear()
-        os.environ.update(env)
-        target(*arguments)
+    with open(output, "w") as printed:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(printed.fileno(), stream.fileno())
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(env)
+    target(*arguments)

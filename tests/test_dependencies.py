@@ -1,21 +1,26 @@
 """Every package that is imported is declared, where it is needed, and the extras are needed only where they say."""
 
 import ast
+import builtins
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests import forks
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "langchain_kimi"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = {"testing": PACKAGE / "testing", "cli": PACKAGE / "cli"}
 """The extras of users, each for one folder."""
+distributions = cache(packages_distributions)
 PEERS = {"langchain"}
 """What only a user imports who has it: `register_with_langchain` adds to its table."""
 
@@ -67,10 +72,9 @@ def third_parties(folder: Path) -> dict[str, set[Path]]:
 
 def test_every_import_is_declared() -> None:
     core = declared(PROJECT["dependencies"])
-    distributions = packages_distributions()
     undeclared = []
     for module, paths in third_parties(PACKAGE).items():
-        names = {name(distribution) for distribution in distributions[module]} | {name(module)}
+        names = {name(distribution) for distribution in distributions()[module]} | {name(module)}
         for path in paths:
             extras = [extra for extra, folder in EXTRAS.items() if folder in path.parents]
             allowed = core.union(*(declared(PROJECT["optional-dependencies"][extra]) for extra in extras))
@@ -80,8 +84,7 @@ def test_every_import_is_declared() -> None:
 
 
 def test_every_declared_package_is_imported() -> None:
-    distributions = packages_distributions()
-    used = {name(distribution) for module in third_parties(PACKAGE) for distribution in distributions[module]}
+    used = {name(distribution) for module in third_parties(PACKAGE) for distribution in distributions()[module]}
     wanted = declared(PROJECT["dependencies"]).union(
         *(declared(PROJECT["optional-dependencies"][extra]) for extra in EXTRAS)
     )
@@ -89,8 +92,8 @@ def test_every_declared_package_is_imported() -> None:
 
 
 def test_the_core_runs_without_the_extras() -> None:
-    done = run_without({"anyio", "pytest", "rich", "yaml"}, USE_OF_THE_CORE)
-    assert done.returncode == 0, done.stderr
+    ended = forks.run(run_without, "anyio, pytest, rich, yaml", USE_OF_THE_CORE)
+    assert ended.status == 0, ended.output
 
 
 @pytest.mark.parametrize(
@@ -104,23 +107,24 @@ def test_the_core_runs_without_the_extras() -> None:
     ],
 )
 def test_without_pyyaml_its_users_say_what_to_install(use: str) -> None:
-    done = run_without({"yaml"}, use)
-    assert done.returncode != 0
-    last = done.stderr.strip().splitlines()[-1]
+    ended = forks.run(run_without, "yaml", use)
+    assert ended.status != 0
+    last = ended.output.strip().splitlines()[-1]
     assert "need PyYAML. Install it with `pip install 'langchain-kimi-agent[testing]'`." in last
-    assert "cli" not in use or done.stderr.count("\n") == 1
+    assert "cli" not in use or ended.output.count("\n") == 1
 
 
-def run_without(modules: set[str], code: str) -> "subprocess.CompletedProcess[str]":
-    """Runs code in an interpreter in which this package does not find some modules; others may import theirs."""
-    blocked = (
-        "import builtins\n"
-        "real = builtins.__import__\n"
-        "def without(name, globals=None, *rest, **named):\n"
-        "    importer = (globals or {}).get('__name__', '')\n"
-        f"    if name.partition('.')[0] in {modules!r} and importer.partition('.')[0] == 'langchain_kimi':\n"
-        "        raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
-        "    return real(name, globals, *rest, **named)\n"
-        "builtins.__import__ = without\n"
-    )
-    return subprocess.run([sys.executable, "-c", blocked + code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+def run_without(names: str, code: str) -> None:
+    """Run code that imports this package anew and does not find some modules; other packages may import theirs."""
+    missing, find = names.split(", "), builtins.__import__
+
+    def without(name: str, globals: Any = None, *rest: Any, **named: Any) -> Any:
+        importer = (globals or {}).get("__name__", "")
+        if name.partition(".")[0] in missing and importer.partition(".")[0] == PACKAGE.name:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return find(name, globals, *rest, **named)
+
+    for module in [module for module in sys.modules if module.partition(".")[0] == PACKAGE.name]:
+        del sys.modules[module]
+    builtins.__import__ = without
+    exec(code, {"__name__": "__main__"})

@@ -55,13 +55,13 @@ HOSTILE = {
     "much thinking": (Sent(sse(*[chunk({"reasoning_content": "x" * 20_000})] * 3), SSE), "characters"),
     "many details": (Sent(sse(*[chunk({"reasoning_details": [{}] * 400})] * 4), SSE), "characters"),
     "many values": (Sent(b'{"choices": [' + b"[]," * 5_000 + b"[]]}"), "json_values"),
-    "a bomb in one event": (Sent(bomb(60_000_000, b"data: "), SSE, headers=GZIP), "document"),
-    "a bomb in a whole answer": (Sent(bomb(60_000_000, b'{"choices": "'), headers=GZIP), "document"),
+    "a bomb in one event": (Sent(bomb(6_000_000, b"data: "), SSE, headers=GZIP), "document"),
+    "a bomb in a whole answer": (Sent(bomb(6_000_000, b'{"choices": "'), headers=GZIP), "document"),
     "a bomb of events": (
-        Sent(bomb(60_000_000, sse(EVENTS[0]), sse(EVENTS[1]) * 5_000), SSE, headers=GZIP),
+        Sent(bomb(6_000_000, sse(EVENTS[0]), sse(EVENTS[1]) * 5_000), SSE, headers=GZIP),
         "response",
     ),
-    "a bomb of blanks": (Sent(bomb(60_000_000, b"", b"\n" * 1_000_000), SSE, headers=GZIP), "response"),
+    "a bomb of blanks": (Sent(bomb(6_000_000, b"", b"\n" * 1_000_000), SSE, headers=GZIP), "response"),
     "many calls": (
         Sent(whole(tool_calls=[{"function": {"name": "f", "arguments": "{}"}}] * 300)),
         "tool_calls",
@@ -100,7 +100,7 @@ def _fields(limits: ResponseLimits) -> Iterator[tuple[str, int]]:
     "sent",
     [
         Sent(without_end(b"x" * 5_000, b"no "), "text/html", status=500),
-        Sent(bomb(60_000_000, b"<html>no "), "text/html", status=500, headers=GZIP),
+        Sent(bomb(6_000_000, b"<html>no "), "text/html", status=500, headers=GZIP),
         Sent(b'{"error": {"type": "server_error", "message": "no ' + b"x" * 9_000 + b'"}}', status=500),
         Sent(b"no " + b"<" * 9_000, "text/html", status=500),
     ],
@@ -262,7 +262,7 @@ def platform(server: RawServer, **limits: int) -> KimiPlatform:
     )
 
 
-@pytest.mark.parametrize("sent", [Sent(without_end(b"x" * 5_000)), Sent(bomb(60_000_000), headers=GZIP)])
+@pytest.mark.parametrize("sent", [Sent(without_end(b"x" * 5_000)), Sent(bomb(6_000_000), headers=GZIP)])
 async def test_a_file_s_content_has_a_limit(sent: Sent) -> None:
     with raw_server(sent) as server:
         files = platform(server, file=100_000).files
@@ -273,7 +273,7 @@ async def test_a_file_s_content_has_a_limit(sent: Sent) -> None:
 
 
 async def test_what_the_platform_answers_has_a_limit() -> None:
-    with raw_server(Sent(bomb(60_000_000, b'{"data": "'), headers=GZIP)) as server:
+    with raw_server(Sent(bomb(6_000_000, b'{"data": "'), headers=GZIP)) as server:
         own = platform(server)
         for ask_host in (own.balance, own.models, own.files.list, own.batches.list):
             with pytest.raises(errors.ResponseTooLargeError, match="`document`"):
@@ -291,7 +291,7 @@ async def test_a_line_of_a_batch_that_is_none_is_a_typed_error(line: bytes) -> N
             await results
 
 
-@pytest.mark.parametrize("sent", [Sent(without_end(b"x" * 5_000)), Sent(bomb(60_000_000), headers=GZIP)])
+@pytest.mark.parametrize("sent", [Sent(without_end(b"x" * 5_000)), Sent(bomb(6_000_000), headers=GZIP)])
 async def test_a_fetched_file_has_a_limit(sent: Sent) -> None:
     own = Connections()
     with raw_server(sent) as server:

@@ -9,7 +9,6 @@ hands back.
 import asyncio
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -204,8 +203,12 @@ def given(left: Any) -> Any:
     return Command(resume={"decisions": [{"type": "approve"}]}) if waits else None
 
 
-async def main(database: str, kimi_url: str, other_url: str, way: str, directory: str) -> None:
+def go_on(database: str, kimi_url: str, other_url: str, way: str, directory: str) -> None:
     """One run."""
+    asyncio.run(_go_on(database, kimi_url, other_url, way, directory))
+
+
+async def _go_on(database: str, kimi_url: str, other_url: str, way: str, directory: str) -> None:
     world, local = World(Path(directory)), database.startswith("/")
     if way == "sync":
         with (SqliteSaver if local else PostgresSaver).from_conn_string(database) as saver:
@@ -215,7 +218,3 @@ async def main(database: str, kimi_url: str, other_url: str, way: str, directory
         async with (AsyncSqliteSaver if local else AsyncPostgresSaver).from_conn_string(database) as saver:
             agent = team(kimi_url, other_url, world, saver)
             await agent.ainvoke(given(await agent.aget_state(THREAD)), THREAD, durability="sync")
-
-
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))

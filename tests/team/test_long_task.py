@@ -1,10 +1,8 @@
 """The task of sixty turns, with hand-offs, parallel sub-agents, a person's approval and two kills."""
 
-import asyncio
 import json
 import os
 import signal
-import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -15,21 +13,15 @@ from langchain_core.messages import AIMessage
 
 from langchain_kimi.catalogue import find
 from langchain_kimi.testing import KimiServer, Request
-from tests.databases import ROOT, Database
-from tests.team.long_task import MODELS, ROUNDS, World, play, team, thoughts, who
+from tests import forks
+from tests.databases import Database
+from tests.team.long_task import MODELS, ROUNDS, World, go_on, play, team, thoughts, who
 
 
-async def worked_on(database: Database, kimi: KimiServer, other: KimiServer, directory: Path) -> list[int]:
+def worked_on(database: Database, kimi: KimiServer, other: KimiServer, directory: Path) -> list[int]:
     """Start processes until one ends at the end of the task; how each ended."""
-    ends: list[int] = []
-    while len(ends) < 4:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.team.long_task", database.place, kimi.url, other.url, database.way),
-            str(directory),
-            cwd=ROOT,
-        )
-        ends.append(await asyncio.wait_for(process.wait(), 60))
-    return ends
+    place = (database.place, kimi.url, other.url, database.way, str(directory))
+    return [forks.run(go_on, *place).status for _ in range(4)]
 
 
 def by_agent(*servers: KimiServer) -> dict[str, list[Request]]:
@@ -75,7 +67,7 @@ async def test_a_team_of_four_does_a_task_of_sixty_turns(database: Database, tmp
     async with database.saver():
         pass
     with KimiServer(play) as kimi, KimiServer(play, models=(MODELS["reviewer"],)) as other:
-        ends = await worked_on(database, kimi, other, tmp_path)
+        ends = worked_on(database, kimi, other, tmp_path)
         async with database.saver() as saver:
             agent: Any = team(kimi.url, other.url, World(tmp_path), saver)
             state = (await database.state(agent)).values
