@@ -47,7 +47,13 @@ class Database:
         return agent.get_state(THREAD) if self.way == "sync" else await agent.aget_state(THREAD)
 
 
-@pytest.fixture(params=["sqlite, sync", "sqlite, async", "postgres, sync", "postgres, async"])
+EACH_WAY = [
+    *("sqlite, sync", "sqlite, async", "postgres, async"),
+    pytest.param("postgres, sync", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(params=EACH_WAY)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     """Each database on each path."""
     kind, _, way = request.param.partition(", ")

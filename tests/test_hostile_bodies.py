@@ -219,14 +219,14 @@ def test_a_thousand_calls_are_read_in_linear_time(identified: bool) -> None:
         body = json.loads(whole(tool_calls=calls))
         best = float("inf")
         for _ in range(3):
-            begun = time.perf_counter()
+            begun = time.thread_time()
             message = Answer(max_tool_calls=count).whole(body)
-            best = min(best, time.perf_counter() - begun)
+            best = min(best, time.thread_time() - begun)
         ids = {call["id"] for call in message.tool_calls}
         assert len(ids) == count
         return best
 
-    assert seconds(8_000) < 24 * seconds(1_000)  # quadratic time would be 64 times as much
+    assert seconds(4_000) < 24 * seconds(500)  # quadratic time would be 64 times as much
 
 
 async def test_a_thousand_calls_do_not_hold_up_the_event_loop() -> None:
@@ -237,10 +237,10 @@ async def test_a_thousand_calls_do_not_hold_up_the_event_loop() -> None:
 
             async def watch() -> None:
                 nonlocal longest
-                last = time.perf_counter()
+                last = time.thread_time()
                 while True:
                     await asyncio.sleep(0.001)
-                    longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+                    longest, last = max(longest, time.thread_time() - last), time.thread_time()
 
             watching = asyncio.ensure_future(watch())
             with raw_server(Sent(body)) as server:
@@ -273,7 +273,7 @@ async def test_a_file_s_content_has_a_limit(sent: Sent) -> None:
 
 
 async def test_what_the_platform_answers_has_a_limit() -> None:
-    with raw_server(Sent(bomb(6_000_000, b'{"data": "'), headers=GZIP)) as server:
+    with raw_server(Sent(bomb(60_000_000, b'{"data": "'), headers=GZIP)) as server:
         own = platform(server)
         for ask_host in (own.balance, own.models, own.files.list, own.batches.list):
             with pytest.raises(errors.ResponseTooLargeError, match="`document`"):

@@ -1,4 +1,4 @@
-"""A process with an agent in a blocking tool: `python -m tests.agent.ctrl_c_child DATABASE WAY STAGE`."""
+"""A process with an agent in a blocking tool: `python tests/agent/ctrl_c_child.py DATABASE WAY STAGE`."""
 
 import asyncio
 import sys

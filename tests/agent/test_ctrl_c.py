@@ -12,15 +12,17 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langchain_kimi import create_kimi_agent
 from langchain_kimi.agent.interruption import ended_by_ctrl_c, interruption_of
 from langchain_kimi.testing import FakeKimi, said
+from tests import forks
 from tests.databases import ROOT
 
+CHILD = Path(__file__).with_name("ctrl_c_child.py")
 QUICK = ["invoke two", "invoke helper", "ainvoke"]
 SLOW = ["invoke", "stream", "stream two", "batch", "ainvoke two"]
 WAYS = [*QUICK, *(pytest.param(way, marks=pytest.mark.slow) for way in SLOW)]
 
 
 def start(database: Path, way: str, stage: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.agent.ctrl_c_child", str(database), way, stage]
+    command = [sys.executable, str(CHILD), str(database), way, stage]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -35,9 +37,8 @@ def test_ctrl_c_ends_the_process_and_the_thread_can_be_resumed(way: str, tmp_pat
     assert "KeyboardInterrupt" in errors
     if not way.startswith("ainvoke"):
         assert "The run was interrupted while the tool" in errors
-    resumed = start(tmp_path / "threads.sqlite", way, "second")
-    output, errors = resumed.communicate(timeout=60)
-    assert output.splitlines()[-1] == "done", errors
+    resumed = forks.run(forks.as_script, str(CHILD), str(tmp_path / "threads.sqlite"), way, "second")
+    assert resumed.output.splitlines()[-1] == "done", resumed.output
 
 
 def test_the_handler_of_somebody_else_is_left_alone() -> None:

@@ -367,6 +367,12 @@ async def saver_of(storage: str, request: pytest.FixtureRequest, tmp_path: Path)
             yield way, saver
 
 
+QUICK = {
+    "agent": ["memory, async", "sqlite, sync", "postgres, async"],
+    "team": ["memory, sync", "sqlite, async"],
+    "create_agent": ["memory, sync"],
+}
+"""The others have the marker `slow`."""
 STORAGES = [f"{kind}, {way}" for kind in ("memory", "sqlite", "postgres") for way in ("sync", "async")]
 STORAGES_OF = {
     "agent": STORAGES,
@@ -374,7 +380,11 @@ STORAGES_OF = {
     "create_agent": ["memory, sync", "memory, async"],
 }
 CASES = [
-    pytest.param(storage, kind, *case, id=f"{storage}-{kind}-{case[0].__name__}")  # type: ignore[attr-defined]
+    pytest.param(
+        *(storage, kind, *case),
+        id=f"{storage}-{kind}-{case[0].__name__}",  # type: ignore[attr-defined]
+        marks=[] if storage in QUICK[kind] else pytest.mark.slow,
+    )
     for case in AS_CREATE_AGENT + OWN
     for kind in ("agent", "team", "create_agent")
     for storage in STORAGES

@@ -142,10 +142,15 @@ exchanges = st.lists(
     max_size=2,
 ).map(lambda pairs: [message for pair in pairs for message in pair])
 
-TRANSCRIPTS = int(os.environ.get("KIMI_RANDOM_TRANSCRIPTS", "500"))
+TRANSCRIPTS = int(os.environ.get("KIMI_RANDOM_TRANSCRIPTS", "150"))
 """How many random transcripts the strictest test reads."""
 
-judged = settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+judged = settings(
+    max_examples=max(100, TRANSCRIPTS // 10),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 def body_of(messages: list[BaseMessage], model: str = "kimi-k3") -> dict[str, Any]:
