@@ -16,7 +16,20 @@ from langgraph.types import Command
 
 from langchain_kimi.testing import KimiServer, Reply, Request, overloaded, said
 from tests.conftest import kimi
-from tests.frameworks.wire import MODELS, THREAD, TWO_WAYS, Plan, Serve, Told, add, adds, ran, sent_back, three_turns
+from tests.frameworks.wire import (
+    MODELS,
+    THREAD,
+    TWO_WAYS,
+    WAYS_AND_MODELS,
+    Plan,
+    Serve,
+    Told,
+    add,
+    adds,
+    ran,
+    sent_back,
+    three_turns,
+)
 
 KINDS = {
     name
@@ -248,8 +261,7 @@ def test_each_middleware_that_langchain_ships_has_a_case() -> None:
     assert {name.partition(",")[0] for name in CASES} >= KINDS
 
 
-@TWO_WAYS
-@MODELS
+@WAYS_AND_MODELS
 @pytest.mark.parametrize("name", CASES)
 async def test_three_turns_with_a_middleware(serve: Serve, folder: Path, name: str, model: str, way: str) -> None:
     case = CASES[name]
@@ -265,8 +277,7 @@ async def test_three_turns_with_a_middleware(serve: Serve, folder: Path, name: s
     assert len(told.said) >= 3
 
 
-@TWO_WAYS
-@MODELS
+@WAYS_AND_MODELS
 async def test_three_turns_with_many_middlewares_at_once(serve: Serve, folder: Path, model: str, way: str) -> None:
     told = Told(with_object(tools=["add"]))
     server = serve(told)

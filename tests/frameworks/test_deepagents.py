@@ -9,7 +9,17 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_kimi.testing import Reply, Request, refused, said
 from tests.conftest import kimi
-from tests.frameworks.wire import MODELS, TWO_WAYS, Serve, Told, add, adds, sent_back, three_turns, warnings_of
+from tests.frameworks.wire import (
+    TWO_WAYS,
+    WAYS_AND_MODELS,
+    Serve,
+    Told,
+    add,
+    adds,
+    sent_back,
+    three_turns,
+    warnings_of,
+)
 
 FULL = "Invalid request: Your request exceeded model token limit: 262144 (requested: 300000)"
 TODOS = '{"todos" : [{"content":"add", "status":"in_progress"}]}'
@@ -37,8 +47,7 @@ def works(request: Request) -> Reply:
     return said("That is it.")
 
 
-@TWO_WAYS
-@MODELS
+@WAYS_AND_MODELS
 async def test_three_turns_with_files_plans_and_sub_agents(
     serve: Serve, model: str, way: str, recwarn: pytest.WarningsRecorder
 ) -> None:

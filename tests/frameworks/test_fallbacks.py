@@ -16,7 +16,7 @@ from langchain_kimi.testing import Reply, Request, cut_after, refused, said
 from tests.conftest import KEY, kimi
 from tests.frameworks.wire import (
     MODELS,
-    TWO_WAYS,
+    WAYS_AND_MODELS,
     Plan,
     Serve,
     Told,
@@ -166,9 +166,8 @@ async def test_chat_openai_answers_where_kimis_answer_broke_off(serve: Serve, mo
     assert "Half a" not in two.server.requests[-1].body.decode()
 
 
-@TWO_WAYS
+@WAYS_AND_MODELS
 @TIMES
-@MODELS
 @pytest.mark.parametrize("first", ["kimi", "other"])
 async def test_fallback_inside_create_agent(serve: Serve, model: str, times: Any, way: str, first: str) -> None:
     plans = (in_trouble(times), adds_as_openai) if first == "kimi" else (adds, in_trouble(times, plan=adds_as_openai))

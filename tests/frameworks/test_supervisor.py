@@ -10,7 +10,16 @@ from langgraph_supervisor import create_supervisor
 
 from langchain_kimi.testing import KimiServer, Reply, Request, said
 from tests.conftest import kimi
-from tests.frameworks.wire import MODELS, TWO_WAYS, Plan, Serve, Told, add, sent_back, three_turns, warnings_of
+from tests.frameworks.wire import (
+    WAYS_AND_MODELS,
+    Plan,
+    Serve,
+    Told,
+    add,
+    sent_back,
+    three_turns,
+    warnings_of,
+)
 
 BACK = "langgraph-supervisor's hand-off back"
 PARALLEL = "langgraph-supervisor's hand-off builds it anew"
@@ -75,8 +84,7 @@ def supervised(server: KimiServer, lead: str, **settings: Any) -> Any:
     return flow.compile(checkpointer=InMemorySaver())
 
 
-@TWO_WAYS
-@MODELS
+@WAYS_AND_MODELS
 @pytest.mark.parametrize("output_mode", ["full_history", "last_message"])
 async def test_three_turns_of_hand_offs_one_by_one(
     serve: Serve, model: str, way: str, output_mode: str, recwarn: pytest.WarningsRecorder
@@ -94,8 +102,7 @@ async def test_three_turns_of_hand_offs_one_by_one(
     assert all(BACK in text for text in warned)
 
 
-@TWO_WAYS
-@MODELS
+@WAYS_AND_MODELS
 async def test_hand_offs_back_can_be_left_out(
     serve: Serve, model: str, way: str, recwarn: pytest.WarningsRecorder
 ) -> None:
@@ -108,8 +115,7 @@ async def test_hand_offs_back_can_be_left_out(
     assert warnings_of(recwarn) == []
 
 
-@TWO_WAYS
-@MODELS
+@WAYS_AND_MODELS
 @pytest.mark.parametrize("output_mode", ["full_history", "last_message"])
 @pytest.mark.parametrize("plan", [both_at_once, beside_a_sum])
 async def test_three_turns_of_hand_offs_in_parallel(

@@ -11,7 +11,16 @@ from langgraph_swarm import create_handoff_tool, create_swarm
 from langchain_kimi import create_kimi_agent
 from langchain_kimi.testing import KimiServer, Reply, Request, said
 from tests.conftest import kimi
-from tests.frameworks.wire import MODELS, TWO_WAYS, Serve, Told, add, sent_back, three_turns, warnings_of
+from tests.frameworks.wire import (
+    TWO_WAYS,
+    WAYS_AND_MODELS,
+    Serve,
+    Told,
+    add,
+    sent_back,
+    three_turns,
+    warnings_of,
+)
 
 
 def to_and_fro(request: Request) -> Reply:
@@ -44,8 +53,7 @@ def swarm(server: KimiServer, first: str) -> Any:
     return create_swarm(agents, default_active_agent="ann").compile(checkpointer=InMemorySaver())
 
 
-@TWO_WAYS
-@MODELS
+@WAYS_AND_MODELS
 @pytest.mark.parametrize("plan", [to_and_fro, beside_a_sum])
 async def test_three_turns_of_hand_offs(
     serve: Serve, model: str, way: str, plan: Any, recwarn: pytest.WarningsRecorder

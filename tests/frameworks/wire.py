@@ -19,6 +19,15 @@ Plan = Callable[[Request], Reply]
 
 TWO_WAYS = pytest.mark.parametrize("way", ["sync", "async"])
 MODELS = pytest.mark.parametrize("model", ["kimi-k2.6", "kimi-k3"])
+WAYS_AND_MODELS = pytest.mark.parametrize(
+    ("way", "model"),
+    [
+        ("sync", "kimi-k2.6"),
+        ("async", "kimi-k3"),
+        pytest.param("sync", "kimi-k3", marks=pytest.mark.slow),
+        pytest.param("async", "kimi-k2.6", marks=pytest.mark.slow),
+    ],
+)
 THREAD: Any = {"configurable": {"thread_id": "1"}}
 
 

@@ -68,7 +68,7 @@ async def test_the_smaller_concurrency_holds(
     def work(turn: int) -> str:
         """Look around."""
         try:
-            three.wait(0.3)
+            three.wait(0.05)
         except threading.BrokenBarrierError:
             return "never three"
         return "three"
