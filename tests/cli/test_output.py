@@ -1,6 +1,7 @@
 """What all commands share: encodings, pipes, and errors of one line."""
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,8 @@ def test_a_lone_surrogate_is_written(run: Run) -> None:
 
 def test_a_reader_that_goes_away_is_no_failure() -> None:
     command = [sys.executable, "-m", "langchain_kimi", "models"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=buffered) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
