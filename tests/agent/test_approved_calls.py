@@ -397,6 +397,27 @@ async def test_only_the_call_that_was_edited_is_asked_for_again(way: str) -> Non
 
 
 @TWO_KINDS
+async def test_an_approval_does_not_count_for_the_next_answer_where_a_hook_removed_the_first(way: str) -> None:
+    def forget(state: Any) -> Any:
+        return {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), state["messages"][0]]}
+
+    files = Files()
+    agent = create_kimi_agent(
+        foreign(deletes("a", id="m1"), deletes("a", id="m1"), AIMessage("done")),
+        files.tools,
+        interrupt_on={"delete": True},
+        pre_model_hook=forget,
+        checkpointer=InMemorySaver(),
+    )
+    await ran(agent, way)
+    state = await ran(agent, way, decisions(APPROVE))
+    assert (files.ran, asked_for(state)) == (["delete a"], [{"path": "a"}])
+    assert state["messages"][-1].id == "m1"
+    state = await ran(agent, way, decisions(REJECT))
+    assert (files.ran, state["messages"][-1].text) == (["delete a"], "done")
+
+
+@TWO_KINDS
 async def test_an_approval_does_not_count_for_the_same_call_in_the_next_input(way: str) -> None:
     files = Files()
     agent = create_kimi_agent(
@@ -488,6 +509,26 @@ async def test_calls_without_ids_that_an_edit_brings_get_ids_before_they_are_sho
     state = await ran(agent, way, decisions(REJECT, APPROVE))
     assert sorted(files.ran) == ["delete e", "read c"]
     assert (len(results(state)), state["messages"][-1].text) == (3, "done")
+
+
+@TWO_KINDS
+@pytest.mark.parametrize("as_node", ["model", "review"])
+@pytest.mark.parametrize("call_id", [None, "same"])
+async def test_free_calls_without_ids_of_their_own_that_an_edit_brings_get_ids_before_they_run(
+    way: str, as_node: str, call_id: str | None
+) -> None:
+    files = Files()
+    agent = one_delete(files)
+    await ran(agent, way)
+    message = agent.get_state(THREAD).values["messages"][-1]
+    calls = [{"name": "read", "args": {"path": path}, "id": call_id, "type": "tool_call"} for path in "cd"]
+    await edit_state(agent, way, message.model_copy(update={"tool_calls": calls}), as_node)
+    state = await ran(agent, way, None)
+    assert sorted(files.ran) == ["read c", "read d"]
+    answer = next(message for message in state["messages"] if isinstance(message, AIMessage))
+    by_id = {m.tool_call_id: m.text for m in state["messages"] if isinstance(m, ToolMessage)}
+    assert [by_id[call["id"] or ""] for call in answer.tool_calls] == ["read c", "read d"]
+    assert all(by_id)
 
 
 @TWO_KINDS
