@@ -5,7 +5,7 @@ from typing import Any
 
 from langchain_core.tools import tool
 
-from langchain_kimi import ChatKimi, Limits, RateLimits, agent_as_tool, create_kimi_agent
+from langchain_kimi import AgentLimits, ChatKimi, RateLimits, agent_as_tool, create_kimi_agent
 from langchain_kimi.testing import KimiServer, Reply, Request, said, thought
 
 TOPICS = [f"{metal} in {year}" for metal in ("copper", "tin", "zinc", "lead") for year in range(2020, 2025)]
@@ -35,10 +35,10 @@ def script(request: Request) -> Reply:
 def main(model: ChatKimi) -> dict[str, Any]:
     """All twenty work side by side; the limiter lets six requests through at once."""
     researcher = create_kimi_agent(
-        model, [statistics], system_prompt="You are a researcher.", limits=Limits(turns=10), name="researcher"
+        model, [statistics], system_prompt="You are a researcher.", limits=AgentLimits(turns=10), name="researcher"
     )
     research = agent_as_tool(researcher, name="research", description="Find out about one topic, thoroughly.")
-    lead = create_kimi_agent(model, [research], limits=Limits(cost_usd=1.0))
+    lead = create_kimi_agent(model, [research], limits=AgentLimits(cost_usd=1.0))
     question = {"messages": [("user", f"Research, each by itself: {', '.join(TOPICS)}.")]}
     for _, about in lead.stream(question, stream_mode=["custom", "values"]):
         if about.get("event") == "tool_finished":

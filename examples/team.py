@@ -4,7 +4,7 @@ import os
 
 from langchain_core.tools import tool
 
-from langchain_kimi import ChatKimi, Member, create_kimi_team
+from langchain_kimi import ChatKimi, TeamMember, create_kimi_team
 from langchain_kimi.testing import KimiServer, Reply, Request, said, thought
 
 ORDERS = {"A-17": "paid, waits for shipping", "B-42": "delivered last week"}
@@ -36,9 +36,11 @@ def main(model: ChatKimi) -> str:
     """One question, two agents, one answer."""
     team = create_kimi_team(
         [
-            Member(name="desk", model=model, tools=[order], system_prompt="You are the desk: find who can help."),
-            Member(name="billing", model=model, tools=[refund], system_prompt="You are billing.", description="Money."),
-            Member(name="stock", model=model, tools=[order], system_prompt="You are the stock.", transfers_to=["desk"]),
+            TeamMember(name="desk", model=model, tools=[order], system_prompt="You are the desk: find who can help."),
+            TeamMember(
+                name="billing", model=model, tools=[refund], system_prompt="You are billing.", description="Money."
+            ),
+            TeamMember(name="stock", model=model, tools=[order], system_prompt="You are stock.", transfers_to=["desk"]),
         ]
     )
     state = team.invoke({"messages": [("user", "I do not want A-17 any more. My money back, please.")]})

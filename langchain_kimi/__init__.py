@@ -4,40 +4,47 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from langchain_kimi._http import ResponseLimits, Timeouts
     from langchain_kimi.agent import (
-        Context,
+        AgentLimits,
+        Compaction,
         KimiState,
-        Limits,
         LoopGuard,
-        Member,
+        TeamMember,
         TeamState,
+        add_kimi_messages,
         agent_as_tool,
         create_kimi_agent,
         create_kimi_team,
-        kimi_messages,
         recall_tool,
     )
-    from langchain_kimi.chat_model import ChatKimi, amedia_block, media_block, register_with_langchain, tools_message
+    from langchain_kimi.chat_model import (
+        ChatKimi,
+        amedia_block,
+        dynamic_tools_message,
+        media_block,
+        register_with_langchain,
+    )
     from langchain_kimi.errors import KimiError, KimiWarning
     from langchain_kimi.platform import KimiPlatform
+    from langchain_kimi.rate_limits import RateLimits
     from langchain_kimi.reasoning_log import ReasoningLog
     from langchain_kimi.tools import aformula_tools, formula_tools, web_search
-    from langchain_kimi.transport import Deadlines, RateLimits, ResponseLimits
     from langchain_kimi.usage import UsageMeter, cost_of
 
 _ROOMS = {
     "ChatKimi": "chat_model",
-    "Context": "agent",
-    "Deadlines": "transport",
+    "Compaction": "agent",
+    "Timeouts": "_http",
     "KimiError": "errors",
     "KimiPlatform": "platform",
     "KimiState": "agent",
     "KimiWarning": "errors",
-    "Limits": "agent",
+    "AgentLimits": "agent",
     "LoopGuard": "agent",
-    "Member": "agent",
-    "RateLimits": "transport",
-    "ResponseLimits": "transport",
+    "TeamMember": "agent",
+    "RateLimits": "rate_limits",
+    "ResponseLimits": "_http",
     "ReasoningLog": "reasoning_log",
     "TeamState": "agent",
     "UsageMeter": "usage",
@@ -48,42 +55,42 @@ _ROOMS = {
     "create_kimi_agent": "agent",
     "create_kimi_team": "agent",
     "formula_tools": "tools",
-    "kimi_messages": "agent",
+    "add_kimi_messages": "agent",
     "media_block": "chat_model",
     "recall_tool": "agent",
     "register_with_langchain": "chat_model",
-    "tools_message": "chat_model",
+    "dynamic_tools_message": "chat_model",
     "web_search": "tools",
 }
 
 __all__ = [
+    "AgentLimits",
     "ChatKimi",
-    "Context",
-    "Deadlines",
+    "Compaction",
     "KimiError",
     "KimiPlatform",
     "KimiState",
     "KimiWarning",
-    "Limits",
     "LoopGuard",
-    "Member",
     "RateLimits",
     "ReasoningLog",
     "ResponseLimits",
+    "TeamMember",
     "TeamState",
+    "Timeouts",
     "UsageMeter",
+    "add_kimi_messages",
     "aformula_tools",
     "agent_as_tool",
     "amedia_block",
     "cost_of",
     "create_kimi_agent",
     "create_kimi_team",
+    "dynamic_tools_message",
     "formula_tools",
-    "kimi_messages",
     "media_block",
     "recall_tool",
     "register_with_langchain",
-    "tools_message",
     "web_search",
 ]
 

@@ -39,10 +39,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from langchain_core import exceptions as core
 from langchain_core.exceptions import OutputParserException
 
+from langchain_kimi._finish_reasons import ABNORMAL, CONTENT_FILTER, RETRYABLE
+from langchain_kimi._redaction import escape_controls, mask_known, redact, shown_url
+from langchain_kimi._warning_location import users_line
 from langchain_kimi.catalogue import find, suggestion
-from langchain_kimi.finish_reasons import ABNORMAL, CONTENT_FILTER, RETRYABLE
-from langchain_kimi.redaction import escape_controls, mask_known, redact, shown_url
-from langchain_kimi.warning_location import users_line
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -198,7 +198,7 @@ class BrokenStreamError(APIConnectionError):
 
 
 class APITimeoutError(KimiError, core.ModelTimeoutError):
-    """Kimi did not answer in time. `deadline` names which of `Deadlines` passed; None where Kimi said so itself."""
+    """Kimi did not answer in time. `deadline` names which of `Timeouts` passed; None where Kimi said so itself."""
 
     is_retryable = True
     deadline: str | None = None

@@ -13,9 +13,9 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-from langchain_kimi.redaction import redact
+from langchain_kimi._raw_calls import REASONING, calls_of
+from langchain_kimi._redaction import redact
 from langchain_kimi.usage import cost_of
-from langchain_kimi.verbatim import REASONING, calls_of
 
 MAX_CHARS = 50_000
 _ABOUT = {"thread_id": "thread_id", "agent": "lc_agent_name", "node": "langgraph_node"}

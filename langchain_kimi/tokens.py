@@ -14,7 +14,7 @@ import orjson
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from langchain_kimi.verbatim import REASONING, calls_of, is_call_block
+from langchain_kimi._raw_calls import REASONING, calls_of, is_call_block
 
 REQUEST = 40
 """Tokens of a request beside its messages and tools."""

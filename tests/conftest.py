@@ -10,6 +10,7 @@ os.environ["SSL_CERT_DIR"] = os.path.dirname(__file__)
 os.environ.pop("SSL_CERT_FILE", None)
 
 import pytest
+from langchain_core.tools import tool
 
 from langchain_kimi import ChatKimi
 from langchain_kimi.testing import KimiServer
@@ -20,9 +21,21 @@ __all__ = ["database", "postgres"]
 
 KEY = "sk-test-0123456789"
 
+Serve = Callable[..., KimiServer]
+"""The type of the fixture `serve`."""
+
+SYNC_AND_ASYNC = pytest.mark.parametrize("way", ["sync", "async"])
+FOUR_WAYS = pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., KimiServer]]:
+def serve() -> Iterator[Serve]:
     """Starts a KimiServer with a script; it is closed when the test ends."""
     started: list[KimiServer] = []
 

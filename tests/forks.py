@@ -19,7 +19,7 @@ _FORKS.set_forkserver_preload(
         "langchain_kimi.chat_model",
         "langchain_kimi.platform",
         "langchain_kimi.testing.cassettes",
-        "langchain_kimi.testing.fake",
+        "langchain_kimi.testing.fake_model",
         "langchain_kimi.testing.server",
         "langgraph.checkpoint.postgres.aio",
         "langgraph.checkpoint.sqlite.aio",

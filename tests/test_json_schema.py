@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from langchain_kimi.json_schema import SchemaCheck
+from langchain_kimi._json_schema import SchemaCheck
 
 
 def reasons(schema: dict[str, Any], value: Any) -> str | None:

@@ -10,7 +10,7 @@ import pytest
 
 from langchain_kimi.testing import FakeKimi, KimiServer, Reply, Request, said
 from tests import forks
-from tests.standard.replies import last_user_text, reply
+from tests.chat_model.standard.replies import last_user_text, reply
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -67,7 +67,7 @@ def test_commands_are_the_ones_that_ci_runs() -> None:
     ci = (ROOT / ".ci" / "run").read_text()
     assert test.replace("install", "install -q") in ci
     assert check in ci
-    assert record == "python -m pytest tests/test_cassette.py --record-mode=rewrite"
+    assert record == "python -m pytest tests/testing/cassettes/test_vcrpy_cassette.py --record-mode=rewrite"
 
 
 def test_every_linked_file_exists() -> None:

@@ -5,7 +5,6 @@ import io
 import json
 import logging
 import math
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,21 +14,12 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
-from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_kimi import KimiError, ReasoningLog, cost_of, create_kimi_agent
 from langchain_kimi.errors import AnswerCutShort
-from langchain_kimi.testing import KimiServer, called, cut_after, overloaded, raw_call, said, stall, thought
-from tests.conftest import KEY, kimi
-
-Serve = Callable[..., KimiServer]
-
-
-@tool
-def add(a: int, b: int) -> int:
-    """Add two numbers."""
-    return a + b
+from langchain_kimi.testing import called, cut_after, overloaded, raw_call, said, stall, thought
+from tests.conftest import KEY, Serve, add, kimi
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """Tokens and money: what an answer used, what it costs, and the sums over many answers."""
 
 import asyncio
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -15,14 +14,13 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_kimi import KimiError, create_kimi_agent
-from langchain_kimi.decode import Answer
+from langchain_kimi._response import Answer
 from langchain_kimi.errors import AnswerCutShort
 from langchain_kimi.testing import KimiServer, cut_after, empty, garbage, overloaded, said, thought
 from langchain_kimi.usage import Run, Spent, UsageMeter, cost_of, is_inconsistent, usage_metadata
-from tests.conftest import kimi
-from tests.test_decode import event, read, sse, whole
+from tests.conftest import FOUR_WAYS, SYNC_AND_ASYNC, Serve, kimi
+from tests.response.test_decode import event, read, sse, whole
 
-Serve = Callable[..., KimiServer]
 PLAIN = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
 
 
@@ -176,7 +174,7 @@ async def test_meter_counts_every_way_to_ask(serve: Serve) -> None:
     assert str(total) in repr(meter)
 
 
-@pytest.mark.parametrize("way", ["sync", "async"])
+@SYNC_AND_ASYNC
 async def test_meter_sums_an_agents_run(serve: Serve, way: str) -> None:
     server, meter = serve(play), UsageMeter()
     agent = create_kimi_agent(kimi(server), [look])
@@ -298,7 +296,7 @@ def test_nothing_spent_has_no_rate_and_costs_nothing() -> None:
     assert (UsageMeter().total, Spent().cache_hit_rate, Spent().cost_usd) == (Spent(), None, 0.0)
 
 
-@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+@FOUR_WAYS
 async def test_an_answer_of_which_nothing_came_counts_alike_for_the_meter_and_the_agent(serve: Serve, way: str) -> None:
     meter = UsageMeter()
     agent: Any = create_kimi_agent(kimi(serve([empty(), said("Hi.")])))

@@ -4,7 +4,6 @@ import asyncio
 import inspect
 import threading
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,10 +13,9 @@ from pydantic import BaseModel, SecretStr, model_validator
 
 from langchain_kimi import ChatKimi, KimiWarning, create_kimi_agent
 from langchain_kimi.errors import warn
-from langchain_kimi.testing import KimiServer, Reply, Request, said, thought
-from tests.conftest import KEY, kimi
+from langchain_kimi.testing import Reply, Request, said, thought
+from tests.conftest import KEY, Serve, kimi
 
-Serve = Callable[..., KimiServer]
 UNKNOWN = "some-new-model"
 """A model that the catalogue lacks: its first request warns."""
 

@@ -9,7 +9,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.pydantic import get_fields
 from pydantic import AliasChoices, AliasPath
 
-from langchain_kimi.json_schema import SchemaCheck
+from langchain_kimi._json_schema import SchemaCheck
 
 _DO_NOT_FIT = "The arguments of {name} do not fit its schema"
 _INVALID = f"{_DO_NOT_FIT}, so it was not run. {{reasons}} Call it again with other arguments."

@@ -12,10 +12,10 @@ from typing import Any, Literal
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 
+from langchain_kimi._warning_location import CALLER, calling_line
 from langchain_kimi.agent.spending import spent_by_agent
 from langchain_kimi.agent.state import SpentSoFar, add_spent, add_spent_by_agent
 from langchain_kimi.usage import UsageMeter
-from langchain_kimi.warning_location import CALLER, calling_line
 
 _KEY = "__kimi_budget"
 """Where a run's config holds its Budget, and a tool call's config its CallAccount; LangGraph keeps keys that begin so

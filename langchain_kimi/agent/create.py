@@ -10,15 +10,15 @@ from langgraph.types import Checkpointer
 
 from langchain_kimi.agent.approval import Approval, InterruptOn
 from langchain_kimi.agent.arguments import chat_model, check_kinds, check_tools, with_known_arguments
-from langchain_kimi.agent.calls import ToolCalls
-from langchain_kimi.agent.context import Compactor, Context
-from langchain_kimi.agent.guard import LoopGuard
-from langchain_kimi.agent.limits import Limits
-from langchain_kimi.agent.loop import Loop, Role
-from langchain_kimi.agent.machine import check, check_schema, compiled, responder, tools_of
-from langchain_kimi.agent.recovery import KimiAgent
-from langchain_kimi.agent.speaker import Prompt, Speaker, ToolSelection
+from langchain_kimi.agent.compaction.compactor import Compaction, Compactor
+from langchain_kimi.agent.compiled import KimiAgent
+from langchain_kimi.agent.graph import check, check_schema, compiled, responder, tools_of
+from langchain_kimi.agent.limits import AgentLimits
+from langchain_kimi.agent.loop_guard import LoopGuard
+from langchain_kimi.agent.model_call import Prompt, Speaker, ToolSelection
+from langchain_kimi.agent.nodes import Loop, Role
 from langchain_kimi.agent.state import KimiState
+from langchain_kimi.agent.tool_call import ToolCalls
 from langchain_kimi.agent.tool_errors import ToolErrors
 
 
@@ -29,9 +29,9 @@ def create_kimi_agent(
     *,
     system_prompt: Prompt = None,
     response_format: type | dict[str, Any] | None = None,
-    limits: Limits | None = None,
+    limits: AgentLimits | None = None,
     guard: LoopGuard | None = LoopGuard(),  # noqa: B008 (frozen)
-    context: Context | None = Context(),  # noqa: B008 (frozen)
+    compaction: Compaction | None = Compaction(),  # noqa: B008 (frozen)
     tool_timeout: float | Mapping[str, float] | None = None,
     tool_errors: ToolErrors = True,
     sequential_tools: Collection[str] = (),
@@ -61,7 +61,7 @@ def create_kimi_agent(
         for each request.
     `response_format`: a pydantic class, TypedDict or JSON Schema; `state["structured_response"]` then is a validated
         object, asked for after the last answer without forcing a tool. Raises StructuredOutputError where none comes.
-    `context`: when a long thread is made shorter, where the model's window is known.
+    `compaction`: when a long thread is made shorter, where the model's window is known.
     `tool_timeout`: seconds for each call, or by tool name; a call that takes longer gets an error result, and its
         siblings keep theirs. A synchronous tool cannot be stopped: its thread goes on by itself.
     `tool_errors`: which exceptions of tools become error results, as LangGraph's ToolNode takes them: True (all), False
@@ -82,15 +82,17 @@ def create_kimi_agent(
     """
     model = chat_model(model, "create_kimi_agent")
     check_tools("create_kimi_agent", tools)
-    check_kinds("create_kimi_agent", limits=(limits, Limits), guard=(guard, LoopGuard), context=(context, Context))
+    check_kinds(
+        "create_kimi_agent", limits=(limits, AgentLimits), guard=(guard, LoopGuard), compaction=(compaction, Compaction)
+    )
     own_tools = tools_of(tools)
     runner = ToolCalls(own_tools, tool_timeout, tool_errors)
-    limits = limits or Limits()
+    limits = limits or AgentLimits()
     check(runner, [model], limits, sequential_tools)
     check_schema(state_schema, KimiState)
     role = Role(
         Speaker(model, own_tools, system_prompt, select_tools),
-        Compactor(context, model, own_tools) if context else None,
+        Compactor(compaction, model, own_tools) if compaction else None,
         responder(model, own_tools, response_format),
     )
     loop = Loop(

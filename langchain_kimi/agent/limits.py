@@ -14,7 +14,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AgentLimits:
     """A budget for one user turn. At a limit the agent answers with what it has, instead of raising; that last answer
     comes on top.
 
@@ -39,12 +39,12 @@ class Limits:
         for field in fields(self):
             value = getattr(self, field.name)
             if value is None and field.name == "turns":
-                raise ValueError("Limits(turns=None): a turn always ends; give a number.")
+                raise ValueError("AgentLimits(turns=None): a turn always ends; give a number.")
             if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-                raise ValueError(f"Limits({field.name}={value!r}): a number, or None for no such limit.")
+                raise ValueError(f"AgentLimits({field.name}={value!r}): a number, or None for no such limit.")
             least = 1 if field.name in ("turns", "tool_calls", "tokens") else 0
             if value is not None and not (value >= least and value != 0):
-                raise ValueError(f"Limits({field.name}={value!r}): at least 1, or for seconds and money above 0.")
+                raise ValueError(f"AgentLimits({field.name}={value!r}): at least 1, or for seconds and money above 0.")
 
     def reached(self, spent: SpentSoFar, calls: int = 0) -> str | None:
         """The name of the limit that forbids another round with so many calls; `spent` is the turn's account."""

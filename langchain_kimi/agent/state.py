@@ -22,9 +22,9 @@ from langgraph.channels import DeltaChannel
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.managed import RemainingSteps
 
-from langchain_kimi.finish_reasons import COMPLETE
-from langchain_kimi.surrogates import replaced
-from langchain_kimi.verbatim import CALLS
+from langchain_kimi._finish_reasons import COMPLETE
+from langchain_kimi._raw_calls import CALLS
+from langchain_kimi._surrogates import replaced
 
 AnyCall: TypeAlias = ToolCall | InvalidToolCall
 SpentSoFar: TypeAlias = dict[str, float]
@@ -46,7 +46,7 @@ SNAPSHOT_EVERY = 5_000
 new; reading a thread replays what came since the last copy."""
 
 
-def kimi_messages(state: Sequence[Any], writes: Sequence[Any]) -> list[AnyMessage]:
+def add_kimi_messages(state: Sequence[Any], writes: Sequence[Any]) -> list[AnyMessage]:
     """LangGraph's `add_messages` as the reducer of a `DeltaChannel`: each write is a message or a list of them.
 
     A message with a known id replaces the one that has it, `RemoveMessage` removes one, or with `REMOVE_ALL_MESSAGES`
@@ -140,7 +140,7 @@ def add_spent_by_agent(
 class KimiState(TypedDict):
     """The agent's state; usable in graphs of your own, and to be extended by the `state_schema` of an agent."""
 
-    messages: Annotated[list[AnyMessage], DeltaChannel(kimi_messages, snapshot_frequency=SNAPSHOT_EVERY)]
+    messages: Annotated[list[AnyMessage], DeltaChannel(add_kimi_messages, snapshot_frequency=SNAPSHOT_EVERY)]
     remaining_steps: RemainingSteps
     spent: Annotated[SpentSoFar, add_spent]
     """What the thread has used so far, sub-agents, retries and summaries included: `turns`, `tool_calls`, `seconds`,

@@ -11,14 +11,14 @@ from langgraph.errors import GraphBubbleUp
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from langchain_kimi.agent.archive import OWN_THREAD
+from langchain_kimi._finish_reasons import COMPLETE
 from langchain_kimi.agent.budget import AGENT_NAME
-from langchain_kimi.agent.recovery import KimiAgent
+from langchain_kimi.agent.compaction.archive import OWN_THREAD
+from langchain_kimi.agent.compiled import KimiAgent
 from langchain_kimi.agent.spending import SPENT
 from langchain_kimi.agent.state import CLOSING
 from langchain_kimi.agent.tool_errors import error_text, note_error
 from langchain_kimi.errors import AsyncOnlyToolError
-from langchain_kimi.finish_reasons import COMPLETE
 
 NAMESPACE = "kimi_namespace"
 """Where a result keeps the checkpoint namespace in which the agent's transcript is kept."""

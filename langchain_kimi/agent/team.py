@@ -12,23 +12,23 @@ from langgraph.types import Checkpointer
 
 from langchain_kimi.agent.approval import Approval, InterruptOn
 from langchain_kimi.agent.arguments import chat_model, check_kinds, check_model, check_tools, with_known_arguments
-from langchain_kimi.agent.calls import ToolCalls
-from langchain_kimi.agent.context import Compactor, Context
-from langchain_kimi.agent.guard import LoopGuard
+from langchain_kimi.agent.compaction.compactor import Compaction, Compactor
+from langchain_kimi.agent.compiled import KimiAgent
+from langchain_kimi.agent.graph import check, check_schema, compiled, responder, tools_of
 from langchain_kimi.agent.handoff import PREFIX, handoff_tool
-from langchain_kimi.agent.limits import Limits
-from langchain_kimi.agent.loop import Loop, Role
-from langchain_kimi.agent.machine import check, check_schema, compiled, responder, tools_of
-from langchain_kimi.agent.recovery import KimiAgent
-from langchain_kimi.agent.speaker import Prompt, Speaker
+from langchain_kimi.agent.limits import AgentLimits
+from langchain_kimi.agent.loop_guard import LoopGuard
+from langchain_kimi.agent.model_call import Prompt, Speaker
+from langchain_kimi.agent.nodes import Loop, Role
 from langchain_kimi.agent.state import AgentState, TeamState
+from langchain_kimi.agent.tool_call import ToolCalls
 from langchain_kimi.agent.tool_errors import ToolErrors
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,50}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class TeamMember:
     """One agent of a team.
 
     `name`: letters, digits, `_` and `-`; it signs the agent's messages and names the tool `transfer_to_<name>`.
@@ -47,22 +47,22 @@ class Member:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise ValueError(f"Member(name={self.name!r}): 1 to 50 letters, digits, `_` and `-`.")
+            raise ValueError(f"TeamMember(name={self.name!r}): 1 to 50 letters, digits, `_` and `-`.")
         if isinstance(self.transfers_to, str):
-            raise ValueError(f"Member(transfers_to={self.transfers_to!r}): a list of names, not one string.")
-        check_tools(f"Member({self.name!r})", self.tools)
-        check_model(self.model, f"Member({self.name!r})")
+            raise ValueError(f"TeamMember(transfers_to={self.transfers_to!r}): a list of names, not one string.")
+        check_tools(f"TeamMember({self.name!r})", self.tools)
+        check_model(self.model, f"TeamMember({self.name!r})")
 
 
 @with_known_arguments
 def create_kimi_team(
-    members: Sequence[Member],
+    members: Sequence[TeamMember],
     *,
     default_active_agent: str | None = None,
     response_format: type | dict[str, Any] | None = None,
-    limits: Limits | None = None,
+    limits: AgentLimits | None = None,
     guard: LoopGuard | None = LoopGuard(),  # noqa: B008 (frozen)
-    context: Context | None = Context(),  # noqa: B008 (frozen)
+    compaction: Compaction | None = Compaction(),  # noqa: B008 (frozen)
     tool_timeout: float | Mapping[str, float] | None = None,
     tool_errors: ToolErrors = True,
     sequential_tools: Collection[str] = (),
@@ -90,22 +90,24 @@ def create_kimi_team(
 
     Raises ValueError for settings that do not fit together.
     """
-    check_kinds("create_kimi_team", limits=(limits, Limits), guard=(guard, LoopGuard), context=(context, Context))
+    check_kinds(
+        "create_kimi_team", limits=(limits, AgentLimits), guard=(guard, LoopGuard), compaction=(compaction, Compaction)
+    )
     by_name = {member.name: member for member in members}
     first = default_active_agent or next(iter(by_name), "")
     _check_members(members, by_name, first)
-    models = {member.name: chat_model(member.model, f"Member({member.name!r})") for member in members}
+    models = {member.name: chat_model(member.model, f"TeamMember({member.name!r})") for member in members}
     handoffs = {member.name: handoff_tool(member.name, member.description) for member in members}
     made = _made(members)
     tools = {member.name: [*made[member.name], *_transfers(member, handoffs)] for member in members}
     runner = ToolCalls(_all_of(tools), tool_timeout, tool_errors)
-    limits = limits or Limits()
+    limits = limits or AgentLimits()
     check(runner, models.values(), limits, sequential_tools)
     check_schema(state_schema, TeamState)
     roles = {
         member.name: Role(
             Speaker(models[member.name], tools[member.name], member.system_prompt, agent=member.name),
-            Compactor(context, models[member.name], tools[member.name], member.name) if context else None,
+            Compactor(compaction, models[member.name], tools[member.name], member.name) if compaction else None,
             responder(models[member.name], tools[member.name], response_format),
         )
         for member in members
@@ -151,7 +153,7 @@ class _Active:
         return self._roles[name]
 
 
-def _made(members: Sequence[Member]) -> dict[str, list[BaseTool]]:
+def _made(members: Sequence[TeamMember]) -> dict[str, list[BaseTool]]:
     """Each agent's own tools; a function that several agents have becomes one tool."""
     given = {id(tool): tool for member in members for tool in member.tools}
     tools = dict(zip(given, tools_of(list(given.values())), strict=True))
@@ -161,7 +163,7 @@ def _made(members: Sequence[Member]) -> dict[str, list[BaseTool]]:
     return own
 
 
-def _transfers(member: Member, handoffs: Mapping[str, BaseTool]) -> list[BaseTool]:
+def _transfers(member: TeamMember, handoffs: Mapping[str, BaseTool]) -> list[BaseTool]:
     allowed = handoffs.keys() - {member.name} if member.transfers_to is None else member.transfers_to
     return [tool for name, tool in handoffs.items() if name in allowed]
 
@@ -179,7 +181,7 @@ def _all_of(tools: Mapping[str, Sequence[BaseTool]]) -> list[BaseTool]:
     return list(found.values())
 
 
-def _check_members(members: Sequence[Member], by_name: Mapping[str, Member], first: str) -> None:
+def _check_members(members: Sequence[TeamMember], by_name: Mapping[str, TeamMember], first: str) -> None:
     known = ", ".join(by_name) or "none"
     if len(by_name) != len(members) or not members:
         raise ValueError(f"members: one or more agents with names of their own, not {[m.name for m in members]}.")
@@ -189,6 +191,6 @@ def _check_members(members: Sequence[Member], by_name: Mapping[str, Member], fir
         others = [name for name in by_name if name != member.name]
         if unknown := set(member.transfers_to or ()) - set(others):
             raise ValueError(
-                f"Member({member.name!r}, transfers_to={sorted(unknown)}): the other agents are "
+                f"TeamMember({member.name!r}, transfers_to={sorted(unknown)}): the other agents are "
                 f"{', '.join(others) or 'none'}."
             )

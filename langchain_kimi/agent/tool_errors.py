@@ -11,9 +11,9 @@ from typing import Any, TypeAlias, get_args, get_type_hints
 from langchain_core.tools import BaseTool, ToolException
 from langgraph.prebuilt.tool_node import ToolInvocationError
 
+from langchain_kimi._redaction import redact
 from langchain_kimi.agent.interruption import ToolTimeoutError
 from langchain_kimi.errors import AsyncOnlyToolError, without_links
-from langchain_kimi.redaction import redact
 
 logger = logging.getLogger("langchain_kimi")
 

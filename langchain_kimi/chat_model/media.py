@@ -9,13 +9,13 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from langchain_kimi._http import shared_connections
+from langchain_kimi._http.local_file import open_regular
+from langchain_kimi._http.web_file import afetch, fetch
+from langchain_kimi._redaction import shown_url
+from langchain_kimi._request.media import LARGEST_BODY, NoForm, known_type, type_of
 from langchain_kimi.catalogue import find
 from langchain_kimi.errors import IllegalRequestError
-from langchain_kimi.history.media import LARGEST_BODY, NoForm, known_type, type_of
-from langchain_kimi.redaction import shown_url
-from langchain_kimi.transport import shared_connections
-from langchain_kimi.transport.fetch import afetch, fetch
-from langchain_kimi.transport.local_file import open_regular
 
 LARGEST_FILE = (LARGEST_BODY - 1024 * 1024) // 4 * 3
 """Bytes of the largest file that fits into a request, in base64 and with some text."""

@@ -34,37 +34,8 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from langchain_kimi import tokens
-from langchain_kimi.catalogue import SAMPLING, find
-from langchain_kimi.chat_model.call_settings import check_call_settings
-from langchain_kimi.chat_model.continuation import Continuation, beginning_in, beginning_of
-from langchain_kimi.chat_model.convert import settings_of
-from langchain_kimi.chat_model.formats import response_format
-from langchain_kimi.chat_model.media import check_size
-from langchain_kimi.chat_model.profile import profile_of
-from langchain_kimi.chat_model.validation import without_inputs
-from langchain_kimi.chat_model.waits import teller
-from langchain_kimi.decode import REPORT, Answer, check_complete, check_cut, generation_of
-from langchain_kimi.encode import (
-    Declared,
-    DialectName,
-    Encoded,
-    Tools,
-    dialect_of,
-    encode_request,
-    encode_thinking,
-)
-from langchain_kimi.endpoints import HOSTS, NO_KEY, USER_AGENT, authorization_header
-from langchain_kimi.errors import (
-    AnswerCutShort,
-    AuthenticationError,
-    IllegalRequestError,
-    KimiError,
-    NotFoundError,
-    warn,
-)
-from langchain_kimi.redaction import MASK, is_secret_header
-from langchain_kimi.structured import Method, Rung, structured_output
-from langchain_kimi.transport import (
+from langchain_kimi._endpoints import HOSTS, NO_KEY, USER_AGENT, authorization_header
+from langchain_kimi._http import (
     CLOCK,
     MAX_RETRY_WAIT,
     Clock,
@@ -76,8 +47,37 @@ from langchain_kimi.transport import (
     checked_url,
     shared_connections,
 )
-from langchain_kimi.verbatim import PROVIDER, settle
-from langchain_kimi.warning_location import calling
+from langchain_kimi._raw_calls import PROVIDER, settle
+from langchain_kimi._redaction import MASK, is_secret_header
+from langchain_kimi._request import (
+    Declared,
+    DialectName,
+    Encoded,
+    Tools,
+    dialect_of,
+    encode_request,
+    encode_thinking,
+)
+from langchain_kimi._response import REPORT, Answer, check_complete, check_cut, generation_of
+from langchain_kimi._warning_location import calling
+from langchain_kimi.catalogue import SAMPLING, find
+from langchain_kimi.chat_model.call_settings import check_call_settings
+from langchain_kimi.chat_model.from_chat_openai import settings_of
+from langchain_kimi.chat_model.media import check_size
+from langchain_kimi.chat_model.partial_mode import Continuation, beginning_in, beginning_of
+from langchain_kimi.chat_model.profile import profile_of
+from langchain_kimi.chat_model.response_format import response_format
+from langchain_kimi.chat_model.retry_events import teller
+from langchain_kimi.chat_model.structured_output import Method, Rung, structured_output
+from langchain_kimi.chat_model.validation import without_inputs
+from langchain_kimi.errors import (
+    AnswerCutShort,
+    AuthenticationError,
+    IllegalRequestError,
+    KimiError,
+    NotFoundError,
+    warn,
+)
 
 logger = logging.getLogger("langchain_kimi")
 
@@ -144,7 +144,7 @@ class ChatKimi(BaseChatModel):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     timeout: Any = Field(default=None, validation_alias=AliasChoices("timeout", "request_timeout"))
-    """Seconds to wait for the answer to begin and between two pieces of it, or `Deadlines`, or an httpx2 `Timeout`; by
+    """Seconds to wait for the answer to begin and between two pieces of it, or `Timeouts`, or an httpx2 `Timeout`; by
     default 10 to connect, 600 to the first byte, 300 of silence, no end in total."""
     max_retries: int | None = Field(default=None, ge=0)
     """How often a request is sent again at most after a retryable failure, while nothing of its answer has arrived. By

@@ -5,7 +5,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from langchain_kimi.redaction import MASK, escape_controls, redact
+from langchain_kimi._redaction import MASK, escape_controls, redact
 
 
 def without_inputs(error: ValidationError) -> ValidationError:

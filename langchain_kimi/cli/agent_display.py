@@ -12,9 +12,9 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
+from langchain_kimi._redaction import escape_controls
 from langchain_kimi.cli.word_wrap import WordWrap
 from langchain_kimi.errors import KimiError
-from langchain_kimi.redaction import escape_controls
 from langchain_kimi.usage import cost_of
 
 _BAR = 24

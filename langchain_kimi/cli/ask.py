@@ -3,12 +3,12 @@
 import argparse
 import warnings
 
-from langchain_kimi.agent import Limits, create_kimi_agent
+from langchain_kimi._redaction import escape_controls
+from langchain_kimi.agent import AgentLimits, create_kimi_agent
 from langchain_kimi.chat_model import ChatKimi
 from langchain_kimi.cli.agent_display import AgentDisplay, ToolClock, run_and_show
 from langchain_kimi.cli.parser import FORMULAS
 from langchain_kimi.errors import KimiWarning
-from langchain_kimi.redaction import escape_controls
 from langchain_kimi.tools import formula_tools
 from langchain_kimi.usage import UsageMeter
 
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     for warning in caught:
         display.line(f"[warning] {escape_controls(str(warning.message))}", "yellow")
     display.line(f"[live: {options.model}]", "yellow")
-    agent = create_kimi_agent(chat, tools, system_prompt=PROMPT, limits=Limits(turns=20))
+    agent = create_kimi_agent(chat, tools, system_prompt=PROMPT, limits=AgentLimits(turns=20))
     run_and_show(agent, options.question, display, [clock, meter])
     if fees := meter.total.fees_usd:
         display.line(f"[fees] ${fees:.3f} for tools that Kimi runs, beside tokens", "green")

@@ -3,9 +3,9 @@
 import argparse
 from urllib.parse import urlsplit
 
+from langchain_kimi._endpoints import HOSTS
 from langchain_kimi.cli.errors import CHECK_FAILED
 from langchain_kimi.cli.output import write_line
-from langchain_kimi.endpoints import HOSTS
 from langchain_kimi.platform import KimiPlatform
 
 

@@ -8,8 +8,8 @@ from langchain_kimi.cli.errors import CHECK_FAILED, CommandError
 from langchain_kimi.cli.output import write_line
 from langchain_kimi.testing.cassettes import CassetteError, import_cassette
 from langchain_kimi.testing.cassettes.audit import CHECKS, audit, cassettes_in
-from langchain_kimi.testing.cassettes.reading import compared, shown
-from langchain_kimi.testing.cassettes.tape import SUFFIX, load
+from langchain_kimi.testing.cassettes.file import SUFFIX, load
+from langchain_kimi.testing.cassettes.text import compared, shown
 
 _ENDING = re.compile(r"\.(?:ya?ml|json)(?:\.gz)?\Z")
 

@@ -15,12 +15,12 @@ import httpx2
 from langchain_core.tools import BaseTool, tool
 from pydantic import SecretStr
 
-from langchain_kimi.agent import Limits, create_kimi_agent
+from langchain_kimi.agent import AgentLimits, create_kimi_agent
 from langchain_kimi.chat_model import ChatKimi
 from langchain_kimi.cli.agent_display import AgentDisplay, ToolClock, run_and_show
 from langchain_kimi.cli.demo_site import DemoSite
 from langchain_kimi.cli.parser import MODEL
-from langchain_kimi.testing.script import Reply, Request, said, thought
+from langchain_kimi.testing.script.reply import Reply, Request, said, thought
 from langchain_kimi.testing.server import KimiServer
 
 QUESTION = "How do honeybees get through the winter, and what does the warmth cost them?"
@@ -131,5 +131,5 @@ def research(model: ChatKimi, site: DemoSite, label: str) -> None:
     display = AgentDisplay(model.model, clock)
     display.line(f"[{label}]", "yellow")
     display.line(f"[question] {QUESTION}", "bold")
-    agent = create_kimi_agent(model, research_tools(site), system_prompt=PROMPT, limits=Limits(turns=20))
+    agent = create_kimi_agent(model, research_tools(site), system_prompt=PROMPT, limits=AgentLimits(turns=20))
     run_and_show(agent, QUESTION, display, [clock])

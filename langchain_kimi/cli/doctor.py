@@ -3,11 +3,11 @@
 import argparse
 import time
 
+from langchain_kimi._endpoints import HOSTS, ModelInfo
 from langchain_kimi.catalogue import find
 from langchain_kimi.cli.balance import currency
 from langchain_kimi.cli.errors import CHECK_FAILED, NOT_RUN, one_line
 from langchain_kimi.cli.output import write_line
-from langchain_kimi.endpoints import HOSTS, ModelInfo
 from langchain_kimi.errors import AuthenticationError, KimiError
 from langchain_kimi.platform import KimiPlatform
 

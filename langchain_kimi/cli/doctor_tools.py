@@ -7,10 +7,10 @@ from typing import Any
 
 from langchain_core.tools import BaseTool
 
+from langchain_kimi._request import Tools
 from langchain_kimi.cli.errors import CHECK_FAILED, CommandError
 from langchain_kimi.cli.module_object import describe, load_object
 from langchain_kimi.cli.output import write_line
-from langchain_kimi.encode import Tools
 
 _RESULTS = (str, int, float, bool, dict, None, "str", "int", "float", "bool", "dict", "None")
 """Return annotations of a function without arguments that is a tool itself."""

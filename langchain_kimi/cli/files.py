@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from langchain_kimi._endpoints import KimiFile
 from langchain_kimi.cli.output import write_line
-from langchain_kimi.endpoints import KimiFile
 from langchain_kimi.platform import Files, KimiPlatform
 
 

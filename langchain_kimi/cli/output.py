@@ -5,7 +5,7 @@ import io
 import sys
 from typing import TextIO
 
-from langchain_kimi.redaction import escape_controls, redact
+from langchain_kimi._redaction import escape_controls, redact
 
 _PLAIN = {"✓": "+", "✗": "x", "█": "#", "▏": "|", "▕": "|", "─": "-", "→": "->", "…": "...", "·": "-", "°": "deg "}
 """What stands for our own signs where the terminal's encoding does not have them."""

@@ -13,17 +13,17 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from langchain_kimi._redaction import redact
 from langchain_kimi.cli.errors import CommandError
 from langchain_kimi.cli.module_object import load_object
 from langchain_kimi.cli.output import write_error, write_line
 from langchain_kimi.reasoning_log import open_private
-from langchain_kimi.redaction import redact
-from langchain_kimi.testing.answer import Answer
-from langchain_kimi.testing.conversations import conversation
-from langchain_kimi.testing.play import ScriptError
-from langchain_kimi.testing.received import HttpRequest
-from langchain_kimi.testing.request import Request
-from langchain_kimi.testing.script import Reply, Script
+from langchain_kimi.testing.api.http_request import HttpRequest
+from langchain_kimi.testing.api.response import Answer
+from langchain_kimi.testing.api.script_runner import ScriptError
+from langchain_kimi.testing.script.chat_request import Request
+from langchain_kimi.testing.script.reply import Reply, Script
+from langchain_kimi.testing.script.yaml_script import conversation
 from langchain_kimi.testing.server import KimiServer
 
 

@@ -10,10 +10,10 @@ import orjson
 from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
 
 from langchain_kimi import tokens
+from langchain_kimi._request import Tools
 from langchain_kimi.catalogue import find
 from langchain_kimi.cli.errors import CHECK_FAILED, CommandError
 from langchain_kimi.cli.output import write_line
-from langchain_kimi.encode import Tools
 from langchain_kimi.platform import KimiPlatform
 
 

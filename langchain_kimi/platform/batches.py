@@ -7,15 +7,16 @@ from typing import Any, TypeAlias
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, HumanMessage
 
-from langchain_kimi import endpoints, surrogates
+from langchain_kimi import _endpoints as endpoints
+from langchain_kimi import _surrogates as surrogates
+from langchain_kimi._endpoints import Batch
+from langchain_kimi._http import OnProgress, Pause, ResponseLimits, Steps, Transport, arun, run
+from langchain_kimi._request import Encoded
+from langchain_kimi._response import Answer, check_complete, check_cut
 from langchain_kimi.catalogue import MODELS, find
-from langchain_kimi.decode import Answer, check_complete, check_cut
-from langchain_kimi.encode import Encoded
-from langchain_kimi.endpoints import Batch
 from langchain_kimi.errors import APITimeoutError, BadRequestError, IllegalRequestError, KimiError, ServerError
 from langchain_kimi.platform.files import upload
 from langchain_kimi.platform.inputs import messages_of
-from langchain_kimi.transport import OnProgress, Pause, ResponseLimits, Steps, Transport, arun, run
 
 Outcome: TypeAlias = AIMessage | KimiError
 """What came of one request, as LangChain's `batch(return_exceptions=True)` gives it."""
@@ -73,7 +74,7 @@ class Batches:
         """
         return run(_wait(_id(batch), every, timeout, progress), self._transport)
 
-    async def await_(
+    async def await_done(
         self, batch: Batch | str, *, every: float = 30.0, timeout: float | None = None, progress: OnPoll | None = None
     ) -> Batch:
         """`wait` for asynchronous use."""

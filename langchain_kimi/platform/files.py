@@ -9,11 +9,11 @@ from typing import BinaryIO, NamedTuple, TypeAlias
 
 from langchain_core.documents import Document
 
-from langchain_kimi import endpoints
-from langchain_kimi.endpoints import PURPOSES, KimiFile, Purpose
+from langchain_kimi import _endpoints as endpoints
+from langchain_kimi._endpoints import PURPOSES, KimiFile, Purpose
+from langchain_kimi._http import Form, OnProgress, Steps, Transport, arun, run
+from langchain_kimi._http.local_file import open_regular
 from langchain_kimi.errors import BadRequestError, IllegalRequestError, KimiError
-from langchain_kimi.transport import Form, OnProgress, Steps, Transport, arun, run
-from langchain_kimi.transport.local_file import open_regular
 
 LARGEST = 100 * 1024 * 1024
 """Bytes of the largest file that Kimi takes."""

@@ -10,17 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from langchain_kimi.testing.answer import Answer, CutOff, Stalled
+    from langchain_kimi.testing.api.api import FakeKimiAPI
+    from langchain_kimi.testing.api.formulas import Fiber, Formula, encrypted, fiber_failed, ran
+    from langchain_kimi.testing.api.http_request import HttpRequest, Upload
+    from langchain_kimi.testing.api.response import Answer, CutOff, Stalled
+    from langchain_kimi.testing.api.script_runner import ScriptError
     from langchain_kimi.testing.cassettes import Cassette, audit
-    from langchain_kimi.testing.conversations import conversation
-    from langchain_kimi.testing.double import KimiDouble
-    from langchain_kimi.testing.fake import FakeKimi, InProcess
-    from langchain_kimi.testing.fitting import continued, shaped
-    from langchain_kimi.testing.formulas import Fiber, Formula, encrypted, fiber_failed, ran
-    from langchain_kimi.testing.play import ScriptError
-    from langchain_kimi.testing.received import HttpRequest, Upload
-    from langchain_kimi.testing.request import Request
-    from langchain_kimi.testing.script import (
+    from langchain_kimi.testing.fake_model import FakeKimi, InProcess
+    from langchain_kimi.testing.script.chat_request import Request
+    from langchain_kimi.testing.script.reply import (
         Call,
         Refused,
         Reply,
@@ -41,45 +39,47 @@ if TYPE_CHECKING:
         thought,
         too_many,
     )
+    from langchain_kimi.testing.script.schema_replies import continued, shaped
+    from langchain_kimi.testing.script.yaml_script import conversation
     from langchain_kimi.testing.server import KimiServer
 
 _ROOMS = {
-    "Answer": "answer",
+    "Answer": "api",
     "Call": "script",
     "Cassette": "cassettes",
-    "CutOff": "answer",
-    "FakeKimi": "fake",
-    "Fiber": "formulas",
-    "Formula": "formulas",
-    "HttpRequest": "received",
-    "InProcess": "fake",
-    "KimiDouble": "double",
+    "CutOff": "api",
+    "FakeKimi": "fake_model",
+    "Fiber": "api",
+    "Formula": "api",
+    "HttpRequest": "api",
+    "InProcess": "fake_model",
+    "FakeKimiAPI": "api",
     "KimiServer": "server",
     "Refused": "script",
     "Reply": "script",
-    "Request": "request",
+    "Request": "script",
     "Script": "script",
-    "ScriptError": "play",
-    "Stalled": "answer",
-    "Upload": "received",
+    "ScriptError": "api",
+    "Stalled": "api",
+    "Upload": "api",
     "audit": "cassettes",
     "called": "script",
-    "continued": "fitting",
-    "conversation": "conversations",
+    "continued": "script",
+    "conversation": "script",
     "cut_after": "script",
     "empty": "script",
-    "encrypted": "formulas",
+    "encrypted": "api",
     "error_event": "script",
-    "fiber_failed": "formulas",
+    "fiber_failed": "api",
     "garbage": "script",
     "no_choice": "script",
     "overloaded": "script",
-    "ran": "formulas",
+    "ran": "api",
     "rate_limited": "script",
     "raw_call": "script",
     "refused": "script",
     "said": "script",
-    "shaped": "fitting",
+    "shaped": "script",
     "slowly": "script",
     "stall": "script",
     "thought": "script",
@@ -92,11 +92,11 @@ __all__ = [
     "Cassette",
     "CutOff",
     "FakeKimi",
+    "FakeKimiAPI",
     "Fiber",
     "Formula",
     "HttpRequest",
     "InProcess",
-    "KimiDouble",
     "KimiServer",
     "Refused",
     "Reply",

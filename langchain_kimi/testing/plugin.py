@@ -1,6 +1,6 @@
 """The pytest plugin: recorded answers (`kimi_cassette`) and a scripted server (`kimi_server`), for a `kimi_model`.
 
-    @pytest.mark.kimi_cassette                      # plays tests/cassettes/<module>/<test>.kimi.yaml
+    @pytest.mark.kimi_cassette                      # plays tests/testing/cassettes/<module>/<test>.kimi.yaml
     def test_agent(kimi_model): ...                 # record it: pytest --kimi-record=once, with MOONSHOT_API_KEY
 
     @pytest.mark.kimi_server([said("Hello")])       # a local double of Kimi's API, with this script

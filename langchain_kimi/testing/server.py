@@ -11,17 +11,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any, Unpack
 
-from langchain_kimi.testing.answer import Answer, CutOff, Stalled, refusal
-from langchain_kimi.testing.double import KimiDouble, Settings
-from langchain_kimi.testing.incoming import Incoming, UnreadableBody, read_body
-from langchain_kimi.testing.play import ScriptError, error_body
-from langchain_kimi.testing.script import Script
+from langchain_kimi.testing.api.api import FakeKimiAPI, Settings
+from langchain_kimi.testing.api.request_body import Incoming, UnreadableBody, read_body
+from langchain_kimi.testing.api.response import Answer, CutOff, Stalled, refusal
+from langchain_kimi.testing.api.script_runner import ScriptError, error_body
+from langchain_kimi.testing.script.reply import Script
 
 _LAST_WAIT = 1.0
 """Seconds that `close` waits for threads, all together."""
 
 
-class KimiServer(KimiDouble):
+class KimiServer(FakeKimiAPI):
     """The double on 127.0.0.1, in threads of its own: `with KimiServer([said("Hello")]) as server:`, then `server.url`.
 
     Where the block ends without an exception, `verify` is called, unless `strict` is False: a reply that is left over,

@@ -15,13 +15,11 @@ from langgraph.types import Command, interrupt
 from pydantic import ValidationError
 
 from langchain_kimi import KimiState, create_kimi_agent
-from langchain_kimi.testing import KimiServer, Reply, Request, called, said
-from tests.conftest import kimi
+from langchain_kimi.testing import Reply, Request, called, said
+from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
 
-Serve = Callable[..., KimiServer]
 ASK: Any = {"messages": [("user", "go")]}
 THREAD: Any = {"configurable": {"thread_id": "1"}}
-TWO_KINDS = pytest.mark.parametrize("way", ["sync", "async"])
 
 
 async def ran(agent: Any, way: str, given: Any = ASK) -> dict[str, Any]:
@@ -66,7 +64,7 @@ class Files:
 CALLS = called("read", path="a").calling("delete", path="b").calling("delete", path="c")
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_requests_have_the_form_of_langchains_middleware(serve: Serve, way: str) -> None:
     gate: Any = {"delete": {"allowed_decisions": ["approve", "reject"], "description": "Really?"}, "read": False}
     ours = create_kimi_agent(kimi(serve(once(CALLS))), Files().tools, interrupt_on=gate, checkpointer=InMemorySaver())
@@ -87,7 +85,7 @@ async def test_requests_have_the_form_of_langchains_middleware(serve: Serve, way
     assert "Args: {'path': 'b'}" in request["action_requests"][0]["description"]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_each_decision_does_what_it_says_and_nothing_runs_twice(serve: Serve, way: str) -> None:
     files = Files()
     calls = CALLS.calling("delete", path="d").calling("delete", path="e")
@@ -120,7 +118,7 @@ async def test_each_decision_does_what_it_says_and_nothing_runs_twice(serve: Ser
     assert set(server.statuses) == {200}
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -151,7 +149,7 @@ async def test_a_wrong_decision_is_refused_and_can_be_given_again(
     assert state["messages"][-1].text == "done"
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("kind", ["edit", "respond"])
 async def test_a_decision_that_the_tool_does_not_take_is_refused(serve: Serve, way: str, kind: str) -> None:
     files = Files()
@@ -167,7 +165,7 @@ async def test_a_decision_that_the_tool_does_not_take_is_refused(serve: Serve, w
     assert files.ran == ["delete b"]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_the_model_is_told_that_another_tool_ran_with_its_arguments(serve: Serve, way: str) -> None:
     files = Files()
     agent = create_kimi_agent(
@@ -183,7 +181,7 @@ async def test_the_model_is_told_that_another_tool_ran_with_its_arguments(serve:
     assert content.startswith("A person changed this call")
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_decision_may_come_with_an_update_of_the_state(serve: Serve, way: str) -> None:
     class Mine(KimiState):
         ticket: str
@@ -201,7 +199,7 @@ async def test_a_decision_may_come_with_an_update_of_the_state(serve: Serve, way
     assert (files.ran, state["ticket"], state["messages"][-1].text) == (["delete b"], "7", "done")
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_predicate_chooses_the_calls_that_are_asked_for(serve: Serve, way: str) -> None:
     files = Files()
     gate: Any = {
@@ -214,7 +212,7 @@ async def test_a_predicate_chooses_the_calls_that_are_asked_for(serve: Serve, wa
     assert sorted(files.ran) == ["delete b", "delete c", "read a"]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_predicate_sees_what_the_state_was_extended_by(serve: Serve, way: str) -> None:
     class Mine(KimiState):
         trusted: bool
@@ -226,7 +224,7 @@ async def test_a_predicate_sees_what_the_state_was_extended_by(serve: Serve, way
     assert state["messages"][-1].text == "done"
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_all_rejected_goes_back_to_the_model(serve: Serve, way: str) -> None:
     files = Files()
     server = serve(once(called("delete", path="b")))
@@ -238,7 +236,7 @@ async def test_all_rejected_goes_back_to_the_model(serve: Serve, way: str) -> No
     assert state["messages"][-1].text == "done"
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_interrupts_of_several_tools_come_together_and_siblings_run_once(serve: Serve, way: str) -> None:
     ran_so_far: list[str] = []
 
@@ -265,7 +263,7 @@ async def test_interrupts_of_several_tools_come_together_and_siblings_run_once(s
     assert len(server.requests) == 2
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_new_message_instead_of_a_decision_leaves_the_calls_undone(
     serve: Serve, way: str, tmp_path: Path
 ) -> None:

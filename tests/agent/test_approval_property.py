@@ -19,8 +19,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from pydantic import ValidationError
 
-from langchain_kimi import LoopGuard, Member, create_kimi_agent, create_kimi_team
+from langchain_kimi import LoopGuard, TeamMember, create_kimi_agent, create_kimi_team
 from tests.agent.test_approved_calls import Foreign
+from tests.conftest import SYNC_AND_ASYNC
 
 THREAD: Any = {"configurable": {"thread_id": "1"}}
 EXAMPLES = int(os.environ.get("KIMI_APPROVAL_EXAMPLES", "6"))
@@ -105,8 +106,8 @@ class World:
         shown = [one for name, one in tools.items() if name != "hidden"]
         if kind == "team":
             members = [
-                Member(name="ann", model=model, tools=shown, transfers_to=[]),
-                Member(name="bob", model=model, tools=[tools["hidden"]]),
+                TeamMember(name="ann", model=model, tools=shown, transfers_to=[]),
+                TeamMember(name="bob", model=model, tools=[tools["hidden"]]),
             ]
             self.agent: Any = create_kimi_team(members, **own)
         else:
@@ -208,7 +209,7 @@ class World:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("way", ["sync", "async"])
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("kind", ["agent", "team"])
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @example(answers=[ONE], actions=[("retouch", (None, "b")), APPROVED])

@@ -1,7 +1,7 @@
 """No call runs that nobody approved as it runs: shared ids, repeated message ids, calls in the input, edits."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,12 +13,11 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command
 from pydantic import ValidationError
 
-from langchain_kimi import KimiState, Member, agent_as_tool, create_kimi_agent, create_kimi_team
-from langchain_kimi.testing import KimiServer, called, said
-from tests.agent.test_approval import THREAD, TWO_KINDS, Files, decisions, ran, results
-from tests.conftest import kimi
+from langchain_kimi import KimiState, TeamMember, agent_as_tool, create_kimi_agent, create_kimi_team
+from langchain_kimi.testing import called, said
+from tests.agent.test_approval import THREAD, Files, decisions, ran, results
+from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
 
-Serve = Callable[..., KimiServer]
 APPROVE: Any = {"type": "approve"}
 REJECT: Any = {"type": "reject"}
 
@@ -42,7 +41,7 @@ def deletes(*paths: str, call_id: str | None = "same", **fields: Any) -> AIMessa
     return AIMessage("", tool_calls=calls, **fields)
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("call_id", ["same", None])
 async def test_decisions_bind_to_calls_that_share_an_id(way: str, call_id: str | None) -> None:
     files = Files()
@@ -64,7 +63,7 @@ async def test_decisions_bind_to_calls_that_share_an_id(way: str, call_id: str |
     assert outcomes[2].endswith("deleted x")
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_later_answer_under_an_approved_messages_id_asks_again(way: str) -> None:
     files = Files()
     agent = create_kimi_agent(
@@ -82,7 +81,7 @@ async def test_a_later_answer_under_an_approved_messages_id_asks_again(way: str)
     assert [status for _, status in results(state)] == ["success", "error"]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("opted_in", [False, True])
 async def test_calls_in_the_input_run_only_where_that_was_asked_for(serve: Serve, way: str, opted_in: bool) -> None:
     files = Files()
@@ -113,11 +112,11 @@ def around(agent: Any, schema: type = KimiState, **settings: Any) -> Any:
 
 def agents(model: Any, files: Files, kind: str, **settings: Any) -> Any:
     if kind == "team":
-        return create_kimi_team([Member(name="ann", model=model, tools=files.tools)], **settings)
+        return create_kimi_team([TeamMember(name="ann", model=model, tools=files.tools)], **settings)
     return create_kimi_agent(model, files.tools, **settings)
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("kind", ["agent", "team"])
 @pytest.mark.parametrize("schema", [KimiState, MessagesState])
 @pytest.mark.parametrize("opted_in", [False, True])
@@ -134,7 +133,7 @@ async def test_calls_that_come_through_a_parent_graph_run_only_where_that_was_as
         assert results(state)[0][0].startswith("This call was part of the input and was not run here.")
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_opted_in_calls_that_come_through_a_parent_graph_pass_the_gates(serve: Serve, way: str) -> None:
     files = Files()
     agent = agents(
@@ -147,7 +146,7 @@ async def test_opted_in_calls_that_come_through_a_parent_graph_pass_the_gates(se
     assert (files.ran, state["messages"][-1].text) == (["delete a"], "done")
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("opted_in", [False, True])
 async def test_calls_that_come_through_a_sub_agent_run_only_where_that_was_asked_for(
     serve: Serve, way: str, opted_in: bool
@@ -166,7 +165,7 @@ async def test_calls_that_come_through_a_sub_agent_run_only_where_that_was_asked
         assert str(told["content"]).startswith("This call was part of the input and was not run here.")
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_parent_graph_that_goes_on_keeps_running_the_models_own_calls(serve: Serve, way: str) -> None:
     files = Files()
     server = serve(lambda request: said("done") if request.last["role"] == "tool" else called("read", path="b"))
@@ -180,7 +179,7 @@ async def test_a_parent_graph_that_goes_on_keeps_running_the_models_own_calls(se
     assert (files.ran, state["messages"][-1].text) == (["read b"], "done")
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_opted_in_calls_of_hidden_tools_and_other_members_do_not_run(serve: Serve, way: str) -> None:
     files = Files()
     delete, read = files.tools
@@ -194,8 +193,8 @@ async def test_opted_in_calls_of_hidden_tools_and_other_members_do_not_run(serve
     )
     team = create_kimi_team(
         [
-            Member(name="lead", model=kimi(serve([said("done")])), tools=[read]),
-            Member(name="cleaner", model=kimi(serve([])), tools=[delete]),
+            TeamMember(name="lead", model=kimi(serve([said("done")])), tools=[read]),
+            TeamMember(name="cleaner", model=kimi(serve([])), tools=[delete]),
         ],
         run_input_tool_calls=True,
         checkpointer=InMemorySaver(),
@@ -206,7 +205,7 @@ async def test_opted_in_calls_of_hidden_tools_and_other_members_do_not_run(serve
     assert files.ran == []
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_an_edit_passes_the_checks_and_gates_of_the_models_own_calls(serve: Serve, way: str) -> None:
     files = Files()
 
@@ -263,7 +262,7 @@ def one_delete(files: Files, **settings: Any) -> Any:
     )
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("as_node", [None, "model", "review"])
 async def test_a_decision_does_not_count_for_a_call_that_was_edited_after_it_was_shown(
     way: str, as_node: str | None
@@ -279,7 +278,7 @@ async def test_a_decision_does_not_count_for_a_call_that_was_edited_after_it_was
     assert files.ran == ["delete b"]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_decision_that_comes_with_an_edit_is_asked_for_again(way: str) -> None:
     files = Files()
     agent = one_delete(files)
@@ -290,7 +289,7 @@ async def test_a_decision_that_comes_with_an_edit_is_asked_for_again(way: str) -
     assert asked_for(state) == [{"path": "b"}]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("approves", [False, True])
 @pytest.mark.parametrize("goto", ["model", "tools", ["tools", "model"]])
 async def test_a_command_to_a_node_runs_no_call_that_nobody_approved(way: str, goto: Any, approves: bool) -> None:
@@ -310,7 +309,7 @@ async def test_a_command_to_a_node_runs_no_call_that_nobody_approved(way: str, g
     assert files.ran == ["delete b"]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("as_node", [None, "model", "review"])
 async def test_a_call_edited_after_its_approval_is_asked_for_again(way: str, as_node: str | None) -> None:
     files = Files()
@@ -336,7 +335,7 @@ async def approved_but_not_run(agent: Any, way: str, calls: int = 1) -> AIMessag
     return message
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_an_approval_does_not_count_for_another_tool_with_the_same_arguments(way: str) -> None:
     files = Files()
     agent = create_kimi_agent(
@@ -355,7 +354,7 @@ async def test_an_approval_does_not_count_for_another_tool_with_the_same_argumen
     assert files.ran == ["read a"]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_an_approval_of_one_does_not_count_for_true(way: str) -> None:
     ran_with: list[Any] = []
 
@@ -378,7 +377,7 @@ async def test_an_approval_of_one_does_not_count_for_true(way: str) -> None:
     assert args["count"] is True
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_only_the_call_that_was_edited_is_asked_for_again(way: str) -> None:
     files = Files()
     agent = create_kimi_agent(
@@ -396,7 +395,7 @@ async def test_only_the_call_that_was_edited_is_asked_for_again(way: str) -> Non
     assert sorted(files.ran) == ["delete a", "delete c"]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_an_approval_does_not_count_for_the_next_answer_where_a_hook_removed_the_first(way: str) -> None:
     def forget(state: Any) -> Any:
         return {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), state["messages"][0]]}
@@ -417,7 +416,7 @@ async def test_an_approval_does_not_count_for_the_next_answer_where_a_hook_remov
     assert (files.ran, state["messages"][-1].text) == (["delete a"], "done")
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_an_approval_does_not_count_for_the_same_call_in_the_next_input(way: str) -> None:
     files = Files()
     agent = create_kimi_agent(
@@ -433,7 +432,7 @@ async def test_an_approval_does_not_count_for_the_same_call_in_the_next_input(wa
     assert files.ran == []
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_an_approval_does_not_count_for_the_same_call_in_another_message(way: str) -> None:
     files = Files()
     agent = one_delete(files)
@@ -447,7 +446,7 @@ async def test_an_approval_does_not_count_for_the_same_call_in_another_message(w
     assert files.ran == []
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_predicate_is_asked_where_the_state_was_edited(way: str) -> None:
     files = Files()
     gate = {"allowed_decisions": ["approve"], "when": lambda request: request.tool_call["args"]["path"] == "b"}
@@ -462,7 +461,7 @@ async def test_a_predicate_is_asked_where_the_state_was_edited(way: str) -> None
         assert (files.ran, "__interrupt__" in state) == ([] if asks else ["delete c"], asks)
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_rejecting_all_goes_back_to_the_hook_before_the_model(way: str) -> None:
     files = Files()
     agent = one_delete(files, pre_model_hook=lambda state: {})
@@ -471,7 +470,7 @@ async def test_rejecting_all_goes_back_to_the_hook_before_the_model(way: str) ->
     assert (files.ran, state["messages"][-1].text) == ([], "done")
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_arguments_that_are_not_equal_to_themselves_are_asked_for_once(way: str) -> None:
     ran_with: list[float] = []
 
@@ -492,7 +491,7 @@ async def test_arguments_that_are_not_equal_to_themselves_are_asked_for_once(way
     assert (len(ran_with), state["messages"][-1].text) == (1, "done")
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("as_node", ["model", "review"])
 async def test_calls_without_ids_that_an_edit_brings_get_ids_before_they_are_shown(way: str, as_node: str) -> None:
     files = Files()
@@ -511,7 +510,7 @@ async def test_calls_without_ids_that_an_edit_brings_get_ids_before_they_are_sho
     assert (len(results(state)), state["messages"][-1].text) == (3, "done")
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("as_node", ["model", "review"])
 @pytest.mark.parametrize("call_id", [None, "same"])
 async def test_free_calls_without_ids_of_their_own_that_an_edit_brings_get_ids_before_they_run(
@@ -531,7 +530,7 @@ async def test_free_calls_without_ids_of_their_own_that_an_edit_brings_get_ids_b
     assert all(by_id)
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("call_id", ["", None, "same"])
 async def test_calls_in_the_input_without_ids_of_their_own_do_not_run_either(
     serve: Serve, way: str, call_id: str | None

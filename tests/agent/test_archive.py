@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from langgraph.store.postgres import PostgresStore
 from langgraph.store.sqlite import SqliteStore
 
 from langchain_kimi import create_kimi_agent
-from langchain_kimi.agent.archive import namespace_of, recall_tool
-from langchain_kimi.agent.context import Compactor, Context
-from langchain_kimi.testing import KimiServer, called, said
+from langchain_kimi.agent.compaction.archive import namespace_of, recall_tool
+from langchain_kimi.agent.compaction.compactor import Compaction, Compactor
+from langchain_kimi.testing import called, said
 from tests.agent.test_context import (
     SMALL,
     THREAD,
@@ -30,12 +30,10 @@ from tests.agent.test_context import (
     one_turn,
     summariser,
 )
-from tests.conftest import kimi
+from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
 from tests.services import fresh_schema, no_postgres
 
-Serve = Callable[..., KimiServer]
-TWO_KINDS = pytest.mark.parametrize("way", ["sync", "async"])
-KEPT = Context(archive=True, keep_results=2, result_tokens=100, **SMALL)
+KEPT = Compaction(archive=True, keep_results=2, result_tokens=100, **SMALL)
 
 
 class Broken(InMemoryStore):
@@ -69,7 +67,7 @@ def values(store: BaseStore, thread: str = "t1") -> dict[str, dict[str, Any]]:
     return {item.key: item.value for item in store.search(namespace_of(thread), limit=1_000)}
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_everything_that_goes_is_kept(way: str) -> None:
     store = InMemoryStore()
     messages = [*many_turns(20, 2_000, thinking=40), *exchange(90), *exchange(91)]
@@ -141,7 +139,7 @@ def _renamed(messages: list[Any]) -> list[Any]:
     return [message.model_copy(update={"id": f"x-{message.id}"}) for message in messages]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize(
     ("more", "why"),
     [
@@ -189,7 +187,7 @@ def filled(store: BaseStore, thread: str = "t1") -> None:
     Compactor(KEPT, summariser()).compact(messages, config=config, store=store)
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_the_model_finds_by_words_what_was_taken_out(serve: Serve, way: str) -> None:
     store = InMemoryStore()
     filled(store)
@@ -202,7 +200,7 @@ async def test_the_model_finds_by_words_what_was_taken_out(serve: Serve, way: st
     assert (await recalled(serve, way, store, limit=4)).count("[key ") == 4
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_store_with_an_index_is_searched_by_it(serve: Serve, way: str) -> None:
     store = InMemoryStore(index={"embed": DeterministicFakeEmbedding(size=16), "dims": 16, "fields": ["text"]})
     filled(store)
@@ -224,14 +222,14 @@ def test_no_thread_sees_another_ones_archive(serve: Serve, store: BaseStore) -> 
     assert "Nothing" in asyncio.run(recalled(serve, "sync", store, "a%b", key="r0:0"))
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_where_there_is_no_archive_the_model_is_told_so(serve: Serve, way: str) -> None:
     assert "There is no archive here" in await recalled(serve, way, None)
     assert "There is no archive here" in await recalled(serve, way, InMemoryStore(), thread="")
     assert "Nothing in the archive" in await recalled(serve, way, InMemoryStore())
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_what_comes_back_is_bounded(serve: Serve, way: str) -> None:
     store = InMemoryStore()
     for at in range(30):

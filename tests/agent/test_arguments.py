@@ -1,17 +1,15 @@
 """Models by name, and wrong arguments in plain sentences, before anything is sent."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from langchain_core.tools import tool
 
-from langchain_kimi import ChatKimi, Member, create_kimi_agent, create_kimi_team
+from langchain_kimi import ChatKimi, TeamMember, create_kimi_agent, create_kimi_team
 from langchain_kimi.testing import FakeKimi, KimiServer, said, thought
-from tests.conftest import KEY
+from tests.conftest import KEY, Serve
 
-Serve = Callable[..., KimiServer]
 ASK: Any = {"messages": [("user", "go")]}
 MODEL = FakeKimi([])
 
@@ -39,7 +37,9 @@ async def test_an_agent_takes_a_models_name(configured: KimiServer, name: str) -
 
 
 async def test_members_of_a_team_take_a_models_name(configured: KimiServer) -> None:
-    team = create_kimi_team([Member(name="a", model="kimi-k2.6"), Member(name="b", model="kimi-k3", transfers_to=())])
+    team = create_kimi_team(
+        [TeamMember(name="a", model="kimi-k2.6"), TeamMember(name="b", model="kimi-k3", transfers_to=())]
+    )
     assert team.invoke(ASK)["messages"][-1].text == "Hello."
     assert [request.json["model"] for request in configured.requests] == ["kimi-k2.6", "kimi-k3"]
 
@@ -60,9 +60,9 @@ def test_a_name_of_another_provider_is_langchains(monkeypatch: pytest.MonkeyPatc
         ({"tools": "search"}, "create_kimi_agent: tools='search' is no list"),
         ({"tools": ["search"]}, "create_kimi_agent: tools has 'search', which is no tool"),
         ({"model": ChatKimi}, "is no chat model; give a chat model such as ChatKimi("),
-        ({"limits": 6}, "create_kimi_agent: limits=6 is no Limits; give Limits(…) or None"),
+        ({"limits": 6}, "create_kimi_agent: limits=6 is no AgentLimits; give AgentLimits(…) or None"),
         ({"guard": True}, "guard=True is no LoopGuard"),
-        ({"context": 100}, "context=100 is no Context"),
+        ({"compaction": 100}, "compaction=100 is no Compaction"),
         ({"sytem_prompt": "x"}, "create_kimi_agent() has no argument 'sytem_prompt'. Did you mean 'system_prompt'?"),
         ({"middleware": []}, "create_kimi_agent() has no argument 'middleware'. It has model, tools, system_prompt"),
     ],
@@ -74,14 +74,14 @@ def test_a_wrong_argument_is_named(wrong: dict[str, Any], words: str) -> None:
 
 def test_a_wrong_argument_of_a_team_is_named() -> None:
     team: Any = create_kimi_team
-    with pytest.raises(TypeError, match=re.escape("Member('a'): model=None is no chat model")):
-        Member(name="a", model=None)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=re.escape("Member('a'): tools='x' is no list")):
-        Member(name="a", model=MODEL, tools="x")
+    with pytest.raises(TypeError, match=re.escape("TeamMember('a'): model=None is no chat model")):
+        TeamMember(name="a", model=None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=re.escape("TeamMember('a'): tools='x' is no list")):
+        TeamMember(name="a", model=MODEL, tools="x")
     with pytest.raises(TypeError, match="Did you mean 'default_active_agent'"):
-        team([Member(name="a", model=MODEL)], default_agent="a")
-    with pytest.raises(TypeError, match=re.escape("create_kimi_team: limits=3 is no Limits")):
-        team([Member(name="a", model=MODEL)], limits=3)
+        team([TeamMember(name="a", model=MODEL)], default_agent="a")
+    with pytest.raises(TypeError, match=re.escape("create_kimi_team: limits=3 is no AgentLimits")):
+        team([TeamMember(name="a", model=MODEL)], limits=3)
 
 
 def test_a_tool_may_be_given_as_a_tuple() -> None:

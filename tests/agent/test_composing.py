@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,27 +13,19 @@ from langgraph.graph import START, StateGraph
 from langgraph.runtime import Runtime
 from pydantic import BaseModel
 
-from langchain_kimi import KimiState, Limits, create_kimi_agent
+from langchain_kimi import AgentLimits, KimiState, create_kimi_agent
 from langchain_kimi.errors import StructuredOutputError
-from langchain_kimi.testing import KimiServer, Reply, Request, called, overloaded, said, thought
+from langchain_kimi.testing import Reply, Request, called, overloaded, said, thought
 from tests.clock import VirtualClock
-from tests.conftest import kimi
+from tests.conftest import SYNC_AND_ASYNC, Serve, add, kimi
 
-Serve = Callable[..., KimiServer]
 ASK: Any = {"messages": [("user", "go")]}
-TWO_KINDS = pytest.mark.parametrize("way", ["sync", "async"])
 
 
 async def ran(agent: Any, way: str, given: Any = ASK, config: Any = None, **more: Any) -> dict[str, Any]:
     if way == "sync":
         return await asyncio.to_thread(lambda: agent.invoke(given, config, **more))  # type: ignore[no-any-return]
     return await agent.ainvoke(given, config, **more)  # type: ignore[no-any-return]
-
-
-@tool
-def add(a: int, b: int) -> int:
-    """Add two numbers."""
-    return a + b
 
 
 @tool
@@ -56,7 +47,7 @@ def sums(request: Request) -> Reply:
     return said("It is five.") if told_to_stop or request.tool_results() else thought("A sum.").calling("add", a=2, b=3)
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("model", ["kimi-k2.6", "kimi-k3"])
 async def test_response_format_gives_a_validated_object_and_forces_no_tool(serve: Serve, way: str, model: str) -> None:
     server = serve(sums)
@@ -79,28 +70,28 @@ async def test_response_format_gives_a_validated_object_and_forces_no_tool(serve
     assert set(server.statuses) == {200}
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_response_format_comes_after_a_limit_too(serve: Serve, way: str) -> None:
     def script(request: Request) -> Reply:
         return (
             said('{"value": 1}') if "response_format" in request.json else called("add", a=len(request.messages), b=1)
         )
 
-    for limits, config in ((Limits(turns=2), None), (Limits(), {"recursion_limit": 8})):
+    for limits, config in ((AgentLimits(turns=2), None), (AgentLimits(), {"recursion_limit": 8})):
         agent = create_kimi_agent(kimi(serve(script)), [add], response_format=Sum, limits=limits)
         state = await ran(agent, way, config=config)
         assert state["structured_response"] == Sum(value=1)
         assert state["stop_reason"] in ("turns", "recursion_limit")
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_response_format_that_does_not_come_raises(serve: Serve, way: str) -> None:
     server = serve(lambda request: said("no object here"))
     with pytest.raises(StructuredOutputError, match="no JSON object"):
         await ran(create_kimi_agent(kimi(server), [add], response_format=Sum), way)
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_every_request_for_the_object_is_in_the_account(serve: Serve, way: str) -> None:
     answers = [said("Five."), said("I think it is five."), called("Sum", value=5)]
     server = serve(answers, models=["kimi-k2-thinking"])
@@ -123,7 +114,7 @@ class Who:
     user: str
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_prompts_follow_state_and_context(serve: Serve, way: str) -> None:
     server = serve(lambda request: said("ok"))
 
@@ -139,7 +130,7 @@ async def test_prompts_follow_state_and_context(serve: Serve, way: str) -> None:
     assert [message["content"] for message in server.requests[1].messages] == ["a", "b", "go"]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_tools_are_chosen_for_each_request_and_no_other_can_be_called(serve: Serve, way: str) -> None:
     def script(request: Request) -> Reply:
         return said("done") if len(request.messages) > 3 else called("multiply", a=2, b=3).calling("add", a=2, b=3)
@@ -160,7 +151,7 @@ async def test_tools_are_chosen_for_each_request_and_no_other_can_be_called(serv
         await ran(wrong, way)
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_tools_join_a_k3_conversation_without_moving_its_prefix(serve: Serve, way: str) -> None:
     def script(request: Request) -> Reply:
         if request.last["role"] == "user":
@@ -187,7 +178,7 @@ async def test_tools_join_a_k3_conversation_without_moving_its_prefix(serve: Ser
     assert set(server.statuses) == {200}
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_hooks_run_before_and_after_every_answer(serve: Serve, way: str) -> None:
     server = serve(sums)
     seen: list[str] = []
@@ -211,7 +202,7 @@ async def test_hooks_run_before_and_after_every_answer(serve: Serve, way: str) -
         assert limited["messages"][-1].type == "ai"
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_hook_may_rewrite_the_thread(serve: Serve, way: str) -> None:
     server = serve(lambda request: said("ok"))
 
@@ -226,7 +217,7 @@ async def test_a_hook_may_rewrite_the_thread(serve: Serve, way: str) -> None:
     assert len(server.requests[-1].messages) == 1
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_the_messages_stream_shows_thinking_then_text(serve: Serve, way: str) -> None:
     agent = create_kimi_agent(kimi(serve(sums)), [add], response_format=Sum)
     if way == "sync":
@@ -240,7 +231,7 @@ async def test_the_messages_stream_shows_thinking_then_text(serve: Serve, way: s
     assert "".join(chunk.text for chunk in chunks) == "It is five."
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_waits_are_told_on_the_custom_stream(serve: Serve, way: str) -> None:
     server = serve([overloaded(), said("at last")])
     agent = create_kimi_agent(kimi(server, max_retries=1, clock=VirtualClock()))
@@ -261,7 +252,7 @@ async def test_astream_events_name_nodes_models_and_tools(serve: Serve) -> None:
     assert {("on_chain_start", "adder"), ("on_tool_end", "add"), ("on_chat_model_stream", "ChatKimi")} <= names
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_an_agent_is_a_node_that_shares_messages_and_adds_its_account(serve: Serve, way: str) -> None:
     server = serve(sums)
     agent = create_kimi_agent(kimi(server), [add])

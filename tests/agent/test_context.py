@@ -28,16 +28,14 @@ from langgraph.store.memory import InMemoryStore
 from pydantic import Field
 
 from langchain_kimi import ChatKimi, errors, tokens
-from langchain_kimi.agent.context import Compacted, Compactor, Context, is_overflow
-from langchain_kimi.agent.guard import fingerprint
-from langchain_kimi.agent.plan import SUMMARY, is_summary
-from langchain_kimi.agent.state import KimiState, kimi_messages
-from langchain_kimi.history import repair
-from langchain_kimi.testing import KimiServer, Request, refused, said, thought
-from tests.conftest import kimi
+from langchain_kimi._request.repair import repair
+from langchain_kimi.agent.compaction.compactor import Compacted, Compaction, Compactor, is_overflow
+from langchain_kimi.agent.compaction.plan import SUMMARY, is_summary
+from langchain_kimi.agent.loop_guard import fingerprint
+from langchain_kimi.agent.state import KimiState, add_kimi_messages
+from langchain_kimi.testing import Request, refused, said, thought
+from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
 
-Serve = Callable[..., KimiServer]
-TWO_KINDS = pytest.mark.parametrize("way", ["sync", "async"])
 THREAD: Any = {"configurable": {"thread_id": "t1"}}
 SMALL = {"window": 10_000, "reserve": 1_000}
 
@@ -108,7 +106,7 @@ def check(compacted: Compacted, given: Sequence[AnyMessage]) -> None:
         if not is_summary(message) and message is not old[message.id]:
             assert tokens.REPLACED in message.additional_kwargs
             assert type(message) is type(old[message.id])
-    assert kimi_messages(list(given), [compacted.update]) == messages
+    assert add_kimi_messages(list(given), [compacted.update]) == messages
 
 
 def done(compacted: Compacted) -> list[str]:
@@ -136,15 +134,15 @@ def done(compacted: Compacted) -> list[str]:
     ids=str,
 )
 def test_settings_that_make_no_sense_are_refused(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="Context") as raised:
-        Context(**wrong)
+    with pytest.raises(ValueError, match="Compaction") as raised:
+        Compaction(**wrong)
     assert next(iter(wrong)) in str(raised.value)
 
 
 def test_the_window_and_the_reserve_are_those_of_the_model() -> None:
     def trigger(model: Any, **more: Any) -> int:
         """The first size of a thread at which it is due."""
-        compactor = Compactor(Context(trigger=1.0, **more), model)
+        compactor = Compactor(Compaction(trigger=1.0, **more), model)
         low, high = 0, 2_000_000
         while high - low > 1:
             middle = (low + high) // 2
@@ -164,16 +162,16 @@ def test_the_window_and_the_reserve_are_those_of_the_model() -> None:
 
 
 def test_nothing_is_due_for_a_model_whose_window_is_not_known() -> None:
-    assert not Compactor(Context(), summariser()).due(one_turn(2_000))
+    assert not Compactor(Compaction(), summariser()).due(one_turn(2_000))
 
 
 def test_no_room_for_anything_but_the_answer_is_refused() -> None:
     with pytest.raises(ValueError, match="no room"):
-        Compactor(Context(reserve=300_000), ChatKimi(model="kimi-k2.6", api_key="sk-test"))
+        Compactor(Compaction(reserve=300_000), ChatKimi(model="kimi-k2.6", api_key="sk-test"))
 
 
 def test_what_was_recorded_decides_not_the_estimate() -> None:
-    compactor = Compactor(Context(**SMALL), summariser())
+    compactor = Compactor(Compaction(**SMALL), summariser())
     messages = one_turn(2)
     assert not compactor.due(messages)
     usage: Any = {"input_tokens": 7_600, "output_tokens": 60, "total_tokens": 7_660}
@@ -186,7 +184,7 @@ def test_looking_whether_it_is_due_takes_less_than_a_millisecond() -> None:
     messages = one_turn(300, 3_000, thinking=2_000)
     usage: Any = {"input_tokens": 100_000, "output_tokens": 60, "total_tokens": 100_060}
     messages[-2] = messages[-2].model_copy(update={"usage_metadata": usage})
-    compactor = Compactor(Context(), ChatKimi(model="kimi-k2.6", api_key="sk-test"))
+    compactor = Compactor(Compaction(), ChatKimi(model="kimi-k2.6", api_key="sk-test"))
     best = min(_seconds(lambda: compactor.due(messages)) for _ in range(30))
     assert best < 0.001
 
@@ -206,7 +204,7 @@ def of(model: str, **settings: Any) -> ChatKimi:
 
 def test_thinking_of_earlier_turns_goes_first_where_the_model_does_not_read_it() -> None:
     messages = [*many_turns(3, 10, thinking=2_000), *exchange(9, 10, thinking=2_000)]
-    outcome = Compactor(Context(summarise=False, **SMALL), of("kimi-k2.6")).compact(messages, config=THREAD)
+    outcome = Compactor(Compaction(summarise=False, **SMALL), of("kimi-k2.6")).compact(messages, config=THREAD)
     check(outcome, messages)
     assert done(outcome) == ["dropped_reasoning"]
     assert outcome.steps[0].number == 3
@@ -229,29 +227,29 @@ def test_thinking_of_earlier_turns_goes_first_where_the_model_does_not_read_it()
 )
 def test_thinking_stays_where_the_model_reads_it_or_that_is_not_known(model: Any) -> None:
     messages = many_turns(3, 10, thinking=500)
-    outcome = Compactor(Context(**SMALL), model).compact(messages, config=THREAD)
+    outcome = Compactor(Compaction(**SMALL), model).compact(messages, config=THREAD)
     assert outcome.messages == messages
     assert outcome.update == outcome.steps == []
 
 
 def test_thinking_that_is_not_read_any_more_makes_no_thread_too_long() -> None:
     messages = many_turns(6, 10, thinking=8_000)
-    assert Compactor(Context(**SMALL), of("kimi-k3")).due(messages)
-    assert not Compactor(Context(**SMALL), of("kimi-k2.6")).due(messages)
+    assert Compactor(Compaction(**SMALL), of("kimi-k3")).due(messages)
+    assert not Compactor(Compaction(**SMALL), of("kimi-k2.6")).due(messages)
     usage: Any = {"input_tokens": 5_000, "output_tokens": 3_000, "total_tokens": 8_000}
     spoke = AIMessage("x", id="last", additional_kwargs={"reasoning_content": "t" * 11_900}, usage_metadata=usage)
     running = [user(0), spoke]
-    assert Compactor(Context(**SMALL), of("kimi-k2.6")).due(running)
-    assert not Compactor(Context(**SMALL), of("kimi-k2.6")).due([*running, user(1)])
+    assert Compactor(Compaction(**SMALL), of("kimi-k2.6")).due(running)
+    assert not Compactor(Compaction(**SMALL), of("kimi-k2.6")).due([*running, user(1)])
     # The thinking of turns before was not in the record.
     spoke = spoke.model_copy(update={"additional_kwargs": {"reasoning_content": "t"}})
-    assert Compactor(Context(**SMALL), of("kimi-k2.6")).due([*messages, spoke, user(9)])
+    assert Compactor(Compaction(**SMALL), of("kimi-k2.6")).due([*messages, spoke, user(9)])
 
 
 def test_thinking_of_another_provider_is_left_to_it() -> None:
     messages = many_turns(3, 10, thinking=500)
     messages[1] = messages[1].model_copy(update={"response_metadata": {"model_provider": "someone"}})
-    outcome = Compactor(Context(**SMALL), of("kimi-k2.6")).compact(messages, config=THREAD)
+    outcome = Compactor(Compaction(**SMALL), of("kimi-k2.6")).compact(messages, config=THREAD)
     assert outcome.messages[1] is messages[1]
     assert outcome.steps[0].number == 2
 
@@ -260,7 +258,7 @@ def test_what_is_in_a_request_beside_the_known_does_not_shrink_with_it() -> None
     usage: Any = {"input_tokens": 8_000, "output_tokens": 60, "total_tokens": 8_060}
     messages = one_turn(20, 100)
     messages[-2] = messages[-2].model_copy(update={"usage_metadata": usage})
-    outcome = Compactor(Context(**SMALL), summariser()).compact(messages, config=THREAD)
+    outcome = Compactor(Compaction(**SMALL), summariser()).compact(messages, config=THREAD)
     assert outcome.before > 8_000
     assert 4_000 < outcome.after < 8_000
     assert done(outcome)[-1] == "above_target"
@@ -269,7 +267,7 @@ def test_what_is_in_a_request_beside_the_known_does_not_shrink_with_it() -> None
 def test_old_results_are_shortened_before_anything_is_summarised() -> None:
     messages = [*many_turns(5, 6_000), *exchange(8, 4_000), *exchange(9, 4_000)]
     model = summariser()
-    compactor = Compactor(Context(keep_results=2, result_tokens=100, **SMALL), model)
+    compactor = Compactor(Compaction(keep_results=2, result_tokens=100, **SMALL), model)
     assert compactor.due(messages)
     outcome = compactor.compact(messages, config=THREAD)
     check(outcome, messages)
@@ -288,7 +286,7 @@ def test_old_results_are_shortened_before_anything_is_summarised() -> None:
 def test_big_results_are_shortened_before_small_ones() -> None:
     messages = many_turns(8, 1_200)
     messages[6] = messages[6].model_copy(update={"content": "big " * 6_000})
-    outcome = Compactor(Context(keep_results=0, result_tokens=100, **SMALL), summariser()).compact(
+    outcome = Compactor(Compaction(keep_results=0, result_tokens=100, **SMALL), summariser()).compact(
         messages, config=THREAD
     )
     assert [message.id for message in outcome.messages if "left out" in message.text] == ["r1:0"]
@@ -296,7 +294,7 @@ def test_big_results_are_shortened_before_small_ones() -> None:
 
 def test_a_shortened_result_is_still_the_same_to_the_loop_guard() -> None:
     messages = one_turn(30, 2_000)
-    compactor = Compactor(Context(keep_results=2, result_tokens=50, **SMALL), summariser())
+    compactor = Compactor(Compaction(keep_results=2, result_tokens=50, **SMALL), summariser())
     outcome = compactor.compact(messages, config=THREAD)
     assert done(outcome) == ["shortened_results"]
     before = {message.id: fingerprint(message) for message in messages if isinstance(message, ToolMessage)}
@@ -305,11 +303,11 @@ def test_a_shortened_result_is_still_the_same_to_the_loop_guard() -> None:
             assert fingerprint(message) == before[message.id]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_oldest_exchanges_of_earlier_turns_become_one_summary(way: str) -> None:
     messages = [SystemMessage("Be kind.", id="s"), *many_turns(60, 200)]
     model = summariser(responses=["They added numbers 0 to 30."])
-    outcome = await compacted(way, Compactor(Context(**SMALL), model), messages)
+    outcome = await compacted(way, Compactor(Compaction(**SMALL), model), messages)
     check(outcome, messages)
     assert done(outcome) == ["summarised"]
     system, summary, *rest = outcome.messages
@@ -329,10 +327,10 @@ async def test_oldest_exchanges_of_earlier_turns_become_one_summary(way: str) ->
     assert "And now the last one" not in model.asked[0]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_running_turn_that_is_too_long_by_itself_keeps_its_task_and_its_end(way: str) -> None:
     messages = one_turn(200, 300, thinking=200)
-    outcome = await compacted(way, Compactor(Context(keep_results=4, **SMALL), summariser()), messages)
+    outcome = await compacted(way, Compactor(Compaction(keep_results=4, **SMALL), summariser()), messages)
     check(outcome, messages)
     assert done(outcome) == ["summarised"]
     task, summary, *rest = outcome.messages
@@ -346,7 +344,7 @@ async def test_a_running_turn_that_is_too_long_by_itself_keeps_its_task_and_its_
 
 def test_within_a_running_turn_results_are_shortened_first_but_not_the_latest() -> None:
     messages = one_turn(20, 2_000)
-    outcome = Compactor(Context(keep_results=4, result_tokens=50, **SMALL), summariser()).compact(
+    outcome = Compactor(Compaction(keep_results=4, result_tokens=50, **SMALL), summariser()).compact(
         messages, config=THREAD
     )
     check(outcome, messages)
@@ -357,7 +355,7 @@ def test_within_a_running_turn_results_are_shortened_first_but_not_the_latest() 
 
 def test_of_a_batch_of_huge_results_requests_have_excerpts_and_the_state_has_all() -> None:
     messages = one_turn(1, 8_000, calls=32)
-    outcome = Compactor(Context(result_tokens=100, **SMALL), summariser()).compact(messages, config=THREAD)
+    outcome = Compactor(Compaction(result_tokens=100, **SMALL), summariser()).compact(messages, config=THREAD)
     check(outcome, messages)
     assert outcome.messages == messages
     assert set(outcome.excerpts) == {message.id for message in messages[2:]}
@@ -367,7 +365,7 @@ def test_of_a_batch_of_huge_results_requests_have_excerpts_and_the_state_has_all
 
 def test_what_cannot_be_made_shorter_is_told() -> None:
     messages: list[Any] = [user(0, "x" * 80_000)]
-    outcome = Compactor(Context(**SMALL), summariser()).compact(messages, config=THREAD)
+    outcome = Compactor(Compaction(**SMALL), summariser()).compact(messages, config=THREAD)
     assert outcome.messages == messages
     assert done(outcome) == ["above_target"]
     assert outcome.after > 4_500
@@ -375,7 +373,7 @@ def test_what_cannot_be_made_shorter_is_told() -> None:
 
 def test_two_messages_of_the_user_in_a_row_both_stay() -> None:
     messages = [*many_turns(60, 200), user(61, "Wait: subtract it.")]
-    outcome = Compactor(Context(window=400, reserve=0), summariser()).compact(messages, config=THREAD)
+    outcome = Compactor(Compaction(window=400, reserve=0), summariser()).compact(messages, config=THREAD)
     assert len(outcome.messages) == 3
     assert [message.text for message in outcome.messages[-2:]] == ["And now the last one.", "Wait: subtract it."]
     assert outcome.messages[-2] is messages[-2]
@@ -383,7 +381,7 @@ def test_two_messages_of_the_user_in_a_row_both_stay() -> None:
 
 def test_a_second_summary_takes_in_the_first_and_keeps_the_task() -> None:
     model = summariser(responses=["First half."])
-    compactor = Compactor(Context(**SMALL), model)
+    compactor = Compactor(Compaction(**SMALL), model)
     first = compactor.compact(many_turns(60, 200), config=THREAD)
     more = [message for at in range(70, 130) for message in exchange(at, 400)]
     thread = [*first.messages, *more, AIMessage("Done.", id="f"), user(200, "Now the rest.")]
@@ -406,7 +404,7 @@ def test_the_names_of_the_tools_that_were_declared_first_are_kept() -> None:
     messages[1].additional_kwargs["kimi_tools_shown"] = ["add"]
     brought = SystemMessage("", id="b", additional_kwargs={"tools": [{"type": "function", "function": {"name": "f"}}]})
     messages.insert(8, brought)
-    outcome = Compactor(Context(**SMALL), summariser()).compact(messages, config=THREAD)
+    outcome = Compactor(Compaction(**SMALL), summariser()).compact(messages, config=THREAD)
     assert outcome.messages[0].additional_kwargs["kimi_tools_shown"] == ["add"]
     assert outcome.messages[1] is brought
 
@@ -415,7 +413,7 @@ def test_the_old_record_of_usage_does_not_count_after_a_compaction() -> None:
     messages = one_turn(100, 300)
     usage: Any = {"input_tokens": 9_000, "output_tokens": 60, "total_tokens": 9_060}
     messages[-2] = messages[-2].model_copy(update={"usage_metadata": usage})
-    compactor = Compactor(Context(**SMALL), summariser())
+    compactor = Compactor(Compaction(**SMALL), summariser())
     assert compactor.due(messages)
     outcome = compactor.compact(messages, config=THREAD)
     assert outcome.before > 9_000
@@ -425,7 +423,7 @@ def test_the_old_record_of_usage_does_not_count_after_a_compaction() -> None:
 # When it goes wrong.
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize(
     ("model", "why"),
     [
@@ -438,7 +436,7 @@ def test_the_old_record_of_usage_does_not_count_after_a_compaction() -> None:
 )
 async def test_without_a_summary_the_oldest_exchanges_go_and_a_note_says_so(way: str, model: Any, why: str) -> None:
     messages = many_turns(60, 200)
-    outcome = await compacted(way, Compactor(Context(**SMALL), model()), messages)
+    outcome = await compacted(way, Compactor(Compaction(**SMALL), model()), messages)
     check(outcome, messages)
     assert done(outcome) == ["dropped_exchanges"]
     assert why in outcome.steps[0].why
@@ -450,21 +448,21 @@ async def test_without_a_summary_the_oldest_exchanges_go_and_a_note_says_so(way:
 def test_the_answer_that_was_cut_in_its_thinking_is_paid_for() -> None:
     cut = errors.AnswerCutShort("cut")
     cut.message = AIMessage("", id="cut")
-    outcome = Compactor(Context(**SMALL), summariser(raises=[cut])).compact(many_turns(60, 200), config=THREAD)
+    outcome = Compactor(Compaction(**SMALL), summariser(raises=[cut])).compact(many_turns(60, 200), config=THREAD)
     assert outcome.usage == [cut.message]
     assert done(outcome) == ["dropped_exchanges"]
 
 
 def test_without_summaries_nobody_is_asked() -> None:
     model = summariser()
-    outcome = Compactor(Context(summarise=False, **SMALL), model).compact(many_turns(60, 200), config=THREAD)
+    outcome = Compactor(Compaction(summarise=False, **SMALL), model).compact(many_turns(60, 200), config=THREAD)
     assert model.asked == []
     assert done(outcome) == ["dropped_exchanges"]
 
 
 def test_a_part_that_is_too_long_is_summarised_in_smaller_parts() -> None:
     model = summariser(raises=[ContextOverflowError("too long"), None, None, None, None])
-    outcome = Compactor(Context(**SMALL), model).compact(many_turns(60, 200), config=THREAD)
+    outcome = Compactor(Compaction(**SMALL), model).compact(many_turns(60, 200), config=THREAD)
     assert done(outcome) == ["summarised"]
     assert len(outcome.usage) == len(model.asked) - 1 >= 2
     assert len(model.asked[1]) < len(model.asked[0])
@@ -488,7 +486,7 @@ def test_a_part_that_is_too_long_is_summarised_in_smaller_parts() -> None:
 @pytest.mark.parametrize("window", [10_000, None])
 def test_after_an_overflow_a_thread_that_seemed_to_fit_becomes_shorter(error: Exception, window: int | None) -> None:
     messages = many_turns(30, 200)
-    compactor = Compactor(Context(window=window, reserve=1_000), summariser())
+    compactor = Compactor(Compaction(window=window, reserve=1_000), summariser())
     assert not compactor.due(messages)
     assert is_overflow(error)
     assert not is_overflow(errors.ServerError("x"))
@@ -501,12 +499,12 @@ def test_after_an_overflow_a_thread_that_seemed_to_fit_becomes_shorter(error: Ex
 # On the wire.
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_kimi_itself_is_asked_for_the_summary_without_tools(serve: Serve, way: str) -> None:
     server = serve([thought("Short.").saying("They added ninety numbers."), said("fine")])
     model = kimi(server)
     messages = many_turns(60, 200)
-    outcome = await compacted(way, Compactor(Context(**SMALL, summary_prompt="Sum it up."), model), messages)
+    outcome = await compacted(way, Compactor(Compaction(**SMALL, summary_prompt="Sum it up."), model), messages)
     check(outcome, messages)
     (request,) = server.requests
     assert "tools" not in request.json
@@ -521,7 +519,7 @@ async def test_kimi_itself_is_asked_for_the_summary_without_tools(serve: Serve, 
     assert set(server.statuses) == {200}
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_summary_that_kimi_refuses_as_too_long_is_asked_for_in_parts(serve: Serve, way: str) -> None:
     too_long = "Invalid request: Your request exceeded model token limit: 262144 (requested: 300000)"
 
@@ -531,16 +529,16 @@ async def test_a_summary_that_kimi_refuses_as_too_long_is_asked_for_in_parts(ser
         return said(f"Part {len(server.requests)}.")
 
     server = serve(script)
-    outcome = await compacted(way, Compactor(Context(**SMALL), kimi(server)), many_turns(60, 200))
+    outcome = await compacted(way, Compactor(Compaction(**SMALL), kimi(server)), many_turns(60, 200))
     assert done(outcome) == ["summarised"]
     assert server.statuses[0] == 400
     assert len(outcome.usage) >= 2
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_the_summary_is_not_streamed_as_if_the_agent_spoke(serve: Serve, way: str) -> None:
     model = kimi(serve([said("In short."), said("The answer.")]))
-    compactor = Compactor(Context(**SMALL), model)
+    compactor = Compactor(Compaction(**SMALL), model)
 
     def node(state: Any, config: RunnableConfig) -> dict[str, Any]:
         outcome = compactor.compact(state["messages"], config=config)
@@ -576,19 +574,19 @@ class Waiting(Summariser):
 
 async def test_a_cancelled_compaction_is_no_failed_summary() -> None:
     model = Waiting()
-    running = asyncio.create_task(Compactor(Context(**SMALL), model).acompact(many_turns(60, 200), config=THREAD))
+    running = asyncio.create_task(Compactor(Compaction(**SMALL), model).acompact(many_turns(60, 200), config=THREAD))
     await model.begun.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_dropped_thinking_leaves_a_request_that_kimi_takes(serve: Serve, way: str) -> None:
     server = serve([said("fine")])
     model = kimi(server, missing_reasoning="raise")
     messages = [*many_turns(3, 10, thinking=500), *exchange(9, 10, thinking=500)]
-    outcome = await compacted(way, Compactor(Context(**SMALL), model), messages)
+    outcome = await compacted(way, Compactor(Compaction(**SMALL), model), messages)
     assert done(outcome) == ["dropped_reasoning"]
     await model.ainvoke(outcome.messages)
     sent = [message.get("reasoning_content") for message in server.requests[0].messages if message.get("tool_calls")]
@@ -626,7 +624,7 @@ def threads(draw: st.DrawFn) -> list[AnyMessage]:
 @given(
     threads(),
     st.builds(
-        Context,
+        Compaction,
         window=st.integers(1_000, 12_000),
         reserve=st.integers(0, 800),
         keep_results=st.integers(0, 6),
@@ -637,7 +635,7 @@ def threads(draw: st.DrawFn) -> list[AnyMessage]:
     st.booleans(),
 )
 def test_any_thread_keeps_its_pairs_its_task_and_its_ids(
-    messages: list[AnyMessage], context: Context, overflow: Exception | None, is_kimi: bool
+    messages: list[AnyMessage], context: Compaction, overflow: Exception | None, is_kimi: bool
 ) -> None:
     before = copy.deepcopy(messages)
     given = list(messages)
@@ -663,19 +661,19 @@ def test_any_thread_keeps_its_pairs_its_task_and_its_ids(
 
 def test_messages_without_ids_are_written_as_a_whole() -> None:
     messages = [message.model_copy(update={"id": None}) for message in many_turns(60, 200)]
-    outcome = Compactor(Context(**SMALL), summariser()).compact(messages, config=THREAD)
-    merged = kimi_messages(messages, [outcome.update])
+    outcome = Compactor(Compaction(**SMALL), summariser()).compact(messages, config=THREAD)
+    merged = add_kimi_messages(messages, [outcome.update])
     assert [message.content for message in merged] == [message.content for message in outcome.messages]
 
 
 def test_a_store_is_not_touched_unless_asked() -> None:
     store = InMemoryStore()
-    outcome = Compactor(Context(**SMALL), summariser()).compact(many_turns(60, 200), config=THREAD, store=store)
+    outcome = Compactor(Compaction(**SMALL), summariser()).compact(many_turns(60, 200), config=THREAD, store=store)
     assert outcome.archived == []
     assert store.list_namespaces() == []
 
 
 def test_calls_still_open_are_left_alone() -> None:
     messages = [*one_turn(60, 400), *exchange(99, calls=2)[:-1]]
-    outcome = Compactor(Context(**SMALL), summariser()).compact(messages, config=THREAD)
+    outcome = Compactor(Compaction(**SMALL), summariser()).compact(messages, config=THREAD)
     assert outcome.messages[-2:] == messages[-2:]

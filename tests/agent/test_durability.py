@@ -17,12 +17,11 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from langchain_kimi import agent_as_tool, create_kimi_agent
-from langchain_kimi.testing import KimiServer, Reply, Request, said, thought
-from tests.conftest import kimi
+from langchain_kimi.testing import Reply, Request, said, thought
+from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
 from tests.databases import THREAD
 from tests.services import POSTGRES
 
-Serve = Callable[..., KimiServer]
 ASK: Any = {"messages": [("user", "go")]}
 TOOLS = 40
 
@@ -90,7 +89,7 @@ async def losing(kind: str, way: str, place: str) -> AsyncIterator[Lost]:
 
 @pytest.mark.parametrize("nested", [False, True], ids=["agent", "sub-agent"])
 @pytest.mark.parametrize("durability", ["async", "sync", "exit"])
-@pytest.mark.parametrize("way", ["sync", "async"])
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 async def test_no_tool_starts_once_a_write_has_failed(
     serve: Serve, tmp_path: Path, request: pytest.FixtureRequest, kind: str, way: str, durability: Any, nested: bool

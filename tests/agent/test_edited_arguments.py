@@ -11,9 +11,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.prebuilt import InjectedState, ToolRuntime
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from langchain_kimi import Member, create_kimi_agent, create_kimi_team
-from tests.agent.test_approval import THREAD, TWO_KINDS, decisions, ran
+from langchain_kimi import TeamMember, create_kimi_agent, create_kimi_team
+from tests.agent.test_approval import THREAD, decisions, ran
 from tests.agent.test_approved_calls import foreign
+from tests.conftest import SYNC_AND_ASYNC
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -128,7 +129,7 @@ def paused_agent(one: BaseTool, kind: str) -> Any:
     model = foreign(AIMessage("", tool_calls=[call]), AIMessage("done"))
     settings: Any = {"interrupt_on": {one.name: True}, "checkpointer": InMemorySaver()}
     if kind == "team":
-        return create_kimi_team([Member(name="ann", model=model, tools=[one])], **settings)
+        return create_kimi_team([TeamMember(name="ann", model=model, tools=[one])], **settings)
     return create_kimi_agent(model, [one], **settings)
 
 
@@ -136,7 +137,7 @@ def edit(one: BaseTool, args: Any) -> Any:
     return decisions({"type": "edit", "edited_action": {"name": one.name, "args": args}})
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("kind", ["agent", "team"])
 @pytest.mark.parametrize(("one", "args", "words"), REFUSED.values(), ids=REFUSED)
 async def test_an_edit_with_wrong_arguments_is_refused_when_it_is_given(
@@ -157,7 +158,7 @@ async def test_an_edit_with_wrong_arguments_is_refused_when_it_is_given(
     assert (RAN, state["messages"][-1].text) == ([], "done")
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize(("one", "args", "ran_with"), ALLOWED.values(), ids=ALLOWED)
 async def test_an_edit_whose_arguments_fit_runs(one: BaseTool, args: Any, ran_with: Any, way: str) -> None:
     RAN.clear()
@@ -169,7 +170,7 @@ async def test_an_edit_whose_arguments_fit_runs(one: BaseTool, args: Any, ran_wi
     assert (RAN, state["messages"][-1].text) == ([ran_with], "done")
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_arguments_are_those_of_the_tool_that_the_edit_names(way: str) -> None:
     RAN.clear()
     other = StructuredTool.from_function(note, name="other", description="Other.", args_schema=Closed)

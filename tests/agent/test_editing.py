@@ -15,7 +15,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command, interrupt
 
-from langchain_kimi import Limits, Member, create_kimi_agent, create_kimi_team
+from langchain_kimi import AgentLimits, TeamMember, create_kimi_agent, create_kimi_team
 from langchain_kimi.testing import FakeKimi, Reply, Request, called, said
 from tests.databases import THREAD, Database
 
@@ -44,7 +44,7 @@ class Thread:
             return a + b
 
         if kind == "team":
-            members = [Member(name="ann", model=self.model, tools=[add]), Member(name="bob", model=self.model)]
+            members = [TeamMember(name="ann", model=self.model, tools=[add]), TeamMember(name="bob", model=self.model)]
             self.agent: Any = create_kimi_team(members, checkpointer=saver)
         else:
             create: Any = create_kimi_agent if kind == "agent" else create_agent
@@ -439,7 +439,9 @@ class Asking:
         model = FakeKimi(script)
         if kind == "team":
             self.agent: Any = create_kimi_team(
-                [Member(name="ann", model=model, tools=[ask, work])], checkpointer=saver, limits=Limits(tool_calls=9)
+                [TeamMember(name="ann", model=model, tools=[ask, work])],
+                checkpointer=saver,
+                limits=AgentLimits(tool_calls=9),
             )
         else:
             self.agent = create_kimi_agent(model, [ask, work], checkpointer=saver)

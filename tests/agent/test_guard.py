@@ -9,14 +9,12 @@ import pytest
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import tool
 
-from langchain_kimi import Limits, create_kimi_agent
+from langchain_kimi import AgentLimits, create_kimi_agent
 from langchain_kimi.agent import LoopGuard
-from langchain_kimi.testing import KimiServer, Reply, Request, called, raw_call, said
-from tests.conftest import kimi
+from langchain_kimi.testing import Reply, Request, called, raw_call, said
+from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
 
-Serve = Callable[..., KimiServer]
 ASK: Any = {"messages": [("user", "go")]}
-TWO_KINDS = pytest.mark.parametrize("way", ["sync", "async"])
 
 
 @tool
@@ -56,7 +54,7 @@ def results(state: dict[str, Any]) -> list[str]:
     return [str(message.content) for message in state["messages"] if isinstance(message, ToolMessage)]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_the_same_call_with_the_same_result_is_hinted_then_blocked_then_ends_the_turn(
     serve: Serve, way: str
 ) -> None:
@@ -79,7 +77,7 @@ async def test_the_same_call_with_the_same_result_is_hinted_then_blocked_then_en
     assert "same result 3 times" in server.requests[3].tool_results()[-1]["content"]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_two_calls_in_alternation_are_a_circle_too(serve: Serve, way: str) -> None:
     server = serve(stuck(called("look", path="a"), called("look", path="b")))
     state, _ = await streamed(create_kimi_agent(kimi(server), [look]), way)
@@ -87,20 +85,20 @@ async def test_two_calls_in_alternation_are_a_circle_too(serve: Serve, way: str)
     assert len(server.requests) == 2 * 7 + 1 + 1
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_tool_that_does_not_exist_is_a_circle_too(serve: Serve, way: str) -> None:
     state, _ = await streamed(create_kimi_agent(kimi(serve(stuck(called("hex", a=1)))), [look]), way)
     assert state["stop_reason"] == "loop"
     assert results(state)[0] == "hex is not a tool you have. Your tools are: look."
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_arguments_that_are_no_json_are_a_circle_too(serve: Serve, way: str) -> None:
     state, _ = await streamed(create_kimi_agent(kimi(serve(stuck(raw_call("look", '{"path"')))), [look]), way)
     assert state["stop_reason"] == "loop"
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_polling_whose_result_changes_is_left_alone(serve: Serve, way: str) -> None:
     progress = itertools.count()
 
@@ -118,7 +116,7 @@ async def test_polling_whose_result_changes_is_left_alone(serve: Serve, way: str
     assert not [part for part in told if part["event"] == "guard"]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_result_that_changes_at_last_ends_the_suspicion(serve: Serve, way: str) -> None:
     answers = iter(["waiting", "waiting", "waiting", "waiting", "ready", "ready"])
 
@@ -136,18 +134,18 @@ async def test_a_result_that_changes_at_last_ends_the_suspicion(serve: Serve, wa
     ]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_exempt_tools_and_no_guard_at_all_are_choices(serve: Serve, way: str) -> None:
     for guard in (LoopGuard(exempt={"look"}), None):
         agent = create_kimi_agent(
-            kimi(serve(stuck(called("look", path="a")))), [look], guard=guard, limits=Limits(turns=20)
+            kimi(serve(stuck(called("look", path="a")))), [look], guard=guard, limits=AgentLimits(turns=20)
         )
         state, _ = await streamed(agent, way)
         assert state["stop_reason"] == "turns"
         assert set(results(state)[:-1]) == {"nothing in a"}
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_turns_of_which_every_call_fails_are_bounded(serve: Serve, way: str) -> None:
     def script(request: Request) -> Reply:
         if request.json.get("tool_choice") == "none":
@@ -160,7 +158,7 @@ async def test_turns_of_which_every_call_fails_are_bounded(serve: Serve, way: st
     assert "Field required" in results(state)[0]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_thresholds_are_parameters(serve: Serve, way: str) -> None:
     agent = create_kimi_agent(
         kimi(serve(stuck(called("look", path="a")))), [look], guard=LoopGuard(hint=2, block=2, stop=3)

@@ -1,7 +1,6 @@
 """An agent whose model's answer is not whole: what it asks again, what it never runs, and what it counts."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,17 +12,17 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
 
 from langchain_kimi import (
-    Context,
+    Compaction,
     KimiError,
-    Member,
+    TeamMember,
     UsageMeter,
     agent_as_tool,
     create_kimi_agent,
     create_kimi_team,
 )
+from langchain_kimi._http import Timeouts
 from langchain_kimi.errors import AnswerCutShort, APITimeoutError, BrokenStreamError, IncompleteAnswerError
 from langchain_kimi.testing import (
-    KimiServer,
     Reply,
     Request,
     cut_after,
@@ -35,12 +34,9 @@ from langchain_kimi.testing import (
     stall,
     thought,
 )
-from langchain_kimi.transport import Deadlines
-from tests.conftest import kimi
+from tests.conftest import FOUR_WAYS, Serve, kimi
 
-Serve = Callable[..., KimiServer]
 ASK: Any = {"messages": [("user", "go")]}
-EVERY_WAY = pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
 TWO_KINDS = pytest.mark.parametrize("way", ["invoke", "ainvoke"])
 WIPES: list[str] = []
 
@@ -74,9 +70,9 @@ CUT = thought("I think and think").finish("length")
 CALL = thought("I wipe.").calling("wipe", path="/tmp")
 
 
-def deadlines(name: str) -> Deadlines | None:
+def deadlines(name: str) -> Timeouts | None:
     """Short ones only where the fault is silence, so that a busy machine does not look like one."""
-    return Deadlines(silence=0.5) if name == "silence" else None
+    return Timeouts(silence=0.5) if name == "silence" else None
 
 
 BROKEN: dict[str, Reply] = {
@@ -98,7 +94,7 @@ BROKEN: dict[str, Reply] = {
 }
 
 
-@EVERY_WAY
+@FOUR_WAYS
 @pytest.mark.parametrize("name", BROKEN)
 async def test_an_answer_that_broke_off_is_asked_for_once_more(serve: Serve, way: str, name: str) -> None:
     server, meter = serve([BROKEN[name], said("done")]), UsageMeter()
@@ -124,7 +120,7 @@ async def test_a_whole_answer_that_is_broken_is_asked_for_once_more(serve: Serve
     assert (state["messages"][-1].text, WIPES) == ("done", [])
 
 
-@EVERY_WAY
+@FOUR_WAYS
 @pytest.mark.parametrize("reason", ["malformed_byte_sequence", "unexpected_state", "repeat", "unknown"])
 async def test_other_abnormal_answers_end_the_run_with_a_typed_error(serve: Serve, way: str, reason: str) -> None:
     server = serve([CALL.finish(reason), said("never asked")])
@@ -151,13 +147,13 @@ async def test_an_answer_that_breaks_off_twice_is_a_typed_error_that_counts_both
 
 async def test_a_total_deadline_is_not_waited_for_twice(serve: Serve) -> None:
     server = serve([stall(said("a b c"), after_events=2), said("never asked")])
-    agent = create_kimi_agent(kimi(server, timeout=Deadlines(total=2.0)), [wipe])
+    agent = create_kimi_agent(kimi(server, timeout=Timeouts(total=2.0)), [wipe])
     with pytest.raises(APITimeoutError) as caught:
         await agent.ainvoke(ASK)
     assert (caught.value.deadline, len(server.requests)) == ("total", 1)
 
 
-@EVERY_WAY
+@FOUR_WAYS
 @pytest.mark.parametrize("text", ["", "I may not say"])
 async def test_no_call_of_a_filtered_answer_runs_and_the_turn_says_why_it_ended(
     serve: Serve, way: str, text: str
@@ -256,7 +252,7 @@ async def test_teams_and_sub_agents_ask_once_more_and_count_it(serve: Serve, way
             return BROKEN[name]
         return said("done") if request.tool_results() else thought("Hm.").calling("research", task="x")
 
-    outer = create_kimi_team([Member(name="lead", model=kimi(serve(lead), **settings), tools=[research])])
+    outer = create_kimi_team([TeamMember(name="lead", model=kimi(serve(lead), **settings), tools=[research])])
     meter = UsageMeter()
     state = await ran(outer, way, config={"callbacks": [meter]})
     assert state["messages"][-1].text == "done"
@@ -278,7 +274,7 @@ async def test_a_filtered_sub_agent_is_an_error_result_for_its_caller(serve: Ser
     assert result.text == "research was cut short (content_filter). What it had by then: I may"
 
 
-@EVERY_WAY
+@FOUR_WAYS
 @pytest.mark.parametrize("name", ["engine_overloaded", "no choice", "cut"])
 async def test_langchains_create_agent_runs_no_call_of_a_broken_answer(serve: Serve, way: str, name: str) -> None:
     with pytest.raises((IncompleteAnswerError, BrokenStreamError)):
@@ -287,7 +283,7 @@ async def test_langchains_create_agent_runs_no_call_of_a_broken_answer(serve: Se
     assert (state["messages"][-1].text, WIPES) == ("I may", [])
 
 
-@EVERY_WAY
+@FOUR_WAYS
 async def test_create_agent_gets_the_message_of_an_answer_that_was_cut_in_its_thinking(serve: Serve, way: str) -> None:
     with pytest.raises(AnswerCutShort):
         await ran(create_agent(kimi(serve([CUT])), [wipe]), way)
@@ -329,9 +325,9 @@ async def test_a_summary_that_broke_off_is_asked_for_once_more(serve: Serve, way
         return cut_after(said("a b c"), events=2) if len(summaries) == 1 else said("They counted.")
 
     summaries: list[Request] = []
-    context = Context(window=10_000, reserve=1_000)
+    context = Compaction(window=10_000, reserve=1_000)
     thread: list[Any] = [("user" if turn % 2 == 0 else "assistant", f"{turn} " * 400) for turn in range(41)]
-    agent = create_kimi_agent(kimi(serve(script)), [wipe], context=context)
+    agent = create_kimi_agent(kimi(serve(script)), [wipe], compaction=context)
     state = await ran(agent, way, {"messages": thread})
     messages: list[BaseMessage] = state["messages"]
     assert len(summaries) == 3  # in two parts, of which the first was asked for twice
@@ -342,7 +338,7 @@ async def test_a_summary_that_broke_off_is_asked_for_once_more(serve: Serve, way
 # The second request after a cap that went into thinking.
 
 
-@EVERY_WAY
+@FOUR_WAYS
 @pytest.mark.parametrize("choice", ["raise", "return"])
 @pytest.mark.parametrize(
     ("model", "cap", "second"),
@@ -365,7 +361,9 @@ async def test_the_second_cap_is_twice_the_first(
 async def test_the_second_cap_fits_the_window_and_is_never_lower(serve: Serve, way: str, prompt: int) -> None:
     long: Any = {"messages": [("user", "word" * prompt)]}
     server = serve([CUT, said("done")])
-    agent = create_kimi_agent(kimi(server, max_tokens=100_000 if prompt == 100_000 else 32_768), [wipe], context=None)
+    agent = create_kimi_agent(
+        kimi(server, max_tokens=100_000 if prompt == 100_000 else 32_768), [wipe], compaction=None
+    )
     state = await ran(agent, way, long)
     assert state["messages"][-1].text == "done"
     first, second = (request.json["max_completion_tokens"] for request in server.requests)
@@ -388,7 +386,7 @@ async def test_without_usage_the_cap_is_doubled_too(serve: Serve, way: str) -> N
 # Answers with nothing in them.
 
 
-@EVERY_WAY
+@FOUR_WAYS
 async def test_a_turn_that_is_cut_in_its_thinking_twice_ends_in_a_text(serve: Serve, way: str) -> None:
     server = serve(lambda request: said("fine") if request.last.get("content") == "again" else CUT)
     agent = create_kimi_agent(kimi(server), [wipe], checkpointer=InMemorySaver())
@@ -404,7 +402,7 @@ async def test_a_turn_that_is_cut_in_its_thinking_twice_ends_in_a_text(serve: Se
 NOTHING = pytest.mark.parametrize("reply", [said(""), thought("Hm."), said(" \n")], ids=["nothing", "thought", "space"])
 
 
-@EVERY_WAY
+@FOUR_WAYS
 @NOTHING
 async def test_an_answer_with_neither_text_nor_calls_is_asked_for_once_more(
     serve: Serve, way: str, reply: Reply
@@ -417,7 +415,7 @@ async def test_an_answer_with_neither_text_nor_calls_is_asked_for_once_more(
     assert state["spent"]["output_tokens"] == meter.total.output_tokens
 
 
-@EVERY_WAY
+@FOUR_WAYS
 @NOTHING
 async def test_a_turn_of_empty_answers_ends_in_a_text_that_says_so(serve: Serve, way: str, reply: Reply) -> None:
     server = serve(lambda request: said("fine") if request.last.get("content") == "again" else reply)
@@ -439,7 +437,7 @@ async def test_an_empty_answer_of_a_sub_agent_is_an_error_result_and_one_of_a_me
     inner = create_kimi_agent(kimi(serve(lambda request: reply)), [wipe])
     research = agent_as_tool(inner, name="research", description="Researches.")
     server = serve(lambda request: reply if request.tool_results() else thought("Hm.").calling("research", task="x"))
-    state = await ran(create_kimi_team([Member(name="lead", model=kimi(server), tools=[research])]), way)
+    state = await ran(create_kimi_team([TeamMember(name="lead", model=kimi(server), tools=[research])]), way)
     (result,) = (message for message in state["messages"] if isinstance(message, ToolMessage))
     assert result.status == "error"
     assert "I have to stop here without an answer" in result.text
@@ -464,7 +462,7 @@ async def test_other_models_content_without_text_is_an_answer(way: str) -> None:
     assert [message.text for message in state["messages"]] == ["go", "done"]
 
 
-@EVERY_WAY
+@FOUR_WAYS
 @pytest.mark.filterwarnings("ignore:.*brand_new")
 async def test_an_unknown_finish_reason_without_a_text_is_an_error_in_create_agent_and_a_text_here(
     serve: Serve, way: str

@@ -10,16 +10,14 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 
-from langchain_kimi import Context, create_kimi_agent, recall_tool
+from langchain_kimi import Compaction, create_kimi_agent, recall_tool
 from langchain_kimi.errors import ContextOverflowError
-from langchain_kimi.testing import KimiServer, Reply, Request, called, refused, said, thought
-from tests.conftest import kimi
+from langchain_kimi.testing import Reply, Request, called, refused, said, thought
+from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
 
-Serve = Callable[..., KimiServer]
 ASK: Any = {"messages": [("user", "Read the book.")]}
 THREAD: Any = {"configurable": {"thread_id": "1"}}
-TWO_KINDS = pytest.mark.parametrize("way", ["sync", "async"])
-SMALL = Context(window=10_000, reserve=1_000, keep_results=2)
+SMALL = Compaction(window=10_000, reserve=1_000, keep_results=2)
 PAGES = 30
 
 
@@ -59,10 +57,10 @@ def reader(last_page: int = PAGES) -> Callable[[Request], Reply]:
     return script
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_one_long_turn_stays_under_the_window_and_keeps_its_question(serve: Serve, way: str) -> None:
     server = serve(reader())
-    agent = create_kimi_agent(kimi(server), [page], context=SMALL, checkpointer=InMemorySaver())
+    agent = create_kimi_agent(kimi(server), [page], compaction=SMALL, checkpointer=InMemorySaver())
     state, told = await streamed(agent, way)
     assert state["messages"][-1].text == "The end."
     assert set(server.statuses) == {200}
@@ -79,10 +77,10 @@ async def test_one_long_turn_stays_under_the_window_and_keeps_its_question(serve
     assert set(server.statuses) == {200}
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_without_a_policy_nothing_is_taken_out(serve: Serve, way: str) -> None:
     server = serve(reader())
-    state, told = await streamed(create_kimi_agent(kimi(server), [page], context=None), way)
+    state, told = await streamed(create_kimi_agent(kimi(server), [page], compaction=None), way)
     assert len([message for message in state["messages"] if isinstance(message, ToolMessage)]) == PAGES
     assert not [part for part in told if part["event"] == "compaction"]
 
@@ -90,7 +88,7 @@ async def test_without_a_policy_nothing_is_taken_out(serve: Serve, way: str) -> 
 OVERFLOW = "Invalid request: Your request exceeded model token limit: 262144 (requested: 274613)"
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_request_refused_as_too_long_is_made_shorter_once_and_asked_again(serve: Serve, way: str) -> None:
     refusals = iter([True])
 
@@ -108,14 +106,14 @@ async def test_a_request_refused_as_too_long_is_made_shorter_once_and_asked_agai
     assert len(retried.body) < len(server.requests[refusal].body)
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_thread_surely_longer_than_the_window_is_made_shorter_without_asking_the_host(
     serve: Serve, way: str
 ) -> None:
     """The agent believes in a larger window than the model has."""
     server = serve(reader())
-    context = Context(window=4_000_000, keep_results=2)
-    agent = create_kimi_agent(kimi(server), [page], context=context, checkpointer=InMemorySaver())
+    context = Compaction(window=4_000_000, keep_results=2)
+    agent = create_kimi_agent(kimi(server), [page], compaction=context, checkpointer=InMemorySaver())
     given: list[Any] = []
     for number in range(10):
         given += [("user", "word " * 45_000), ("assistant", f"Read {number}.")]
@@ -125,15 +123,15 @@ async def test_a_thread_surely_longer_than_the_window_is_made_shorter_without_as
     assert set(server.statuses) == {200}
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("removable", [True, False])
 @pytest.mark.filterwarnings("ignore:The prompt is about", "ignore:.*The request is sent again")
 async def test_a_thread_is_made_shorter_before_its_answer_has_less_room_than_it_needs(
     serve: Serve, way: str, removable: bool
 ) -> None:
     server = serve(reader(3))
-    context = Context(window=4_000_000, keep_results=2)
-    agent = create_kimi_agent(kimi(server, max_retries=None), [page], context=context, checkpointer=InMemorySaver())
+    context = Compaction(window=4_000_000, keep_results=2)
+    agent = create_kimi_agent(kimi(server, max_retries=None), [page], compaction=context, checkpointer=InMemorySaver())
     given: list[Any] = [("user", "word " * 200_000), ("assistant", "Read.")] if removable else []
     last = "word " * (1_000 if removable else 200_000)
     state, told = await streamed(agent, way, {"messages": [*given, ("user", last)]})
@@ -146,7 +144,7 @@ async def test_a_thread_is_made_shorter_before_its_answer_has_less_room_than_it_
     assert removable or 4_096 < caps[2] < 16_000
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_request_that_stays_too_long_is_an_error(serve: Serve, way: str) -> None:
     def script(request: Request) -> Reply:
         if not is_summary_request(request) and len(request.messages) > 8:
@@ -154,10 +152,10 @@ async def test_a_request_that_stays_too_long_is_an_error(serve: Serve, way: str)
         return reader()(request)
 
     with pytest.raises(ContextOverflowError):
-        await streamed(create_kimi_agent(kimi(serve(script)), [page], context=Context(keep_results=20)), way)
+        await streamed(create_kimi_agent(kimi(serve(script)), [page], compaction=Compaction(keep_results=20)), way)
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("rounds", [3, 40])
 async def test_a_host_that_refuses_everything_as_too_long_gets_five_requests(
     serve: Serve, way: str, rounds: int
@@ -178,7 +176,7 @@ async def test_a_host_that_refuses_everything_as_too_long_gets_five_requests(
         assert len(server.requests) - before <= 5 * turn
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_what_was_taken_out_is_archived_and_recalled(serve: Serve, way: str) -> None:
     def script(request: Request) -> Reply:
         if request.last.get("content") == "What was on page 2?":
@@ -188,9 +186,9 @@ async def test_what_was_taken_out_is_archived_and_recalled(serve: Serve, way: st
         return reader()(request)
 
     server, store = serve(script), InMemoryStore()
-    context = Context(window=10_000, reserve=1_000, keep_results=2, archive=True)
+    context = Compaction(window=10_000, reserve=1_000, keep_results=2, archive=True)
     agent = create_kimi_agent(
-        kimi(server), [page, recall_tool()], context=context, store=store, checkpointer=InMemorySaver()
+        kimi(server), [page, recall_tool()], compaction=context, store=store, checkpointer=InMemorySaver()
     )
     state, _ = await streamed(agent, way)
     assert state["messages"][-1].text == "The end."

@@ -14,7 +14,7 @@ from langgraph.types import Overwrite
 from typing_extensions import TypedDict
 
 from langchain_kimi import KimiState
-from langchain_kimi.agent import kimi_messages
+from langchain_kimi.agent import add_kimi_messages
 
 IDS = st.sampled_from(["1", "2", "3", "4", "5"])
 REMOVE_ALL = st.just(("remove", REMOVE_ALL_MESSAGES))
@@ -60,24 +60,24 @@ def test_the_reducer_does_what_add_messages_does(orders: list[list[tuple[str, st
             expected = add_messages(expected, write)  # type: ignore[assignment]
     except ValueError:
         with pytest.raises(ValueError, match="no message with the id"):
-            kimi_messages([], written(orders))
+            add_kimi_messages([], written(orders))
         return
-    assert shown(kimi_messages([], written(orders))) == shown(expected)
+    assert shown(add_kimi_messages([], written(orders))) == shown(expected)
 
 
 @given(WRITES, st.integers(0, 6))
 def test_writes_may_be_applied_in_any_batches(orders: list[list[tuple[str, str]]], cut: int) -> None:
     try:
-        whole = kimi_messages([], written(orders))
+        whole = add_kimi_messages([], written(orders))
     except ValueError:
         return
     first, second = written(orders)[:cut], written(orders)[cut:]
-    assert shown(kimi_messages(kimi_messages([], first), second)) == shown(whole)
+    assert shown(add_kimi_messages(add_kimi_messages([], first), second)) == shown(whole)
 
 
 def test_messages_without_an_id_get_the_same_one_on_every_load() -> None:
     class State(TypedDict):
-        messages: Annotated[list[Any], DeltaChannel(kimi_messages)]
+        messages: Annotated[list[Any], DeltaChannel(add_kimi_messages)]
 
     graph = StateGraph(State).add_node("say", lambda state: {"messages": [("ai", "hello")]}).add_edge(START, "say")
     thread: Any = {"configurable": {"thread_id": "1"}}

@@ -14,8 +14,8 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.types import Command, interrupt
 
-from langchain_kimi import Limits, create_kimi_agent
-from langchain_kimi.agent.recovery import UNKNOWN
+from langchain_kimi import AgentLimits, create_kimi_agent
+from langchain_kimi.agent.compiled import UNKNOWN
 from langchain_kimi.testing import FakeKimi, KimiServer, Reply, Request, called, refused, said, thought
 from tests import forks
 from tests.agent.killed import begin_a_turn, note
@@ -321,7 +321,7 @@ async def test_a_thread_left_during_its_last_answer_goes_on(database: Database, 
 
     model = FakeKimi(script, max_retries=0)
     async with database.saver() as saver:
-        agent = create_kimi_agent(model, ALIVE, checkpointer=saver, limits=Limits(tool_calls=1))
+        agent = create_kimi_agent(model, ALIVE, checkpointer=saver, limits=AgentLimits(tool_calls=1))
         with pytest.raises(Exception, match="oops"):
             await database.run(agent, new("go"))
         state = await database.run(agent, None if goes_on == "resumed" else new("and?"))

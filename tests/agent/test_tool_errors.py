@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,14 +10,12 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import TypeAdapter, ValidationError
 
-from langchain_kimi import Member, agent_as_tool, create_kimi_agent, create_kimi_team, formula_tools
+from langchain_kimi import TeamMember, agent_as_tool, create_kimi_agent, create_kimi_team, formula_tools
 from langchain_kimi.agent.argument_checks import ArgumentChecks
 from langchain_kimi.errors import AsyncOnlyToolError
-from langchain_kimi.testing import KimiServer, called, fiber_failed, said
-from tests.conftest import kimi
+from langchain_kimi.testing import called, fiber_failed, said
+from tests.conftest import FOUR_WAYS, Serve, kimi
 
-Serve = Callable[..., KimiServer]
-WAYS = pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
 GO: Any = {"messages": [("user", "go")]}
 RANGE: dict[str, Any] = {
     "type": "object",
@@ -57,7 +54,7 @@ def script(*tools: Any) -> Any:
     return lambda request: said("done") if request.tool_results() else tools[0]
 
 
-@WAYS
+@FOUR_WAYS
 async def test_an_exception_is_a_result_a_log_record_an_event_and_a_count(
     serve: Serve, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -78,7 +75,7 @@ async def test_an_exception_is_a_result_a_log_record_an_event_and_a_count(
         assert finished["status"] == "error"
 
 
-@WAYS
+@FOUR_WAYS
 @pytest.mark.parametrize(
     ("choice", "outcome"),
     [
@@ -118,7 +115,7 @@ async def test_wrong_arguments_are_a_result_whatever_was_chosen(serve: Serve) ->
     assert "x" in result(await agent.ainvoke(GO)).text
 
 
-@WAYS
+@FOUR_WAYS
 @pytest.mark.parametrize("nested", [False, True])
 async def test_pydantics_error_in_a_tools_own_work_is_the_tools(
     serve: Serve, caplog: pytest.LogCaptureFixture, nested: bool, way: str
@@ -174,7 +171,7 @@ def declared(schema: dict[str, Any], ran: list[Any], *, only_async: bool = False
     )
 
 
-@WAYS
+@FOUR_WAYS
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -218,7 +215,7 @@ def test_a_schema_that_cannot_be_applied_checks_nothing_and_fetches_nothing(
     assert any("the schema of the tool take" in record.getMessage() for record in caplog.records)
 
 
-@WAYS
+@FOUR_WAYS
 async def test_an_asynchronous_tool_runs_asynchronously_and_raises_before_the_model_otherwise(
     serve: Serve, way: str
 ) -> None:
@@ -255,7 +252,7 @@ class OnlyAsync(BaseTool):
         return f"taken {count}"
 
 
-@WAYS
+@FOUR_WAYS
 async def test_a_class_that_only_runs_asynchronously_is_no_error_result(serve: Serve, way: str) -> None:
     agent = create_kimi_agent(kimi(serve(script(called("take", count=1)))), [OnlyAsync()])
     if way in ("ainvoke", "astream"):
@@ -276,7 +273,7 @@ async def test_what_a_tool_has_not_implemented_itself_is_an_error_result(serve: 
     assert result(state).text == "NotImplementedError: no more than two"
 
 
-@WAYS
+@FOUR_WAYS
 @pytest.mark.parametrize(
     ("own", "text"),
     [
@@ -306,7 +303,7 @@ async def test_what_a_tool_makes_a_result_by_itself_is_logged_and_counted_too(
     assert tool.handle_tool_error is own  # the caller's tool is as it was
 
 
-@WAYS
+@FOUR_WAYS
 async def test_a_formula_that_fails_is_logged_and_counted(
     serve: Serve, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -362,7 +359,7 @@ async def test_a_team_chooses_too(serve: Serve, way: str) -> None:
     def team(choice: Any) -> Any:
         model = kimi(serve(script(called("broken", x=1))))
         return create_kimi_team(
-            [Member(name="solo", model=model, tools=[broken], description="All.")], tool_errors=choice
+            [TeamMember(name="solo", model=model, tools=[broken], description="All.")], tool_errors=choice
         )
 
     state, _ = await run(team(True), way)

@@ -17,12 +17,10 @@ from langgraph.types import Command
 
 from langchain_kimi import KimiState, create_kimi_agent
 from langchain_kimi.agent.state import pending_calls
-from langchain_kimi.testing import KimiServer, Reply, Request, called, raw_call, said
-from tests.conftest import kimi
+from langchain_kimi.testing import Reply, Request, called, raw_call, said
+from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
 
-Serve = Callable[..., KimiServer]
 ASK: Any = {"messages": [("user", "go")]}
-TWO_KINDS = pytest.mark.parametrize("way", ["sync", "async"])
 
 
 async def ran(agent: Any, way: str, given: Any = ASK, config: Any = None) -> dict[str, Any]:
@@ -87,7 +85,7 @@ async def test_a_sync_tool_class_meets_at_the_barrier_under_ainvoke(serve: Serve
     assert results(await agent.ainvoke(ASK)) == [f"met {who}" for who in range(32)]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize("given", ["parameter", "config"])
 async def test_max_concurrency_is_honoured(serve: Serve, way: str, given: str) -> None:
     lock, running, most = threading.Lock(), 0, 0
@@ -111,7 +109,7 @@ async def test_max_concurrency_is_honoured(serve: Serve, way: str, given: str) -
     assert most == 2
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_sequential_tools_run_one_after_the_other_in_call_order(serve: Serve, way: str) -> None:
     log: list[int] = []
     pair = threading.Barrier(2)
@@ -141,7 +139,7 @@ async def test_sequential_tools_run_one_after_the_other_in_call_order(serve: Ser
     assert state["spent"]["seconds"] >= 3 * 0.05
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_message_that_a_tool_brings_does_not_end_the_turn_of_its_siblings(serve: Serve, way: str) -> None:
     @tool
     def write(text: str, tool_call_id: Annotated[str, InjectedToolCallId]) -> Command[Any]:
@@ -205,7 +203,7 @@ async def test_a_timeout_error_of_the_tools_own_is_told_as_such(serve: Serve) ->
     assert results(state) == ["TimeoutError: the site took too long"]
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_arguments_cut_short_are_told_as_that(serve: Serve, way: str) -> None:
     @tool
     def write(text: str) -> str:
@@ -224,7 +222,7 @@ class Counting(KimiState):
     count: int
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_injected_state_store_runtime_commands_and_artifacts_work_as_in_tool_node(serve: Serve, way: str) -> None:
     @tool
     def inject(
@@ -264,7 +262,7 @@ async def test_injected_state_store_runtime_commands_and_artifacts_work_as_in_to
     assert set(properties["inject"]) == set(properties["look"]) == set(properties["increase"]) == {"x"}
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_what_happens_to_tools_is_told_on_the_custom_stream(serve: Serve, way: str) -> None:
     @tool
     def work(x: int) -> str:
@@ -291,7 +289,7 @@ async def test_what_happens_to_tools_is_told_on_the_custom_stream(serve: Serve, 
     assert usage[-1]["tool_calls"] == 2
 
 
-@TWO_KINDS
+@SYNC_AND_ASYNC
 async def test_a_call_left_open_before_the_users_last_message_is_not_run(serve: Serve, way: str) -> None:
     ran_so_far: list[int] = []
 

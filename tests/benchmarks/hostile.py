@@ -19,9 +19,9 @@ from dataclasses import fields
 from typing import Any
 
 from langchain_kimi import ChatKimi, KimiError, ResponseLimits
+from tests.http.test_hostile_bodies import GZIP, SSE, bomb, without_end
+from tests.http.test_response_bodies import EVENTS, chunk, sse
 from tests.raw_server import Body, RawServer, Sent
-from tests.test_bodies import EVENTS, chunk, sse
-from tests.test_hostile_bodies import GZIP, SSE, bomb, without_end
 
 WAYS = ["invoke", "ainvoke", "stream", "astream"]
 MOST = 5.0

@@ -31,7 +31,7 @@ from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from langchain_kimi import ChatKimi, Limits, create_kimi_agent
+from langchain_kimi import AgentLimits, ChatKimi, create_kimi_agent
 
 POSTGRES = "postgresql://postgres@127.0.0.1:5432/test"
 MODEL, PARALLEL, NAP = "kimi-k2.6", 32, 0.1
@@ -183,7 +183,7 @@ def floor(url: str) -> None:
 
 def ours(url: str, tools: Any = look_up, checkpointer: Any = None) -> Any:
     model = ChatKimi(model=MODEL, base_url=url, api_key="sk-benchmark")
-    return create_kimi_agent(model, [tools], limits=Limits(turns=100_000), guard=None, checkpointer=checkpointer)
+    return create_kimi_agent(model, [tools], limits=AgentLimits(turns=100_000), guard=None, checkpointer=checkpointer)
 
 
 def theirs(url: str, tools: Any = look_up, checkpointer: Any = None) -> Any:

@@ -14,11 +14,11 @@ from typing import Any
 import orjson
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from langchain_kimi import rules
-from langchain_kimi.encode import Tools, encode_request
-from langchain_kimi.encode.tools import declare
-from langchain_kimi.history import repair
-from langchain_kimi.verbatim import CALLS, REASONING
+from langchain_kimi import _rules as rules
+from langchain_kimi._raw_calls import CALLS, REASONING
+from langchain_kimi._request import Tools, encode_request
+from langchain_kimi._request.repair import repair
+from langchain_kimi._request.tools import declare
 
 PROPERTIES = {
     f"field_{n}": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}], "description": "A field."}

@@ -9,11 +9,11 @@ import yaml
 from langchain_kimi import ChatKimi
 from langchain_kimi.testing import KimiServer, refused, said, thought
 from langchain_kimi.testing.cassettes import Cassette
-from langchain_kimi.testing.cassettes.tape import load, save
-from tests.cassettes.test_importing import go_vcr
+from langchain_kimi.testing.cassettes.file import load, save
 from tests.cli.conftest import Run
 from tests.cli.controls import EVIL, without_controls
 from tests.conftest import KEY
+from tests.testing.cassettes.test_importing import go_vcr
 
 
 @pytest.fixture

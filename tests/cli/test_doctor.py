@@ -2,7 +2,7 @@
 
 import pytest
 
-from langchain_kimi import endpoints
+from langchain_kimi import _endpoints as endpoints
 from langchain_kimi.testing import refused
 from tests.cli.conftest import Account, Run
 from tests.cli.controls import EVIL, without_controls

@@ -15,21 +15,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from langchain_kimi.testing import KimiServer, Reply, Request, overloaded, said
-from tests.conftest import kimi
-from tests.frameworks.wire import (
-    MODELS,
-    THREAD,
-    TWO_WAYS,
-    WAYS_AND_MODELS,
-    Plan,
-    Serve,
-    Told,
-    add,
-    adds,
-    ran,
-    sent_back,
-    three_turns,
-)
+from tests.conftest import SYNC_AND_ASYNC, Serve, add, kimi
+from tests.frameworks.wire import MODELS, THREAD, WAYS_AND_MODELS, Plan, Told, adds, ran, sent_back, three_turns
 
 KINDS = {
     name
@@ -291,7 +278,7 @@ async def test_three_turns_with_many_middlewares_at_once(serve: Serve, folder: P
     assert sent_back(server, told)[-1] == list(range(len(told.said) - 1))
 
 
-@TWO_WAYS
+@SYNC_AND_ASYNC
 async def test_three_turns_with_hooks_of_ones_own(serve: Serve, way: str) -> None:
     seen: list[str] = []
     hooks: list[Any] = []

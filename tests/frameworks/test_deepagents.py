@@ -8,18 +8,8 @@ from deepagents import create_deep_agent
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_kimi.testing import Reply, Request, refused, said
-from tests.conftest import kimi
-from tests.frameworks.wire import (
-    TWO_WAYS,
-    WAYS_AND_MODELS,
-    Serve,
-    Told,
-    add,
-    adds,
-    sent_back,
-    three_turns,
-    warnings_of,
-)
+from tests.conftest import SYNC_AND_ASYNC, Serve, add, kimi
+from tests.frameworks.wire import WAYS_AND_MODELS, Told, adds, sent_back, three_turns, warnings_of
 
 FULL = "Invalid request: Your request exceeded model token limit: 262144 (requested: 300000)"
 TODOS = '{"todos" : [{"content":"add", "status":"in_progress"}]}'
@@ -72,7 +62,7 @@ async def test_three_turns_with_files_plans_and_sub_agents(
     assert warnings_of(recwarn) == []
 
 
-@TWO_WAYS
+@SYNC_AND_ASYNC
 async def test_a_window_that_is_full_is_summarised_and_the_thread_goes_on(serve: Serve, way: str) -> None:
     refusals = iter([refused(400, "invalid_request_error", FULL)])
 

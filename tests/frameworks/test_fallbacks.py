@@ -13,14 +13,12 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import SecretStr
 
 from langchain_kimi.testing import Reply, Request, cut_after, refused, said
-from tests.conftest import KEY, kimi
+from tests.conftest import FOUR_WAYS, KEY, Serve, add, kimi
 from tests.frameworks.wire import (
     MODELS,
     WAYS_AND_MODELS,
     Plan,
-    Serve,
     Told,
-    add,
     adds,
     results_of,
     sent_back,
@@ -29,7 +27,6 @@ from tests.frameworks.wire import (
 )
 
 TROUBLE = refused(503, "server_error", "The server is out of order")
-FOUR_WAYS = pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
 TIMES = pytest.mark.parametrize(
     "times",
     [{(2, 1), (2, 2)}, {(2, 2)}, {(1, 1), (3, 2)}, {(1, 2), (2, 1), (3, 1)}],

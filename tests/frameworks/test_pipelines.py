@@ -14,8 +14,8 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel,
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from langgraph.checkpoint.memory import InMemorySaver
 
-from tests.conftest import kimi
-from tests.frameworks.wire import MODELS, THREAD, Serve, Told, add, adds, results_of, sent_back, warnings_of
+from tests.conftest import Serve, add, kimi
+from tests.frameworks.wire import MODELS, THREAD, Told, adds, results_of, sent_back, warnings_of
 
 PROMPT = ChatPromptTemplate.from_messages([("system", "You {do}."), MessagesPlaceholder("messages")])
 KEPT_ALL = [list(range(number)) for number in range(6)]

@@ -9,8 +9,8 @@ from langchain_core.messages.utils import convert_to_messages
 from langchain_kimi import KimiWarning
 from langchain_kimi.errors import IllegalRequestError
 from langchain_kimi.testing import said
-from tests.conftest import kimi
-from tests.frameworks.wire import Serve, Told, add, adds, results_of, warnings_of
+from tests.conftest import Serve, add, kimi
+from tests.frameworks.wire import Told, adds, results_of, warnings_of
 
 
 def calling(name: str, **more: Any) -> list[BaseMessage]:

@@ -9,17 +9,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph_supervisor import create_supervisor
 
 from langchain_kimi.testing import KimiServer, Reply, Request, said
-from tests.conftest import kimi
-from tests.frameworks.wire import (
-    WAYS_AND_MODELS,
-    Plan,
-    Serve,
-    Told,
-    add,
-    sent_back,
-    three_turns,
-    warnings_of,
-)
+from tests.conftest import Serve, add, kimi
+from tests.frameworks.wire import WAYS_AND_MODELS, Plan, Told, sent_back, three_turns, warnings_of
 
 BACK = "langgraph-supervisor's hand-off back"
 PARALLEL = "langgraph-supervisor's hand-off builds it anew"

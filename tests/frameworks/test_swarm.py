@@ -10,17 +10,8 @@ from langgraph_swarm import create_handoff_tool, create_swarm
 
 from langchain_kimi import create_kimi_agent
 from langchain_kimi.testing import KimiServer, Reply, Request, said
-from tests.conftest import kimi
-from tests.frameworks.wire import (
-    TWO_WAYS,
-    WAYS_AND_MODELS,
-    Serve,
-    Told,
-    add,
-    sent_back,
-    three_turns,
-    warnings_of,
-)
+from tests.conftest import SYNC_AND_ASYNC, Serve, add, kimi
+from tests.frameworks.wire import WAYS_AND_MODELS, Told, sent_back, three_turns, warnings_of
 
 
 def to_and_fro(request: Request) -> Reply:
@@ -68,7 +59,7 @@ async def test_three_turns_of_hand_offs(
     assert warnings_of(recwarn) == []
 
 
-@TWO_WAYS
+@SYNC_AND_ASYNC
 async def test_a_result_that_the_hand_off_beside_it_loses_is_told_as_unknown(serve: Serve, way: str) -> None:
     told = Told(beside_a_sum)
     server = serve(told)
@@ -79,7 +70,7 @@ async def test_a_result_that_the_hand_off_beside_it_loses_is_told_as_unknown(ser
     assert handed_over["content"] == "Successfully transferred to bob"
 
 
-@TWO_WAYS
+@SYNC_AND_ASYNC
 async def test_the_second_kimi_agent_learns_what_became_of_a_call_beside_the_hand_off(serve: Serve, way: str) -> None:
     server = serve(beside_a_sum)
     agents: list[Any] = [

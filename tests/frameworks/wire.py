@@ -9,15 +9,13 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
-from langchain_core.tools import tool
 
 from langchain_kimi import KimiWarning
 from langchain_kimi.testing import KimiServer, Refused, Reply, Request, said
+from tests.conftest import add
 
-Serve = Callable[..., KimiServer]
 Plan = Callable[[Request], Reply]
 
-TWO_WAYS = pytest.mark.parametrize("way", ["sync", "async"])
 MODELS = pytest.mark.parametrize("model", ["kimi-k2.6", "kimi-k3"])
 WAYS_AND_MODELS = pytest.mark.parametrize(
     ("way", "model"),
@@ -29,12 +27,6 @@ WAYS_AND_MODELS = pytest.mark.parametrize(
     ],
 )
 THREAD: Any = {"configurable": {"thread_id": "1"}}
-
-
-@tool
-def add(a: int, b: int) -> int:
-    """Add two numbers."""
-    return a + b
 
 
 def results_of(answer: AIMessage) -> list[BaseMessage]:

@@ -1,21 +1,17 @@
 """Models, balance, token counts, and where a platform gets its host and key from."""
 
-from collections.abc import Callable
-
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
 from langchain_kimi import ChatKimi, KimiPlatform
-from langchain_kimi.encode import Tools
-from langchain_kimi.endpoints import HOSTS
+from langchain_kimi._endpoints import HOSTS
+from langchain_kimi._request import Tools
 from langchain_kimi.errors import AuthenticationError, BadRequestError, IllegalRequestError, KimiError, NotFoundError
-from langchain_kimi.testing import KimiServer, refused, said
+from langchain_kimi.testing import refused, said
 from tests.clock import VirtualClock
-from tests.conftest import KEY, kimi
+from tests.conftest import KEY, Serve, kimi
 from tests.platform.conftest import Do
-
-Serve = Callable[..., KimiServer]
 
 
 @tool

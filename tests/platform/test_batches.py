@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,10 +22,8 @@ from langchain_kimi.errors import (
 )
 from langchain_kimi.testing import KimiServer, Reply, Request, called, refused, said, thought
 from tests.clock import VirtualClock
-from tests.conftest import KEY, kimi
+from tests.conftest import KEY, Serve, kimi
 from tests.platform.conftest import Do
-
-Serve = Callable[..., KimiServer]
 
 
 @tool("depth.of")
@@ -139,7 +136,7 @@ async def test_a_batch_is_taken_up_again_by_its_id_alone(serve: Serve, do: Do) -
 
 
 async def test_all_pages_are_listed_newest_first(serve: Serve, do: Do, monkeypatch: pytest.MonkeyPatch) -> None:
-    from langchain_kimi import endpoints
+    from langchain_kimi import _endpoints as endpoints
     from langchain_kimi.platform import batches
 
     server = serve(echo)
@@ -193,8 +190,8 @@ async def test_somebody_elses_batch_is_read_in_the_order_of_its_input(serve: Ser
     ]
     jsonl = "\n".join(json.dumps(line) for line in lines).encode()
     file = await do(platform.files, "upload", jsonl, purpose="batch")
-    from langchain_kimi import endpoints
-    from langchain_kimi.transport import run
+    from langchain_kimi import _endpoints as endpoints
+    from langchain_kimi._http import run
 
     batch = run(endpoints.create_batch(file.id, window="24h", metadata=None), platform._transport())
     await do(platform.batches, "wait", batch)
@@ -257,13 +254,13 @@ async def test_a_cancelled_wait_can_be_taken_up_again(serve: Serve) -> None:
     model = kimi(server, clock=clock)
     batches = KimiPlatform.from_model(model).batches
     batch = await batches.acreate(model, ["a"])
-    waiting = asyncio.ensure_future(batches.await_(batch, every=30))
+    waiting = asyncio.ensure_future(batches.await_done(batch, every=30))
     await clock.somebody_waits()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     asked = len(server.calls)
-    waiting = asyncio.ensure_future(batches.await_(batch, every=30))
+    waiting = asyncio.ensure_future(batches.await_done(batch, every=30))
     while not waiting.done():
         await asyncio.sleep(0)
         clock.advance(30)

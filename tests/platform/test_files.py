@@ -1,7 +1,6 @@
 """Files over real HTTP: what is uploaded, what comes back, and what is refused before anything is sent."""
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,10 +16,8 @@ from langchain_kimi.errors import (
 from langchain_kimi.platform.files import LARGEST
 from langchain_kimi.testing import KimiServer, overloaded, refused, said
 from tests.clock import VirtualClock
-from tests.conftest import KEY, kimi
+from tests.conftest import KEY, Serve, kimi
 from tests.platform.conftest import Do
-
-Serve = Callable[..., KimiServer]
 
 
 def platform_on(server: KimiServer, **settings: object) -> KimiPlatform:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from langchain_kimi.rules.mfjs import problems
+from langchain_kimi._rules.moonshot_schema import problems
 
 Json = dict[str, Any]
 

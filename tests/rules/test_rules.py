@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_kimi.rules import RULES, Rule, Violation, check, thinks
+from langchain_kimi._rules import RULES, Rule, Violation, check, thinks
 
 Json = dict[str, Any]
 

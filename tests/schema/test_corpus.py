@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
-from langchain_kimi.rules.mfjs import problems
-from langchain_kimi.schema import normalise
+from langchain_kimi._rules.moonshot_schema import problems
+from langchain_kimi._schema import normalise
 from tests.schema.corpus import CORPUS, LEGAL, REFUSED
 
 

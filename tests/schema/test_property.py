@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from langchain_kimi.rules.mfjs import problems
-from langchain_kimi.schema import normalise
+from langchain_kimi._rules.moonshot_schema import problems
+from langchain_kimi._schema import normalise
 
 Schema = Any
 NAMES = st.sampled_from(["a", "b", "größe", "type", "items", "required", "x/y"])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from langchain_kimi.schema import Change, normalise
+from langchain_kimi._schema import Change, normalise
 
 S, I, NULL = {"type": "string"}, {"type": "integer"}, {"type": "null"}  # noqa: E741
 ANY = {"type": ["string", "number", "boolean", "object", "array", "null"]}

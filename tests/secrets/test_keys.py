@@ -27,13 +27,14 @@ from langchain_kimi import (
     agent_as_tool,
     create_kimi_agent,
     formula_tools,
-    redaction,
 )
+from langchain_kimi import _redaction as redaction
 from langchain_kimi.cli import main
 from langchain_kimi.errors import AuthenticationError, IllegalRequestError
 from langchain_kimi.testing import KimiServer, called, said
 from langchain_kimi.testing.cassettes import Cassette
 from tests.clock import VirtualClock
+from tests.conftest import FOUR_WAYS
 from tests.raw_server import Sent, raw_server
 from tests.secrets.echo import ERRORS, PLACES, base_url, echoing_host
 
@@ -378,7 +379,7 @@ def test_what_the_users_client_adds_when_it_sends_is_known_before_the_first_resp
 
 
 @pytest.mark.parametrize("family", [httpx2, httpx], ids=["httpx2", "httpx"])
-@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+@FOUR_WAYS
 def test_an_auth_of_two_requests_is_answered(way: str, family: Any, surfaces: Surfaces, tmp_path: Path) -> None:
     challenge = {"www-authenticate": 'Digest realm="r", nonce="n", qop="auth"'}
     answer = b'{"choices": [{"index": 0, "message": {"content": "welcome"}, "finish_reason": "stop"}]}'

@@ -16,7 +16,7 @@ import pytest
 from langchain_kimi import ChatKimi
 from langchain_kimi.testing import KimiServer, said
 from langchain_kimi.testing.cassettes import CannotReplay, Cassette, CassetteError, audit, detector, import_cassette
-from tests.cassettes.conftest import Host, host
+from tests.testing.cassettes.conftest import Host, host
 
 __all__ = ["host"]
 

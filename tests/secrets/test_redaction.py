@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 
-from langchain_kimi import KimiError, redaction
+from langchain_kimi import KimiError
+from langchain_kimi import _redaction as redaction
+from langchain_kimi._redaction import escape_controls, is_secret_header, mask_bytes, mask_known, redact, secret_values
 from langchain_kimi.chat_model import amedia_block, media_block
 from langchain_kimi.errors import KimiWarning, from_response, warn
-from langchain_kimi.redaction import escape_controls, is_secret_header, mask_bytes, mask_known, redact, secret_values
 from langchain_kimi.testing import KimiServer, said
-from tests.conftest import kimi
+from tests.conftest import FOUR_WAYS, kimi
 
 KEY = "p/ass+w\"o&rd'123"
 
@@ -109,7 +110,7 @@ def test_errors_warnings_and_logs_show_neither_controls_nor_secrets(caplog: pyte
 FORGED = "add\nERROR forged \x1b[2J"
 
 
-@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+@FOUR_WAYS
 async def test_a_tools_name_forges_no_line_of_a_warning_a_log_or_an_error(
     way: str, serve: Callable[..., KimiServer], caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:

@@ -28,8 +28,8 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from langchain_kimi import create_kimi_agent
-from langchain_kimi.agent.recovery import UNKNOWN
-from langchain_kimi.agent.state import calls_of, kimi_messages, pending_calls
+from langchain_kimi.agent.compiled import UNKNOWN
+from langchain_kimi.agent.state import add_kimi_messages, calls_of, pending_calls
 from langchain_kimi.testing import FakeKimi, KimiServer, Request
 from tests.services import fresh_schema, no_postgres
 from tests.soak.crash_child import WAYS
@@ -181,7 +181,7 @@ class Thread:
             messages,
             {message.tool_call_id: message.content for message in whole if isinstance(message, ToolMessage)},
             {str(m.additional_kwargs.get("reasoning_content")) for m in whole if isinstance(m, AIMessage)},
-            {str(call["id"]) for call in pending_calls(kimi_messages(messages, [late]))},
+            {str(call["id"]) for call in pending_calls(add_kimi_messages(messages, [late]))},
         )
 
     # Checks.

@@ -34,15 +34,16 @@ from langchain_core.tools import tool
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from langchain_kimi import (
+    AgentLimits,
     ChatKimi,
     KimiWarning,
-    Limits,
-    Member,
+    TeamMember,
     UsageMeter,
     agent_as_tool,
     create_kimi_agent,
     create_kimi_team,
 )
+from langchain_kimi._http import Timeouts, shared_connections
 from langchain_kimi.errors import KimiError
 from langchain_kimi.testing import (
     FakeKimi,
@@ -63,7 +64,6 @@ from langchain_kimi.testing import (
     stall,
     thought,
 )
-from langchain_kimi.transport import Deadlines, shared_connections
 
 SILENCE = 0.5
 """Seconds after which a stalled stream is given up."""
@@ -266,7 +266,7 @@ async def run(seed: int) -> str:
             base_url=server.url,
             api_key="sk-test",
             max_retries=chance.randint(0, 2),
-            timeout=Deadlines(connect=5, first_byte=5, silence=SILENCE, total=LONGEST_RUN / 4),
+            timeout=Timeouts(connect=5, first_byte=5, silence=SILENCE, total=LONGEST_RUN / 4),
             streaming=chance.choice([None, False, True]),
             on_cut_short=chance.choice(["raise", "return"]),
         )
@@ -290,9 +290,9 @@ async def run(seed: int) -> str:
 
 
 def _agent(kind: str, model: ChatKimi, tools: list[Any]) -> Any:
-    limits = Limits(turns=20)
+    limits = AgentLimits(turns=20)
     if kind == "team":
-        return create_kimi_team([Member(name="lead", model=model, tools=tools)], limits=limits)
+        return create_kimi_team([TeamMember(name="lead", model=model, tools=tools)], limits=limits)
     agent = create_kimi_agent(model, tools, limits=limits)
     if kind == "agent":
         return agent

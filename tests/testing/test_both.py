@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from langchain_kimi import ChatKimi, create_kimi_agent
+from langchain_kimi._http import Timeouts
 from langchain_kimi.errors import (
     APITimeoutError,
     AuthenticationError,
@@ -25,7 +25,7 @@ from langchain_kimi.errors import (
 )
 from langchain_kimi.testing import (
     FakeKimi,
-    KimiDouble,
+    FakeKimiAPI,
     KimiServer,
     ScriptError,
     called,
@@ -42,11 +42,10 @@ from langchain_kimi.testing import (
     stall,
     thought,
 )
-from langchain_kimi.transport import Deadlines
 from tests.clock import VirtualClock
-from tests.conftest import kimi
+from tests.conftest import add, kimi
 
-Played = tuple[ChatKimi, KimiDouble]
+Played = tuple[ChatKimi, FakeKimiAPI]
 Play = Callable[..., Played]
 WAIT = 20.0
 SCRIPT_FAILED = (BadRequestError, ScriptError)
@@ -61,16 +60,10 @@ def play(request: pytest.FixtureRequest, serve: Callable[..., KimiServer]) -> Pl
         if request.param == "KimiServer":
             server = serve(script, **(double or {}))
             return kimi(server, **settings), server
-        model = FakeKimi(KimiDouble(script, **(double or {})), **{"max_retries": 0, **settings})
+        model = FakeKimi(FakeKimiAPI(script, **(double or {})), **{"max_retries": 0, **settings})
         return model, model.double
 
     return start
-
-
-@tool
-def add(a: int, b: int) -> int:
-    """Add two numbers."""
-    return a + b
 
 
 class City(BaseModel):
@@ -184,7 +177,7 @@ async def test_another_beginning_is_the_scripts_failure(play: Play) -> None:
     ],
 )
 async def test_faults_break_a_stream_after_what_came_before(play: Play, fault: Any, error: type[Exception]) -> None:
-    model, _ = play([fault] * 4, timeout=Deadlines(silence=0.2))
+    model, _ = play([fault] * 4, timeout=Timeouts(silence=0.2))
     heard: list[str] = []
 
     async def listen() -> None:

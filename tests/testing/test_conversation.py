@@ -8,17 +8,16 @@ from typing import Any
 import jsonschema
 import pytest
 
-from langchain_kimi.rules.mfjs import problems
+from langchain_kimi._rules.moonshot_schema import problems
 from langchain_kimi.testing import (
     FakeKimi,
-    KimiDouble,
+    FakeKimiAPI,
     KimiServer,
     Reply,
     ScriptError,
     called,
     continued,
     conversation,
-    conversations,
     cut_after,
     empty,
     error_event,
@@ -35,7 +34,8 @@ from langchain_kimi.testing import (
     thought,
     too_many,
 )
-from langchain_kimi.testing.fitting import example_of
+from langchain_kimi.testing.script import yaml_script as conversations
+from langchain_kimi.testing.script.schema_replies import example_of
 from tests.conftest import kimi
 
 Written = Callable[[str], Path]
@@ -168,7 +168,7 @@ class TestStrict:
 
     def test_a_script_of_something_else_is_refused_at_once(self) -> None:
         with pytest.raises(TypeError, match="a script is made of replies"):
-            KimiDouble(["hello"])  # type: ignore[list-item]
+            FakeKimiAPI(["hello"])  # type: ignore[list-item]
 
 
 def _swallowed(server: KimiServer) -> None:
@@ -243,7 +243,7 @@ class TestShaped:
 
 
 def test_a_body_over_100_mb_is_refused() -> None:
-    double = KimiDouble([said("x")])
+    double = FakeKimiAPI([said("x")])
     answer = double.answer(
         "POST",
         "/v1/chat/completions",

@@ -16,7 +16,17 @@ from langchain_core.messages import AIMessageChunk
 
 from langchain_kimi import ChatKimi
 from langchain_kimi.errors import APITimeoutError
-from langchain_kimi.testing import FakeKimi, InProcess, KimiDouble, Reply, overloaded, rate_limited, said, slowly, stall
+from langchain_kimi.testing import (
+    FakeKimi,
+    FakeKimiAPI,
+    InProcess,
+    Reply,
+    overloaded,
+    rate_limited,
+    said,
+    slowly,
+    stall,
+)
 
 
 def test_it_is_a_chatkimi_that_opens_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +101,7 @@ async def test_the_loop_goes_on_while_the_scripts_own_code_waits() -> None:
 
 async def test_a_stream_that_is_left_frees_its_place() -> None:
     long = said("a b c d " * 5_000)
-    model = FakeKimi(KimiDouble([long, said("x"), long, said("y")], concurrency=1), max_retries=0)
+    model = FakeKimi(FakeKimiAPI([long, said("x"), long, said("y")], concurrency=1), max_retries=0)
     for chunk in model.stream("hi"):
         if chunk.text:
             break
@@ -105,7 +115,7 @@ async def test_a_stream_that_is_left_frees_its_place() -> None:
 
 
 async def test_a_cancelled_call_frees_its_place() -> None:
-    double = KimiDouble([said(iter(["a "] * 100_000)), said("x")], concurrency=1)
+    double = FakeKimiAPI([said(iter(["a "] * 100_000)), said("x")], concurrency=1)
     model = FakeKimi(double, max_retries=0)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(model.ainvoke("hi"), 0.2)
@@ -113,7 +123,7 @@ async def test_a_cancelled_call_frees_its_place() -> None:
 
 
 async def test_any_client_of_httpx2_can_be_played_in_the_process() -> None:
-    double = KimiDouble(balance=3.5)
+    double = FakeKimiAPI(balance=3.5)
     headers = {"authorization": "Bearer sk-test"}
     with httpx2.Client(transport=InProcess(double), base_url="http://kimi/v1", headers=headers) as http:
         assert http.get("/users/me/balance").json()["data"]["cash_balance"] == 3.5
@@ -134,7 +144,7 @@ async def test_formulas_functions_may_wait_for_each_other() -> None:
         together.wait(20)
         return "met"
 
-    double = KimiDouble(formulas={"moonshot/fetch:latest": slow})
+    double = FakeKimiAPI(formulas={"moonshot/fetch:latest": slow})
     headers = {"authorization": "Bearer sk-test"}
     async with httpx2.AsyncClient(transport=InProcess(double), base_url="http://kimi/v1", headers=headers) as http:
         asked = {"name": "fetch", "arguments": "{}"}

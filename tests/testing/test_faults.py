@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from langchain_kimi.testing import (
-    KimiDouble,
+    FakeKimiAPI,
     KimiServer,
     Reply,
     Request,
@@ -119,7 +119,7 @@ def test_the_last_fault_is_the_one_that_counts() -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_places_are_given_back_before_the_client_can_ask_again(stream: bool) -> None:
-    double = KimiDouble(lambda request: said("a b"), concurrency=1)
+    double = FakeKimiAPI(lambda request: said("a b"), concurrency=1)
     last = b"data: [DONE]\n\n" if stream else b"}"
     for _ in range(3):
         headers = {"authorization": "Bearer sk-test"}

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import httpx2
 import pytest
@@ -13,15 +13,13 @@ import pytest
 from langchain_kimi import ChatKimi
 from langchain_kimi.errors import NotFoundError
 from langchain_kimi.testing import KimiServer, said
-from tests.conftest import KEY, kimi
+from tests.conftest import KEY, Serve, kimi
 from tests.testing.test_script_failures import WAYS, Way
 
 WAIT = 20.0
 CHAT = b'{"model": "kimi-k2.6", "messages": [{"role": "user", "content": "hi"}]}'
 HEAD = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-test\r\n"
 MB = 1024 * 1024
-
-Serve = Callable[..., KimiServer]
 
 
 def talk(server: KimiServer, *parts: bytes | str) -> bytes:

@@ -6,12 +6,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
-from langchain_core.tools import tool
 
 from langchain_kimi import ChatKimi, create_kimi_agent
 from langchain_kimi.errors import BadRequestError
 from langchain_kimi.testing import FakeKimi, KimiServer, Reply, Request, ScriptError, called, said
-from tests.conftest import KEY
+from tests.conftest import KEY, add
 
 Way = Callable[[Any, Any], Awaitable[Any]]
 
@@ -33,12 +32,6 @@ async def astream(runnable: Any, asked: Any) -> Any:
 
 
 WAYS = pytest.mark.parametrize("way", [invoke, stream, ainvoke, astream])
-
-
-@tool
-def add(a: int, b: int) -> int:
-    """Add two numbers."""
-    return a + b
 
 
 def raises(request: Request) -> Reply:

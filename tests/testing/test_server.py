@@ -15,7 +15,7 @@ from langchain_kimi import testing
 from langchain_kimi.catalogue import MODELS
 from langchain_kimi.testing import (
     CutOff,
-    KimiDouble,
+    FakeKimiAPI,
     Reply,
     Request,
     Script,
@@ -710,7 +710,7 @@ class TestLife:
             assert http.get(f"{url}/models").status_code == 200
 
     def test_the_double_needs_no_socket(self) -> None:
-        double = KimiDouble([said("x"), cut_after(said("y"), events=1)])
+        double = FakeKimiAPI([said("x"), cut_after(said("y"), events=1)])
         sent = json.dumps(body()).encode()
         answer = double.answer("POST", "/v1/chat/completions", {"Authorization": "Bearer k"}, sent)
         assert json.loads(b"".join(answer.body))["choices"][0]["message"]["content"] == "x"

@@ -12,9 +12,9 @@ from langchain.agents import create_agent
 from langchain_core.tools import BaseTool, ToolException
 
 from langchain_kimi import (
+    AgentLimits,
     KimiPlatform,
     KimiWarning,
-    Limits,
     UsageMeter,
     aformula_tools,
     create_kimi_agent,
@@ -23,7 +23,6 @@ from langchain_kimi import (
 from langchain_kimi.errors import APIConnectionError, IllegalRequestError, KimiError, NotFoundError
 from langchain_kimi.testing import (
     Formula,
-    KimiServer,
     called,
     encrypted,
     fiber_failed,
@@ -34,9 +33,8 @@ from langchain_kimi.testing import (
     thought,
 )
 from tests.clock import VirtualClock
-from tests.conftest import kimi
+from tests.conftest import Serve, kimi
 
-Serve = Callable[..., KimiServer]
 Load = Callable[..., Awaitable[list[BaseTool]]]
 Call = Callable[..., Awaitable[Any]]
 
@@ -80,7 +78,7 @@ async def test_the_servers_definitions_are_what_the_model_gets(serve: Serve, loa
     assert [tool.name for tool in tools] == ["web_search", "base64_encode", "base64_decode"]
     await kimi(server).bind_tools(tools).ainvoke("hi")
     sent = server.requests[0].json["tools"]
-    from langchain_kimi.testing.formulas import OFFICIAL
+    from langchain_kimi.testing.api.formulas import OFFICIAL
 
     assert sent == [*OFFICIAL[SEARCH], *OFFICIAL["moonshot/base64:latest"]]
 
@@ -234,11 +232,11 @@ async def test_shared_limits_of_chat_do_not_hold_up_tools(serve: Serve, call: Ca
 
 
 async def test_they_run_in_process_on_a_fake(call: Call, load: Load) -> None:
-    from langchain_kimi.testing import KimiDouble
-    from langchain_kimi.testing.fake import FakeKimi
+    from langchain_kimi.testing import FakeKimiAPI
+    from langchain_kimi.testing.fake_model import FakeKimi
 
     for today in ("Friday", "Saturday"):
-        fake = FakeKimi(KimiDouble([], formulas={DATE: today}))
+        fake = FakeKimi(FakeKimiAPI([], formulas={DATE: today}))
         (date,) = await load(DATE, model=fake)
         assert await call(date, {"operation": "now"}) == today
         assert len(fake.calls) == 2
@@ -333,7 +331,7 @@ async def test_a_fee_that_is_not_known_is_none(serve: Serve, call: Call) -> None
 async def test_a_budget_counts_fees(serve: Serve, call: Call) -> None:
     server = serve([called("web_search", query=str(number)) for number in range(2)] + [said("Enough.")])
     tools = formula_tools(SEARCH, model=kimi(server))
-    agent = create_kimi_agent(kimi(server), tools, limits=Limits(cost_usd=0.008))
+    agent = create_kimi_agent(kimi(server), tools, limits=AgentLimits(cost_usd=0.008))
     state = await call(agent, {"messages": [("user", "go")]})
     assert state["stop_reason"] == "cost_usd"
     assert state["spent"]["fees_usd"] == pytest.approx(0.01)

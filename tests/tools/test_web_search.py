@@ -8,25 +8,17 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage
-from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_kimi import KimiWarning, UsageMeter, create_kimi_agent, web_search
 from langchain_kimi.errors import IllegalRequestError
-from langchain_kimi.testing import KimiServer, raw_call, said
-from tests.conftest import kimi
+from langchain_kimi.testing import raw_call, said
+from tests.conftest import Serve, add, kimi
 
-Serve = Callable[..., KimiServer]
 Call = Callable[..., Awaitable[Any]]
 
 DECLARED = {"type": "builtin_function", "function": {"name": "$web_search"}}
 WRITTEN = '{"result": {"id":"caf\\u00e9 \u2028"},  "usage": {"total_tokens": 13046.0, "total_tokens": 1.50}}'
-
-
-@tool
-def add(a: int, b: int) -> int:
-    """Add two numbers."""
-    return a + b
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -5,9 +5,9 @@
 
 from langchain_kimi.testing.cassettes.audit import Finding, audit
 from langchain_kimi.testing.cassettes.cassette import Cassette
-from langchain_kimi.testing.cassettes.failures import CannotReplay, CassetteError, NetworkBlocked, SecretsLeft
+from langchain_kimi.testing.cassettes.errors import CannotReplay, CassetteError, NetworkBlocked, SecretsLeft
+from langchain_kimi.testing.cassettes.file import Interaction
 from langchain_kimi.testing.cassettes.importer import import_cassette
-from langchain_kimi.testing.cassettes.tape import Interaction
 
 __all__ = [
     "CannotReplay",

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from langchain_kimi._rules import check
 from langchain_kimi.catalogue import find
-from langchain_kimi.rules import check
-from langchain_kimi.testing.cassettes.answers import Said, answer_of, said_in
 from langchain_kimi.testing.cassettes.cassette import Cassette
+from langchain_kimi.testing.cassettes.file import Interaction, body_of, load, written
 from langchain_kimi.testing.cassettes.matching import MISSING, Difference, differences
+from langchain_kimi.testing.cassettes.responses import Said, answer_of, said_in
 from langchain_kimi.testing.cassettes.scrub import Secrets, left
-from langchain_kimi.testing.cassettes.tape import Interaction, body_of, load, written
 from langchain_kimi.testing.dialects import read_request
 
 CHECKS = ("rules", "reasoning", "prefix", "played", "secret", "retired")

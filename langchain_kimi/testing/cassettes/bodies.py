@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from langchain_kimi.testing.cassettes.failures import CassetteError
+from langchain_kimi.testing.cassettes.errors import CassetteError
 
 Packed = dict[str, Any]
 

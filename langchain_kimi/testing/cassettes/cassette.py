@@ -13,11 +13,11 @@ from typing import Any, Literal, Self
 import orjson
 
 from langchain_kimi.testing.cassettes.bodies import dumps, pack, pieces, unpack
-from langchain_kimi.testing.cassettes.failures import CannotReplay, CassetteError
+from langchain_kimi.testing.cassettes.errors import CannotReplay, CassetteError
+from langchain_kimi.testing.cassettes.file import Interaction, body_of, load, save
 from langchain_kimi.testing.cassettes.matching import Ignored, Variations, differences
 from langchain_kimi.testing.cassettes.recording import Recording, Sent, checked, header
 from langchain_kimi.testing.cassettes.scrub import Secrets, scrubbed
-from langchain_kimi.testing.cassettes.tape import Interaction, body_of, load, save
 
 Record = Literal["none", "once", "new_episodes", "all"]
 MODES = ("none", "once", "new_episodes", "all")

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Any
 
-from langchain_kimi.testing.cassettes.failures import CassetteError
+from langchain_kimi.testing.cassettes.errors import CassetteError
 
 _SHORTEST = 6
 

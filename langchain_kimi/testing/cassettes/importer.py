@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from langchain_kimi.testing.cassettes import yamlfile
 from langchain_kimi.testing.cassettes.bodies import dumps
-from langchain_kimi.testing.cassettes.failures import CassetteError
+from langchain_kimi.testing.cassettes.errors import CassetteError
+from langchain_kimi.testing.cassettes.file import Interaction, save
 from langchain_kimi.testing.cassettes.recording import Recording, Sent, header
 from langchain_kimi.testing.cassettes.scrub import Secrets
-from langchain_kimi.testing.cassettes.tape import Interaction, save
 
 
 def import_cassette(source: str | Path, target: str | Path, *, secrets: Iterable[str] = ()) -> list[Interaction]:

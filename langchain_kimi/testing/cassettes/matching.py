@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from langchain_kimi.testing.cassettes.bodies import dumps
-from langchain_kimi.testing.cassettes.failures import CassetteError
+from langchain_kimi.testing.cassettes.errors import CassetteError
 from langchain_kimi.testing.cassettes.scrub import MASK
 
 Ignored = str | re.Pattern[str]

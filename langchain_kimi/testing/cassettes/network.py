@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from langchain_kimi.testing.cassettes.failures import NetworkBlocked
+from langchain_kimi.testing.cassettes.errors import NetworkBlocked
 from langchain_kimi.testing.cassettes.recording import is_loopback
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 from langchain_kimi.testing.cassettes.bodies import decompressed, pack
-from langchain_kimi.testing.cassettes.failures import SecretsLeft
+from langchain_kimi.testing.cassettes.errors import SecretsLeft
+from langchain_kimi.testing.cassettes.file import Interaction, body_of, written
 from langchain_kimi.testing.cassettes.scrub import Secrets, left, scrubbed, scrubbed_stream
-from langchain_kimi.testing.cassettes.tape import Interaction, body_of, written
 
 _KEPT = frozenset({"content-type", "location", "retry-after", "retry-after-ms", "x-request-id", "x-trace-id"})
 _KEPT_BEGIN = ("x-ratelimit-", "x-should-retry", "x-msh-usage-")

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from langchain_kimi.redaction import any_form, is_secret_header
+from langchain_kimi._redaction import any_form, is_secret_header
 from langchain_kimi.testing.cassettes.bodies import Packed, datas, dumps, unpack
 from langchain_kimi.testing.cassettes.detector import find_secrets
 

@@ -1,0 +1,27 @@
+"""The HTTP library's own exceptions, which may hold a header and with it the key."""
+
+from langchain_kimi._redaction import mask_known
+
+
+def cause_text(error: BaseException) -> str:
+    """What an exception of the HTTP library says; only its type where its text may quote a request's header."""
+    return type(error).__name__ if _quotes_request(error) else str(error) or type(error).__name__
+
+
+def cut_causes(error: BaseException) -> None:
+    """Take the exceptions that show a secret out of what `error` came from, with all that they came from."""
+    link: BaseException | None = error
+    while link is not None:
+        cause = link.__cause__ or link.__context__
+        if cause is not None and (_quotes_request(cause) or _shows_secret(cause)):
+            link.__cause__ = link.__context__ = cause = None
+        link = cause
+
+
+def _quotes_request(error: BaseException) -> bool:
+    return any(base.__name__ == "LocalProtocolError" for base in type(error).__mro__)
+
+
+def _shows_secret(error: BaseException) -> bool:
+    shown = f"{error} {error!r}"
+    return mask_known(shown) != shown

@@ -1,0 +1,86 @@
+"""One file from the web, by GET: without Kimi's key, and no larger than is wanted."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+
+from langchain_kimi._http.connections import Connections
+from langchain_kimi._http.decompression import ACCEPTED, Decompressor
+from langchain_kimi._http.library_errors import cause_text, cut_causes
+from langchain_kimi._redaction import shown_url
+from langchain_kimi.errors import APIConnectionError, APITimeoutError, IllegalRequestError, KimiError
+
+SECONDS = 60.0
+"""To connect, and between two pieces."""
+_HOW: dict[str, Any] = {"follow_redirects": True, "timeout": SECONDS, "headers": {"accept-encoding": ACCEPTED}}
+
+
+def fetch(url: str, connections: Connections, *, largest: int) -> tuple[bytes, str | None]:
+    """The file's bytes, and the content type that the host names. Raises a KimiError, also beyond `largest` bytes."""
+    with _failures(url), connections.client().stream("GET", url, **_HOW) as answer:
+        file = _File(url, answer, largest)
+        for piece in answer.iter_bytes() if file.decompressed else answer.iter_raw():
+            file.take(piece)
+        return bytes(file.data), file.content_type
+
+
+async def afetch(url: str, connections: Connections, *, largest: int) -> tuple[bytes, str | None]:
+    """`fetch` for asynchronous use."""
+    client = await connections.async_client()
+    with _failures(url):
+        async with client.stream("GET", url, **_HOW) as answer:
+            file = _File(url, answer, largest)
+            async for piece in answer.aiter_bytes() if file.decompressed else answer.aiter_raw():
+                file.take(piece)
+            return bytes(file.data), file.content_type
+
+
+class _File:
+    """A file while it arrives."""
+
+    def __init__(self, url: str, answer: Any, largest: int) -> None:
+        if answer.status_code != 200:
+            raise KimiError(
+                f"{shown_url(url)} answered {answer.status_code}, so there is no file to send.",
+                status=answer.status_code,
+            )
+        self.data = bytearray()
+        self.decompressed = bool(answer.is_stream_consumed)
+        encoding = "" if self.decompressed else answer.headers.get("content-encoding", "").strip().lower()
+        self._decompressor = Decompressor(encoding, url)
+        self._received = 0
+        self.content_type: str | None = answer.headers.get("content-type")
+        self._url = shown_url(url)
+        self._largest = largest
+
+    def take(self, piece: bytes) -> None:
+        self._received += len(piece)
+        for part in [piece] if self._decompressor.passes else self._decompressor.feed(piece):
+            self.data += part
+            self._check_size()
+
+    def _check_size(self) -> None:
+        if max(len(self.data), self._received) > self._largest:
+            raise IllegalRequestError(f"The file at {self._url} has more than {self._largest:,} bytes.")
+
+
+@contextmanager
+def _failures(url: str) -> Iterator[None]:
+    try:
+        with _translated(shown_url(url)):
+            yield
+    except KimiError as error:
+        cut_causes(error)
+        raise
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    try:
+        yield
+    except httpx2.TimeoutException as error:
+        raise APITimeoutError(f"{url} did not answer within {SECONDS:g} seconds.") from error
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise APIConnectionError(f"{url} could not be fetched: {cause_text(error)}.") from error

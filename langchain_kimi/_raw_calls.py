@@ -1,0 +1,205 @@
+"""The exact strings that Kimi said, kept on the LangChain message so that they can go back as they came.
+
+LangChain parses tool-call arguments into dicts and, in streams, completes arguments that were cut short. Both lose what
+was said. So every message of ours carries, in `additional_kwargs`:
+
+- `reasoning_content`: the thinking as one string; the key is absent where Kimi sent none or null
+- `kimi_calls`: `[{"id", "name", "arguments"}]` in the order of the answer, `arguments` being Kimi's own string;
+  `"unwrapped"` lists the arguments that are JSON in a string there and the array or object itself in `tool_calls`,
+  `"cut"` marks a call whose answer was cut before its arguments began, `"not_run"` says why a call must not run
+  although its arguments may be whole
+- `kimi_host`: host and port that gave the answer; its ids and its key of the thinking go back to it as they came
+- `kimi_reasoning_key`: the host's own key of the thinking, where that is not `reasoning_content`; `both` where it sent
+  the thinking under `reasoning_content` and `reasoning` at once
+- `kimi_reasoning_details`: the list that some hosts send beside or instead of it, and want back
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Never, NotRequired, TypedDict, TypeGuard
+
+import orjson
+from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
+from langchain_core.messages.tool import invalid_tool_call, tool_call
+
+from langchain_kimi._surrogates import replaced, replaced_in
+
+REASONING = "reasoning_content"
+CALLS = "kimi_calls"
+REASONING_KEY = "kimi_reasoning_key"
+REASONING_DETAILS = "kimi_reasoning_details"
+BOTH_KEYS = "both"
+HOST = "kimi_host"
+PROVIDER = "moonshot"
+INVALID_ARGUMENTS = "invalid_arguments"
+"""The key under which arguments that are no JSON object are sent back as text."""
+_LONGEST_QUOTE = 400
+"""Characters of unusable arguments that an error result quotes."""
+
+SPOILER = '"[}"[}'
+"""Appended to cut arguments at the end of a stream: whether they end in a string, after a backslash or outside, no
+parser reads the whole as an object, LangChain's lenient one included."""
+
+
+class Call(TypedDict):
+    """One tool call as Kimi sent it."""
+
+    id: str | None
+    name: str
+    arguments: str
+    unwrapped: NotRequired[list[str]]
+    cut: NotRequired[bool]
+    not_run: NotRequired[str]
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text in which control characters may stand bare in strings. Raises ValueError.
+
+    A lone surrogate, which JSON can escape and no text can hold, becomes U+FFFD.
+    """
+    try:
+        value = json.loads(text, strict=False, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deeply") from error
+    return replaced_in(value) if "\\ud" in text or "\\uD" in text else value
+
+
+def parse_arguments(arguments: str, unwrapped: Iterable[str] = ()) -> dict[str, Any]:
+    """The arguments as a dict. Raises ValueError where they are no JSON object; empty arguments mean none.
+
+    `unwrapped` names those that are parsed once more.
+    """
+    parsed = parse_json(arguments) if arguments.strip() else {}
+    if not isinstance(parsed, dict):
+        raise ValueError(f"arguments must be a JSON object, not {type(parsed).__name__}")
+    return parsed | {name: parse_json(parsed[name]) for name in unwrapped}
+
+
+def parse_calls(calls: Iterable[Call]) -> tuple[list[ToolCall], list[InvalidToolCall]]:
+    """The calls that can be run, and those whose arguments are no JSON object with the parser's message."""
+    valid: list[ToolCall] = []
+    invalid: list[InvalidToolCall] = []
+    for call in calls:
+        try:
+            if why := call.get("not_run"):
+                raise ValueError(why)
+            args = parse_arguments(call["arguments"], _unwrapped(call))
+            if call.get("cut"):
+                raise ValueError("the answer was cut before the arguments")
+            valid.append(tool_call(name=call["name"], args=args, id=call["id"]))
+        except ValueError as error:
+            invalid.append(
+                invalid_tool_call(name=call["name"], args=call["arguments"], id=call["id"], error=str(error))
+            )
+    return valid, invalid
+
+
+def wire_arguments(arguments: str) -> str:
+    """The arguments as a host takes them: a JSON object, for hosts refuse a whole history over one that is none.
+
+    The very string where it is such an object. Arguments with bare control characters are written anew; no arguments
+    are `{}`; whatever else the model wrote is sent as the text under INVALID_ARGUMENTS. The outcome depends on the
+    string alone, so that it is the same in every request.
+    """
+    try:
+        if isinstance(orjson.loads(arguments), dict):
+            return arguments
+    except ValueError:
+        pass
+    try:
+        return _dumped(parse_arguments(arguments))
+    except (ValueError, RecursionError):
+        return _dumped({INVALID_ARGUMENTS: arguments})
+
+
+def quote_arguments(arguments: str | None) -> str:
+    """What the model wrote instead of a JSON object, for its error result; the middle of a long text is left out."""
+    text = (arguments or "").removesuffix(SPOILER)
+    if not text.strip():
+        return "They were empty."
+    if len(text) <= _LONGEST_QUOTE:
+        return f"You wrote: {text}"
+    half = _LONGEST_QUOTE // 2
+    return f"You wrote: {text[:half]} … ({len(text) - 2 * half} characters left out) … {text[-half:]}"
+
+
+def _dumped(arguments: Mapping[str, Any]) -> str:
+    written = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return replaced(written)
+
+
+def call_blocks(calls: Iterable[Call]) -> list[dict[str, Any]]:
+    """The calls as content blocks, in their order."""
+    return [{**block} for call in calls for parsed in parse_calls([call]) for block in parsed]
+
+
+def settle(message: AIMessage) -> None:
+    """Replace calls that LangChain parsed leniently out of a stream by a strict reading of what Kimi sent.
+
+    Content blocks lose the `lc_` indices by which a stream's pieces were joined.
+    """
+    calls = message.additional_kwargs.get(CALLS)
+    if calls:
+        message.tool_calls, message.invalid_tool_calls = parse_calls(calls)
+    if isinstance(message.content, list):
+        said = [_settled_block(block) for block in message.content if not (calls and is_call_block(block))]
+        message.content = [*said, *call_blocks(calls or ())]
+
+
+def is_call_block(block: object) -> bool:
+    """Whether a content block is a tool call, valid or not, or a piece of one."""
+    return isinstance(block, dict) and str(block.get("type", "")).endswith(("tool_call", "tool_call_chunk"))
+
+
+def calls_of(message: AIMessage) -> list[Call]:
+    """The message's calls, valid and not, in their order: Kimi's own argument strings wherever they still hold.
+
+    A call that was edited since (other arguments under its id) or that another model made is written as compact JSON.
+    """
+    said = message.additional_kwargs.get(CALLS)
+    recorded: dict[str | None, Call] = {call["id"]: call for call in said if _is_call(call)} if said else {}
+    order = {key: position for position, key in enumerate(recorded)}
+    calls: list[Call] = [
+        Call(id=call["id"], name=call["name"], arguments=_arguments(call["args"], recorded.get(call["id"])))
+        for call in message.tool_calls
+    ]
+    calls += [
+        Call(id=call["id"], name=call["name"] or "", arguments=_unspoiled(call["args"] or "", recorded.get(call["id"])))
+        for call in message.invalid_tool_calls
+    ]
+    return sorted(calls, key=lambda call: order.get(call["id"], len(order)))
+
+
+def _arguments(args: Mapping[str, Any], said: Call | None) -> str:
+    if said is not None:
+        try:
+            if args == parse_arguments(said["arguments"]):
+                return said["arguments"]
+            if (names := _unwrapped(said)) and args == parse_arguments(said["arguments"], names):
+                return said["arguments"]
+        except (ValueError, TypeError, KeyError):
+            pass
+    return json.dumps(args, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def _unwrapped(said: Call) -> list[str]:
+    names = said.get("unwrapped")
+    return names if isinstance(names, list) else []
+
+
+def _unspoiled(arguments: str, said: Call | None) -> str:
+    return said["arguments"] if said is not None and arguments == said["arguments"] + SPOILER else arguments
+
+
+def _settled_block(block: str | dict[str, Any]) -> str | dict[str, Any]:
+    if isinstance(block, dict) and str(block.get("index", "")).startswith("lc_"):
+        return {key: value for key, value in block.items() if key != "index"}
+    return block
+
+
+def _refuse_constant(constant: str) -> Never:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _is_call(value: object) -> TypeGuard[Call]:
+    return isinstance(value, dict) and isinstance(value.get("arguments"), str) and "id" in value

@@ -1,0 +1,88 @@
+"""The output cap and the window: what fits behind the prompt, by our estimate and by the host's own count."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+
+from langchain_kimi import tokens
+from langchain_kimi._request.settings import ENOUGH_TO_THINK, Note
+from langchain_kimi._request.tools import Tools
+from langchain_kimi.catalogue import Model
+from langchain_kimi.errors import ContextOverflowError, KimiError
+
+CAP = "max_completion_tokens"
+_ENOUGH_TO_ANSWER = 4_096
+_LEAST_TO_THINK = 4_096
+_LEAST_TO_ANSWER = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How an output cap stands to the window behind the prompt."""
+
+    least: int | None = None
+    """The least cap that the request may be sent again with, where the host says how much fits. None where the user
+    chose the cap, or the window is not known."""
+    overflow: ContextOverflowError | None = None
+    """Why nothing is to be sent: the prompt is surely longer than the window, or a cap of the user's does not fit."""
+
+
+def fit_cap(
+    fields: dict[str, Any],
+    given: Mapping[str, Any],
+    row: Model | None,
+    messages: Sequence[BaseMessage],
+    estimate: int,
+    *,
+    thinks: bool,
+    notes: list[Note],
+) -> Fit:
+    """Lower a default output cap to what fits behind a prompt of these messages, of about so many tokens."""
+    cap = fields.get(CAP)
+    if row is None or not isinstance(cap, int):
+        return Fit()
+    users = given.get("max_tokens") or given.get("max_completion_tokens") or CAP in given.get("extra_body", {})
+    raises = given.get("max_tokens_over_window") == "raise"
+    floor = ENOUGH_TO_THINK if thinks else _ENOUGH_TO_ANSWER
+    least = None if users else floor if raises else _LEAST_TO_THINK if thinks else _LEAST_TO_ANSWER
+    if estimate + cap <= row.context * 3 // 4:
+        return Fit(least)
+    tools = given.get("tools") or ()
+    tools = tools if isinstance(tools, Tools) else Tools(tools)
+    prompt = estimate + tools.tokens
+    if prompt + cap <= row.context:
+        return Fit(least)
+    text = f"The prompt is about {prompt:,} tokens and the window of {row.id} {row.context:,}"
+    if users:
+        out = (
+            f"max_tokens={cap} does not fit behind it, so nothing was sent. Lower max_tokens, leave it out, or shorten"
+        )
+        return Fit(least, _overflow(f"{text}: {out} the conversation.", row, prompt + cap) if raises else None)
+    if tokens.at_least(messages, [tool.wire for tool in tools.declared]) > row.context:
+        out = "it cannot fit, so nothing was sent. Shorten the conversation, or use a model with a larger window."
+        return Fit(overflow=_overflow(f"{text}: {out}", row, prompt + cap))
+    # The floor is what an answer needs. An estimate is not exact enough to go below it, as the host's own count is,
+    # which comes with its refusal; and it may be a little low.
+    fitted = min(cap, max(row.context - prompt - prompt // 50, floor))
+    if fitted < cap:
+        fields[CAP] = fitted
+        notes.append(Note("cap", f"{text}: the output cap is lowered from {cap:,} to {fitted:,} tokens."))
+    return Fit(least)
+
+
+def refitted_cap(cap: object, least: int | None, error: KimiError) -> int | None:
+    """The smaller cap that fits by the numbers in the host's refusal; None where they leave no room for an answer."""
+    if least is None or not isinstance(cap, int) or not isinstance(error, ContextOverflowError):
+        return None
+    if error.limit is None or error.requested is None:
+        return None
+    room = error.limit - (error.requested - cap)
+    return room if least <= room < cap else None
+
+
+def _overflow(text: str, row: Model, requested: int) -> ContextOverflowError:
+    error = ContextOverflowError(text)
+    error.limit, error.requested = row.context, requested
+    return error

@@ -1,0 +1,1 @@
+"""Keeps a long thread under the model's window."""

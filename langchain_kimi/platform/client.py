@@ -1,0 +1,184 @@
+"""The account's own object: host, key and connections, and what is asked of them."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.tools import BaseTool
+from pydantic import SecretStr
+
+from langchain_kimi import _endpoints as endpoints
+from langchain_kimi._endpoints import HOSTS, NO_KEY, USER_AGENT, Balance, ModelInfo, authorization_header
+from langchain_kimi._http import (
+    CLOCK,
+    MAX_RETRY_WAIT,
+    Ask,
+    Clock,
+    Connections,
+    ResponseLimits,
+    Transport,
+    arun,
+    checked_key,
+    checked_url,
+    run,
+    shared_connections,
+    transport_of,
+)
+from langchain_kimi._request import Tools, encode_request
+from langchain_kimi.errors import AuthenticationError, IllegalRequestError
+from langchain_kimi.platform.batches import Batches
+from langchain_kimi.platform.files import Files
+from langchain_kimi.platform.inputs import messages_of
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """A prompt's size in tokens. Kimi counts messages only, so the tools' part is estimated here."""
+
+    messages: int
+    """Counted by Kimi."""
+    tools: int = 0
+    """Estimated here."""
+
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.messages + self.tools
+
+    def __int__(self) -> int:
+        return self.total
+
+
+class KimiPlatform:
+    """Kimi's platform beside chat: files, batches, balance, models and token counts.
+
+    Every method has a twin for asynchronous use, whose name begins with `a`. Failures raise a KimiError, and are
+    repeated as a ChatKimi's are.
+    """
+
+    files: Files
+    batches: Batches
+
+    def __init__(
+        self,
+        *,
+        api_key: str | SecretStr | None = None,
+        base_url: str | None = None,
+        region: Literal["intl", "cn"] | None = None,
+        timeout: Any = None,
+        max_retries: int | None = None,
+        max_retry_wait: float = MAX_RETRY_WAIT,
+        response_limits: ResponseLimits | None = None,
+        default_headers: Mapping[str, str] | None = None,
+        http_client: Any = None,
+        http_async_client: Any = None,
+        clock: Clock = CLOCK,
+    ) -> None:
+        """The arguments are ChatKimi's, with its defaults from MOONSHOT_API_KEY and MOONSHOT_BASE_URL."""
+        url = checked_url(
+            base_url or (HOSTS[region] if region else os.environ.get("MOONSHOT_BASE_URL")) or HOSTS["intl"]
+        )
+        if base_url and region:
+            raise IllegalRequestError(f"base_url={base_url!r} and region={region!r}: give one of them.")
+        key = checked_key(api_key) or checked_key(os.environ.get("MOONSHOT_API_KEY"))
+        if not key and url in HOSTS.values():
+            raise AuthenticationError(NO_KEY)
+        own = http_client is not None or http_async_client is not None
+        connections = Connections(http_client, http_async_client) if own else shared_connections()
+        authorization = authorization_header(url, key, default_headers, own_client=own)
+        headers = {"user-agent": USER_AGENT, **authorization, **(default_headers or {})}
+        self._begin(
+            Transport(
+                url,
+                connections,
+                headers,
+                timeout,
+                max_retries,
+                None,
+                clock,
+                max_retry_wait,
+                response_limits or ResponseLimits(),
+            ),
+            None,
+        )
+
+    @classmethod
+    def from_model(cls, model: Any) -> Self:
+        """The platform behind a ChatKimi: its host, key, connections, deadlines and retries."""
+        platform = cls.__new__(cls)
+        platform._begin(transport_of(model), model)
+        return platform
+
+    def _begin(self, transport: Transport, model: Any) -> None:
+        self._own = transport
+        self._model = getattr(model, "model", None)
+        self.files = Files(transport)
+        self.batches = Batches(transport)
+
+    @property
+    def base_url(self) -> str:
+        """The host's URL up to and with `/v1`."""
+        return self._own.base_url
+
+    def _transport(self) -> Transport:
+        return self._own
+
+    def __repr__(self) -> str:
+        return f"KimiPlatform(base_url={self._own.base_url!r})"
+
+    def balance(self) -> Balance:
+        """The account's money."""
+        return run(endpoints.get_balance(), self._own)
+
+    async def abalance(self) -> Balance:
+        """`balance` for asynchronous use."""
+        return await arun(endpoints.get_balance(), self._own)
+
+    def models(self) -> list[ModelInfo]:
+        """The models that the account may ask."""
+        return run(endpoints.list_models(), self._own)
+
+    async def amodels(self) -> list[ModelInfo]:
+        """`models` for asynchronous use."""
+        return await arun(endpoints.list_models(), self._own)
+
+    def count_tokens(
+        self,
+        messages: LanguageModelInput,
+        tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | BaseTool] = (),
+        *,
+        model: str | None = None,
+    ) -> TokenCount:
+        """How many tokens Kimi counts in messages, encoded as a ChatKimi sends them, by the estimate endpoint.
+
+        The endpoint takes no tools, so theirs are estimated here and told apart. `model` is the model's id; a platform
+        made by `from_model` knows it.
+        """
+        ask, own = self._counting(messages, tools, model)
+        return TokenCount(run(ask, self._own), own)
+
+    async def acount_tokens(
+        self,
+        messages: LanguageModelInput,
+        tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | BaseTool] = (),
+        *,
+        model: str | None = None,
+    ) -> TokenCount:
+        """`count_tokens` for asynchronous use."""
+        ask, own = self._counting(messages, tools, model)
+        return TokenCount(await arun(ask, self._own), own)
+
+    def _counting(self, messages: LanguageModelInput, tools: Sequence[Any], model: str | None) -> tuple[Ask[int], int]:
+        """What to ask, and the tokens of the tools."""
+        asked = model or self._model
+        if not asked:
+            raise IllegalRequestError("count_tokens needs model=…: each model counts by itself.")
+        encoded = encode_request({"model": asked, "thinking": None}, messages_of(messages), stream=False)
+        own = 0
+        if tools:
+            from langchain_kimi import tokens  # read when first used
+
+            own = tokens.count_tools([tool.wire for tool in Tools.of(tools).declared])
+        return endpoints.estimate_tokens(asked, encoded.body["messages"]), own
