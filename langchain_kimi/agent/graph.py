@@ -162,6 +162,6 @@ def check(runner: ToolCalls, models: Iterable[BaseChatModel], limits: AgentLimit
     for named in map(model_name, models):
         if cost_of(nothing, named) is None:
             raise ValueError(
-                f"AgentLimits(cost_usd={limits.cost_usd}): no price is known of the model {named!r}, so its cost cannot be "
-                "limited. Give `tokens` instead."
+                f"AgentLimits(cost_usd={limits.cost_usd}): no price is known of the model {named!r}, so its cost "
+                "cannot be limited. Give `tokens` instead."
             )
