@@ -24,6 +24,13 @@ _HEADER_NAME = re.compile(
     r"|(?<!idempotency-)(?<!cache-)key|apikey)(?:$|[-_])",
     re.IGNORECASE,
 )
+_AUTH_SCHEMES = frozenset(
+    (
+        *("apikey", "aws4-hmac-sha256", "basic", "bearer", "concealed", "digest", "dpop", "gnap", "hoba", "mutual"),
+        *("negotiate", "ntlm", "oauth", "privatetoken", "scram-sha-1", "scram-sha-256", "token", "vapid"),
+    )
+)
+"""The schemes of IANA's registry, and those that are common without being registered."""
 _SHORTEST = 8
 _PLACEHOLDERS = frozenset({"no-key-required", "not-needed", "notneeded", "not-required", "placeholder", "lm-studio"})
 """Values of eight and more letters that are given where a host wants any key; masking them would spoil texts."""
@@ -78,11 +85,7 @@ def mask_bytes(data: bytes, values: Iterable[str]) -> bytes:
 
 def secret_values(headers: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """The secrets in a request's headers, which are remembered from here on."""
-    values: list[str] = []
-    for name, value in headers:
-        if is_secret_header(name):
-            first, *others = re.split(r"[;=\s]+" if name.lower().endswith("cookie") else r"\s+", value.strip())
-            values += [part for part in others or [first] if _is_secret(part)]
+    values = [value for header in headers if is_secret_header(header[0]) for value in _secrets_of(*header)]
     for value in values:
         if value not in _known:
             _known[value] = None
@@ -142,6 +145,25 @@ logging.getLogger("langchain_kimi").addFilter(LogFilter(escape=True))
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape", "backslashreplace").decode()
+
+
+def _secrets_of(name: str, value: str) -> list[str]:
+    """The secret parts of a header: the values of cookies, else the value as a whole and each of its words.
+
+    The scheme of an `Authorization` header, such as `Bearer`, is no secret.
+    """
+    if name.lower().endswith("cookie"):
+        parts: list[str] = []
+        for cookie in re.split(r"[;\s]+", value):
+            first, *others = cookie.split("=")
+            parts += others or [first]
+    else:
+        value = value.strip()
+        scheme, _, credentials = value.partition(" ")
+        if credentials and "auth" in name.lower() and scheme.lower() in _AUTH_SCHEMES:
+            value = credentials.strip()
+        parts = [value, *value.split()]
+    return [part for part in parts if _is_secret(part)]
 
 
 def _is_secret(value: str) -> bool:

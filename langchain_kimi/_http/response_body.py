@@ -91,7 +91,8 @@ class Body:
             parsed = surrogates.loads(document)
         except ValueError:
             return None
-        return self._error(parsed) if isinstance(parsed, dict) and _is_error(parsed) else None
+        is_event = self._events is not None
+        return self._error(parsed) if isinstance(parsed, dict) and _is_error(parsed, is_event=is_event) else None
 
     def _decompressed(self, piece: bytes) -> Iterator[bytes]:
         self._received += len(piece)
@@ -188,10 +189,14 @@ class Body:
         return errors.no_answer(self._status, text, host=self._host, headers=self._headers)
 
 
-def _is_error(document: Mapping[str, Any]) -> bool:
-    """Whether a document is an error: no part of an answer, and no object that tells of its own state."""
+def _is_error(document: Mapping[str, Any], *, is_event: bool) -> bool:
+    """Whether a document is an error and not a response.
+
+    An object that reports its own status, such as the run of a Formula tool or a batch, is a response although its
+    field `error` is set; a chat completion never is.
+    """
     if document.get("object") == "error":
         return True
     status = document.get("status")
-    tells_its_state = status is not None and not (isinstance(status, int) and status >= 400)
-    return bool(document.get("error")) and not document.get("choices") and not tells_its_state
+    reports_status = status is not None and not (isinstance(status, int) and status >= 400)
+    return bool(document.get("error")) and (is_event or "choices" in document or not reports_status)

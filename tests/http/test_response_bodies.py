@@ -172,6 +172,26 @@ ERRORS = {
     "unknown": (error_body("something_else"), errors.ServerError, True),
     "a string": (json.dumps({"error": "the host's words"}).encode(), errors.ServerError, True),
 }
+OVERLOAD = {"error": {"message": "the host's words", "type": "engine_overloaded_error"}}
+DELTA = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": "error"}
+
+
+@pytest.mark.parametrize("way", ["invoke", "astream"])
+@pytest.mark.parametrize("state", [{}, {"status": "failed"}, {"status": 200}], ids=str)
+@pytest.mark.parametrize("choices", [{}, {"choices": []}, {"choices": None}, {"choices": [DELTA]}])
+async def test_a_first_event_with_an_error_is_retried_as_its_type_says(
+    choices: dict[str, Any], state: dict[str, Any], way: str
+) -> None:
+    event = json.dumps({**HEAD, "object": "chat.completion.chunk", **choices, **state, **OVERLOAD}).encode()
+    failed, clock = Sent(sse(event, b"[DONE]"), "text/event-stream"), VirtualClock()
+    with raw_server(failed, Sent(sse(*EVENTS), "text/event-stream")) as server:
+        assert (await ask(way, server, max_retries=1, clock=clock)).text == "Good day"
+        assert len(server.requests) == 2
+    assert clock.waited[0] > 7
+    with raw_server(failed) as server, pytest.raises(errors.OverloadedError, match="the host's words"):
+        await ask(way, server)
+
+
 LABELS = {
     "JSON": lambda body: Sent(body, "application/json"),
     "JSON called a stream": lambda body: Sent(body, "text/event-stream"),

@@ -13,7 +13,15 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_kimi import KimiError
 from langchain_kimi import _redaction as redaction
-from langchain_kimi._redaction import escape_controls, is_secret_header, mask_bytes, mask_known, redact, secret_values
+from langchain_kimi._redaction import (
+    escape_controls,
+    is_secret_header,
+    mask_bytes,
+    mask_known,
+    mask_values,
+    redact,
+    secret_values,
+)
 from langchain_kimi.chat_model import amedia_block, media_block
 from langchain_kimi.errors import KimiWarning, from_response, warn
 from langchain_kimi.testing import KimiServer, said
@@ -63,10 +71,40 @@ def test_placeholders_and_short_values_are_no_secrets() -> None:
         ("Authorization", KEY, (KEY,)),
         ("Cookie", f"session-of-the-user={KEY}; theme=dark", (KEY,)),
         ("Proxy-Authorization", f"Basic {KEY}", (KEY,)),
+        ("Authorization", f"Bearer  {KEY} ", (KEY,)),
+        ("X-Auth-Token", f"Bearer {KEY}", (KEY,)),
+        ("Authorization", " ", ()),
+        (
+            "Cookie",
+            "session-of-the-user=first-key-of-two; theme=dark; other-session=second-key-of-two",
+            ("first-key-of-two", "second-key-of-two"),
+        ),
     ],
 )
 def test_a_scheme_or_a_name_is_no_secret(name: str, value: str, secrets: tuple[str, ...]) -> None:
     assert secret_values([(name, value)]) == secrets
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-api-key", "longfirst second"),
+        ("x-api-key", "Negotiate longfirst"),
+        ("CF-Access-Client-Secret", "my pass word is longfirst"),
+        ("Authorization", "longfirst longsecond"),
+        ("Authorization", "Bearer longfirst longsecond"),
+        ("X-Auth-Token", "longfirst\tsecond"),
+        ("Cookie", "longfirst second"),
+    ],
+)
+def test_every_word_of_a_secret_with_white_space_is_masked(name: str, value: str) -> None:
+    values = secret_values([(name, value)])
+    assert "longfirst" not in mask_known(f"x longfirst y {value} z")
+    assert "longfirst" not in mask_values(f"the host repeats {value}", values)
+
+
+def test_a_secret_of_short_words_is_masked_as_a_whole() -> None:
+    assert secret_values([("x-api-key", "my pass word")]) == ("my pass word",)
 
 
 @pytest.mark.parametrize("name", ["Authorization", "x-api-key", "Cookie", "X-Auth-Token", "CF-Access-Client-Secret"])
