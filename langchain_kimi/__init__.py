@@ -16,7 +16,6 @@ if TYPE_CHECKING:
         agent_as_tool,
         create_kimi_agent,
         create_kimi_team,
-        recall_tool,
     )
     from langchain_kimi.chat_model import (
         ChatKimi,
@@ -57,7 +56,6 @@ _ROOMS = {
     "formula_tools": "tools",
     "add_kimi_messages": "agent",
     "media_block": "chat_model",
-    "recall_tool": "agent",
     "register_with_langchain": "chat_model",
     "dynamic_tools_message": "chat_model",
     "web_search": "tools",
@@ -89,7 +87,6 @@ __all__ = [
     "dynamic_tools_message",
     "formula_tools",
     "media_block",
-    "recall_tool",
     "register_with_langchain",
     "web_search",
 ]

@@ -1,6 +1,5 @@
 """The agent: a LangGraph state machine around a chat model. It works with any chat model and does not know the wire."""
 
-from langchain_kimi.agent.compaction.archive import recall_tool
 from langchain_kimi.agent.compaction.compactor import Compaction
 from langchain_kimi.agent.compiled import KimiAgent
 from langchain_kimi.agent.create import create_kimi_agent
@@ -22,5 +21,4 @@ __all__ = [
     "agent_as_tool",
     "create_kimi_agent",
     "create_kimi_team",
-    "recall_tool",
 ]

@@ -11,6 +11,7 @@ from langgraph.types import Checkpointer
 from langchain_kimi.agent.approval import Approval, InterruptOn
 from langchain_kimi.agent.arguments import chat_model, check_kinds, check_tools, with_known_arguments
 from langchain_kimi.agent.compaction.compactor import Compaction, Compactor
+from langchain_kimi.agent.compaction.recall import always_recall, check_no_recall_tool, recall_tool
 from langchain_kimi.agent.compiled import KimiAgent
 from langchain_kimi.agent.graph import check, check_schema, compiled, responder, tools_of
 from langchain_kimi.agent.limits import AgentLimits
@@ -86,6 +87,10 @@ def create_kimi_agent(
         "create_kimi_agent", limits=(limits, AgentLimits), guard=(guard, LoopGuard), compaction=(compaction, Compaction)
     )
     own_tools = tools_of(tools)
+    if compaction and compaction.archive:
+        check_no_recall_tool("create_kimi_agent", own_tools)
+        own_tools.append(recall_tool())
+        select_tools = always_recall(select_tools) if select_tools else None
     runner = ToolCalls(own_tools, tool_timeout, tool_errors)
     limits = limits or AgentLimits()
     check(runner, [model], limits, sequential_tools)

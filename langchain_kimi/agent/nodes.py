@@ -23,8 +23,8 @@ from langchain_kimi._finish_reasons import CONTENT_FILTER, LENGTH, calls_may_run
 from langchain_kimi._raw_calls import CALLS, quote_arguments
 from langchain_kimi.agent.approval import Approval, approved
 from langchain_kimi.agent.budget import agent_name, budget_of
-from langchain_kimi.agent.compaction.archive import text_of, thread_of
-from langchain_kimi.agent.compaction.compactor import Compacted, Compactor, is_overflow
+from langchain_kimi.agent.compaction.archive import message_text, thread_id_of
+from langchain_kimi.agent.compaction.compactor import CompactionResult, Compactor, is_overflow
 from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
 from langchain_kimi.agent.editing import edits_state
 from langchain_kimi.agent.handoff import idle_handoffs, superseded
@@ -144,6 +144,8 @@ class Loop:
 
     def begin(self, state: AgentState) -> dict[str, Any]:
         """A new user turn: what was spent before is not counted against its limits."""
+        if compactor := self._role(state).compactor:
+            compactor.check_store(get_runtime().store)
         update: dict[str, Any] = {"kimi_turn": state.get("spent") or {}, "stop_reason": None}
         if agent := self._role(state).speaker.agent:
             update["active_agent"] = agent
@@ -362,8 +364,8 @@ class Loop:
         if compactor is None or hooked:
             said = yield from speaker.say(state, [*(hooked or messages), *added], silent=silent)
             return replace(said, before=[*added, *said.before])
-        shorter: Compacted | None = None
-        if compactor.due(speaker.view(messages), speaker.prompt(state)):
+        shorter: CompactionResult | None = None
+        if compactor.is_due(speaker.view(messages), speaker.prompt(state)):
             shorter = yield from _compacted(role, compactor, state)
         try:
             kept = with_excerpts(shorter.messages, shorter.excerpts) if shorter else messages
@@ -376,7 +378,7 @@ class Loop:
                 raise
             kept = with_excerpts(shorter.messages, shorter.excerpts)
             said = yield from speaker.say(state, [*kept, *added], silent=silent)
-        rewritten, paid = (shorter.update, shorter.usage) if shorter else ([], [])
+        rewritten, paid = (shorter.update, shorter.answers) if shorter else ([], [])
         changed = {"kimi_excerpts": shorter.excerpts} if shorter and shorter.excerpts != excerpts else {}
         before = [*rewritten, *added, *said.before]
         return replace(said, paid=[*paid, *said.paid], before=before, update={**said.update, **changed})
@@ -434,10 +436,10 @@ class Loop:
 
 def _compacted(
     role: Role, compactor: Compactor, state: AgentState, overflow: Exception | None = None
-) -> Generator[Effect, Any, Compacted]:
-    shorter = yield from compactor.compacting(
+) -> Generator[Effect, Any, CompactionResult]:
+    shorter = yield from compactor.compact(
         state["messages"],
-        thread_id=thread_of(get_config()),
+        thread_id=thread_id_of(get_config()),
         store=get_runtime().store,
         prompt=role.speaker.prompt(state),
         overflow=overflow,
@@ -445,7 +447,9 @@ def _compacted(
     )
     _tell_excerpts(state, shorter)
     steps = [step._asdict() for step in shorter.steps]
-    _tell("compaction", before=shorter.before, after=shorter.after, steps=steps, archived=shorter.archived)
+    _tell(
+        "compaction", before=shorter.tokens_before, after=shorter.tokens_after, steps=steps, archived=shorter.archived
+    )
     return shorter
 
 
@@ -465,7 +469,7 @@ def _why_empty(answer: AIMessage) -> str:
     return _ONLY_THOUGHT if reason in LENGTH else _NOTHING.format(reason)
 
 
-def _tell_excerpts(state: AgentState, shorter: Compacted) -> None:
+def _tell_excerpts(state: AgentState, shorter: CompactionResult) -> None:
     """Warn of results that the model is not shown whole any more, and tell on the stream how much is shown."""
     known = state.get("kimi_excerpts") or {}
     by_id = {message.id: message for message in shorter.messages}
@@ -473,7 +477,7 @@ def _tell_excerpts(state: AgentState, shorter: Compacted) -> None:
         result = by_id.get(message_id)
         if not isinstance(result, ToolMessage) or known.get(message_id) == about:
             continue
-        name, all_of_it, shown = result.name or "a tool", len(text_of(result)), about["characters"]
+        name, all_of_it, shown = result.name or "a tool", len(message_text(result)), about["characters"]
         _tell("result_excerpt", name=name, tool_call_id=result.tool_call_id, characters=all_of_it, shown=shown)
         if message_id not in known:
             warn(

@@ -13,7 +13,7 @@ from pydantic_core import to_json
 
 from langchain_kimi._finish_reasons import COMPLETE
 from langchain_kimi.agent.budget import AGENT_NAME
-from langchain_kimi.agent.compaction.archive import OWN_THREAD
+from langchain_kimi.agent.compaction.archive import SUBAGENT_THREAD
 from langchain_kimi.agent.compiled import KimiAgent
 from langchain_kimi.agent.spending import SPENT
 from langchain_kimi.agent.state import CLOSING
@@ -82,7 +82,7 @@ def _config(agent: Runnable[Any, Any], config: RunnableConfig, name: str) -> Run
     given["max_concurrency"] = _least(own.get("max_concurrency"), given.get("max_concurrency"))
     place = given.get("configurable", {})
     if thread := place.get("thread_id"):
-        place = {**place, OWN_THREAD: f"{thread} {place.get('checkpoint_ns', '')}"}
+        place = {**place, SUBAGENT_THREAD: f"{thread} {place.get('checkpoint_ns', '')}"}
     if isinstance(agent, KimiAgent):
         place = {**place, AGENT_NAME: name}
     given["configurable"] = place

@@ -13,6 +13,7 @@ from langgraph.types import Checkpointer
 from langchain_kimi.agent.approval import Approval, InterruptOn
 from langchain_kimi.agent.arguments import chat_model, check_kinds, check_model, check_tools, with_known_arguments
 from langchain_kimi.agent.compaction.compactor import Compaction, Compactor
+from langchain_kimi.agent.compaction.recall import check_no_recall_tool, recall_tool
 from langchain_kimi.agent.compiled import KimiAgent
 from langchain_kimi.agent.graph import check, check_schema, compiled, responder, tools_of
 from langchain_kimi.agent.handoff import PREFIX, handoff_tool
@@ -99,7 +100,10 @@ def create_kimi_team(
     models = {member.name: chat_model(member.model, f"TeamMember({member.name!r})") for member in members}
     handoffs = {member.name: handoff_tool(member.name, member.description) for member in members}
     made = _made(members)
-    tools = {member.name: [*made[member.name], *_transfers(member, handoffs)] for member in members}
+    archive = [recall_tool()] if compaction and compaction.archive else []
+    for member in members if archive else ():
+        check_no_recall_tool(f"TeamMember({member.name!r})", made[member.name])
+    tools = {member.name: [*made[member.name], *archive, *_transfers(member, handoffs)] for member in members}
     runner = ToolCalls(_all_of(tools), tool_timeout, tool_errors)
     limits = limits or AgentLimits()
     check(runner, models.values(), limits, sequential_tools)

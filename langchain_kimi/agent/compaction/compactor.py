@@ -12,25 +12,24 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, RemoveMessage
-from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.store.base import BaseStore
 
 from langchain_kimi import tokens
-from langchain_kimi.agent.compaction.archive import RECALL, Entry, thread_of, write
+from langchain_kimi.agent.compaction.archive import ArchiveEntry, put_entries
 from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
 from langchain_kimi.agent.compaction.plan import Plan, Room, Step, summary_of
 from langchain_kimi.agent.compaction.summary import PROMPT, Summary, standing_for, summarise, told
 from langchain_kimi.agent.compaction.window import Window, is_overflow
-from langchain_kimi.agent.steps import Effect, adrive, drive
+from langchain_kimi.agent.steps import Effect
 
 _NOT_ARCHIVED = "not_archived"
 _LEAST_SUMMARY, _MOST_SUMMARY = 150, 4_000
 """Tokens of a summary with what stands around it."""
 
 
-__all__ = ["Compacted", "Compaction", "Compactor", "Step", "is_overflow"]
+__all__ = ["Compaction", "CompactionResult", "Compactor", "Step", "is_overflow"]
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ class Compaction:
     not read yet. Where they do not fit into the window, only requests have excerpts of them, so long that the request
     is half-way between `target` and `trigger`. `result_tokens`: what is left of an older one. `summarise`: whether
     the model writes a summary of what goes, with `summary_prompt`; without, a note says that something is missing.
-    `archive`: whether what goes is kept in the agent's `store`, under the thread's id, from where `recall_tool()`
-    fetches it back.
+    `archive`: whether what goes is written to the agent's `store`, under the thread's id. The agent then has a tool
+    `recall`, by which the model reads it again; a run without a store raises ValueError.
     """
 
     window: int | None = None
@@ -74,19 +73,19 @@ class Compaction:
 
 
 @dataclass(frozen=True, slots=True)
-class Compacted:
+class CompactionResult:
     """A thread made shorter. Messages that were not changed are the very ones given; changed ones keep their ids."""
 
     messages: list[AnyMessage]
     update: list[Any]
     """What makes the `messages` of a state so: changed messages, and RemoveMessages; empty where nothing was done."""
-    before: int
+    tokens_before: int
     """Tokens of the request, as far as they are known."""
-    after: int
+    tokens_after: int
     steps: list[Step] = field(default_factory=list)
     """What was done, in order: `dropped_reasoning`, `shortened_results`, `summarised` or `dropped_exchanges`,
     `excerpts_of_results`, `not_archived`; `above_target` where it is not enough. Their tokens are estimates."""
-    usage: list[AIMessage] = field(default_factory=list)
+    answers: list[AIMessage] = field(default_factory=list)
     """The answers that were paid for."""
     excerpts: Excerpts = field(default_factory=dict)
     """The results that are whole in `messages`, and of which the model is shown an excerpt."""
@@ -104,9 +103,20 @@ class Compactor:
         self._model = model
         self._agent = agent
         self._window = Window(model, tools, context.window, context.reserve)
-        self._recalls = any(getattr(tool, "name", None) == RECALL for tool in tools)
 
-    def due(self, messages: Sequence[BaseMessage], prompt: Sequence[BaseMessage] = ()) -> bool:
+    def check_store(self, store: BaseStore | None) -> None:
+        """Raise ValueError where the run has no store and the archive needs one.
+
+        An agent may get its store when it runs, from a graph around it or from LangGraph's server, so that this cannot
+        be checked when it is built.
+        """
+        if self._context.archive and store is None:
+            raise ValueError(
+                "Compaction(archive=True) writes removed messages to the agent's store, and this run has none. Give "
+                "the agent a `store`, or run it in a graph that has one; or leave out `archive`."
+            )
+
+    def is_due(self, messages: Sequence[BaseMessage], prompt: Sequence[BaseMessage] = ()) -> bool:
         """Whether the thread must be made shorter before the next request. `prompt` is what stands before it there."""
         room = self._window.room
         return room is not None and self._window.size(messages, prompt) > self._context.trigger * room
@@ -115,48 +125,12 @@ class Compactor:
         self,
         messages: Sequence[AnyMessage],
         *,
-        config: RunnableConfig,
         thread_id: str | None = None,
         store: BaseStore | None = None,
         prompt: Sequence[BaseMessage] = (),
         overflow: BaseException | None = None,
         excerpts: Excerpts | None = None,
-    ) -> Compacted:
-        """The thread made shorter: `compacting`, done now. The thread's id is by default the config's."""
-        thread_id = thread_id or thread_of(config)
-        steps = self.compacting(
-            messages, thread_id=thread_id, store=store, prompt=prompt, overflow=overflow, excerpts=excerpts
-        )
-        return drive(steps, config)
-
-    async def acompact(
-        self,
-        messages: Sequence[AnyMessage],
-        *,
-        config: RunnableConfig,
-        thread_id: str | None = None,
-        store: BaseStore | None = None,
-        prompt: Sequence[BaseMessage] = (),
-        overflow: BaseException | None = None,
-        excerpts: Excerpts | None = None,
-    ) -> Compacted:
-        """The thread made shorter: `compacting`, done on the event loop. The thread's id is by default the config's."""
-        thread_id = thread_id or thread_of(config)
-        steps = self.compacting(
-            messages, thread_id=thread_id, store=store, prompt=prompt, overflow=overflow, excerpts=excerpts
-        )
-        return await adrive(steps, config)
-
-    def compacting(
-        self,
-        messages: Sequence[AnyMessage],
-        *,
-        thread_id: str | None = None,
-        store: BaseStore | None = None,
-        prompt: Sequence[BaseMessage] = (),
-        overflow: BaseException | None = None,
-        excerpts: Excerpts | None = None,
-    ) -> Generator[Effect, Any, Compacted]:
+    ) -> Generator[Effect, Any, CompactionResult]:
         """The policy: what is to be done for a thread to be made shorter, and the shorter thread.
 
         `overflow` is the error by which the model refused the request as too long: the thread then is longer than it
@@ -185,7 +159,7 @@ class Compactor:
         if after > task.target:
             steps.append(Step("above_target", 0, after - task.target, "what must stay is longer than that"))
         update = _update(messages, done)
-        return Compacted(done, update, task.before, after, steps, summary.answers, plan.excerpts, archived)
+        return CompactionResult(done, update, task.before, after, steps, summary.answers, plan.excerpts, archived)
 
     def _summary(self, plan: Plan) -> Generator[Effect, Any, Summary]:
         if not self._context.summarise:
@@ -260,7 +234,6 @@ class _Task:
             keep_results=context.keep_results,
             result_tokens=context.result_tokens,
             archived=archived,
-            recallable=self._owner._recalls,
             excerpts=dict(self._excerpts),
         )
         if self._owner._window.ignores_thinking:
@@ -269,7 +242,7 @@ class _Task:
 
 
 def _archive(
-    store: BaseStore | None, thread_id: str | None, entries: dict[str, Entry]
+    store: BaseStore | None, thread_id: str | None, entries: dict[str, ArchiveEntry]
 ) -> Generator[Effect, Any, str | None]:
     """Write the entries; why that did not work."""
     if store is None:
@@ -280,10 +253,10 @@ def _archive(
         return None
     try:
         try:
-            yield write(store, thread_id, entries.values())
+            yield put_entries(store, thread_id, entries.values())
         except ValueError:  # LangGraph's InMemoryStore with an index refuses a batch in which a text comes twice
             for entry in entries.values():
-                yield write(store, thread_id, [entry])
+                yield put_entries(store, thread_id, [entry])
     except GraphBubbleUp:
         raise
     except Exception as error:

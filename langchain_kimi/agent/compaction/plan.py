@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMes
 
 from langchain_kimi import tokens
 from langchain_kimi._raw_calls import PROVIDER, REASONING, REASONING_DETAILS
-from langchain_kimi.agent.compaction.archive import Entry, reasoning_entry, whole_entry
+from langchain_kimi.agent.compaction.archive import ArchiveEntry, message_entry, reasoning_entry
 from langchain_kimi.agent.compaction.excerpts import excerpt, fitting, with_excerpts
 from langchain_kimi.agent.loop_guard import MARK, fingerprint
 from langchain_kimi.agent.state import calls_of
@@ -121,8 +121,6 @@ class Plan:
     result_tokens: int = 400
     archived: bool = False
     """Whether what goes is written to the archive."""
-    recallable: bool = False
-    """Whether the model can fetch it from there."""
     excerpts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """The results of which the model is shown an excerpt."""
 
@@ -130,7 +128,7 @@ class Plan:
     messages: list[AnyMessage] = field(init=False)
     removed: list[Group] = field(init=False, default_factory=list)
     steps: list[Step] = field(init=False, default_factory=list)
-    entries: dict[str, Entry] = field(init=False, default_factory=dict)
+    entries: dict[str, ArchiveEntry] = field(init=False, default_factory=dict)
     total: int = field(init=False)
     _sizes: list[int] = field(init=False)
     _groups: list[Group] = field(init=False)
@@ -243,9 +241,9 @@ class Plan:
     def _excerpted(self, place: int, size: int) -> int:
         """Show an excerpt of a result; the tokens that saves. The message itself stays whole."""
         message: Any = self.messages[place]
-        entry = whole_entry(message, self._turns[place])
+        entry = message_entry(message, self._turns[place])
         self._note(entry)
-        about = fitting(message, size, entry.key if self.archived and self.recallable else None)
+        about = fitting(message, size, entry.key if self.archived else None)
         self.excerpts[message.id] = about
         saved = self._sizes[place] - tokens.count_message(excerpt(message, about))
         self._sizes[place] -= saved
@@ -256,9 +254,9 @@ class Plan:
         """The result with its middle left out; None where that would save little."""
         if SHORTENED in message.additional_kwargs:
             return None
-        entry = whole_entry(message, self._turns[place])
+        entry = message_entry(message, self._turns[place])
         how = ""
-        if self.archived and self.recallable:
+        if self.archived:
             how = f'; recall(key="{entry.key}") gives all of it'
         text = cut_middle(entry.text, self.result_tokens, how)
         if tokens.count_text(text) * 5 > tokens.count_message(message) * 4:
@@ -295,7 +293,7 @@ class Plan:
             for place in range(group.start, group.end):
                 message = self.given[place]
                 if group.kind != "summary" and SHORTENED not in message.additional_kwargs:
-                    self._note(whole_entry(message, self._turns[place]))
+                    self._note(message_entry(message, self._turns[place]))
 
     def with_standing(self, standing: HumanMessage | None) -> list[AnyMessage]:
         """The thread with `standing` in the place of what was removed."""
@@ -319,7 +317,7 @@ class Plan:
         self.total -= saved
         return saved
 
-    def _note(self, entry: Entry) -> None:
+    def _note(self, entry: ArchiveEntry) -> None:
         self.entries.setdefault(entry.key, entry)
 
 

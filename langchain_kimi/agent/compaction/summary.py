@@ -15,7 +15,7 @@ from langgraph.errors import GraphBubbleUp
 from langchain_kimi import tokens
 from langchain_kimi._finish_reasons import CONTENT_FILTER, LENGTH
 from langchain_kimi._raw_calls import calls_of
-from langchain_kimi.agent.compaction.archive import reasoning_of, text_of
+from langchain_kimi.agent.compaction.archive import message_text, reasoning_text
 from langchain_kimi.agent.compaction.plan import SUMMARY, Plan, cut_middle, is_summary, is_users, summary_of
 from langchain_kimi.agent.model_call import SHOWN, asked_again
 from langchain_kimi.agent.steps import Ask, Effect
@@ -83,7 +83,7 @@ def standing_for(plan: Plan, summary: Summary) -> HumanMessage:
     text = summary.text or "\n\n".join([*earlier, _NO_SUMMARY.format(plan.exchanges)])
     text = cut_middle(text, plan.room.summary * 2 // 3)
     parts = [_NOTE_ON if summary.text is None else _SUMMARY_OF, *([_TASK.format(task)] if task else []), text]
-    if plan.archived and plan.recallable:
+    if plan.archived:
         parts.append(_RECALL)
     about = {
         "task": task,
@@ -171,9 +171,9 @@ def told(messages: Iterable[BaseMessage], size: int) -> str:
     long. Further lines of an entry are indented, so that a result cannot pass for the user's words."""
     lines: list[str] = []
     for message in messages:
-        text = text_of(message).strip()
+        text = message_text(message).strip()
         if isinstance(message, AIMessage):
-            if thought := reasoning_of(message).strip():
+            if thought := reasoning_text(message).strip():
                 lines.append(f"Assistant, thinking: {cut_middle(thought, size)}")
             if text:
                 lines.append(f"Assistant: {cut_middle(text, size)}")

@@ -10,7 +10,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 
-from langchain_kimi import Compaction, create_kimi_agent, recall_tool
+from langchain_kimi import Compaction, create_kimi_agent
 from langchain_kimi.errors import ContextOverflowError
 from langchain_kimi.testing import Reply, Request, called, refused, said, thought
 from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
@@ -187,9 +187,7 @@ async def test_what_was_taken_out_is_archived_and_recalled(serve: Serve, way: st
 
     server, store = serve(script), InMemoryStore()
     context = Compaction(window=10_000, reserve=1_000, keep_results=2, archive=True)
-    agent = create_kimi_agent(
-        kimi(server), [page, recall_tool()], compaction=context, store=store, checkpointer=InMemorySaver()
-    )
+    agent = create_kimi_agent(kimi(server), [page], compaction=context, store=store, checkpointer=InMemorySaver())
     state, _ = await streamed(agent, way)
     assert state["messages"][-1].text == "The end."
     state, _ = await streamed(agent, way, {"messages": [("user", "What was on page 2?")]})

@@ -3,115 +3,51 @@
 import asyncio
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.exceptions import ContextOverflowError
-from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     AnyMessage,
     BaseMessage,
-    HumanMessage,
     RemoveMessage,
     SystemMessage,
     ToolMessage,
 )
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.outputs import ChatResult
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.graph import START, StateGraph
 from langgraph.store.memory import InMemoryStore
 from pydantic import Field
 
 from langchain_kimi import ChatKimi, errors, tokens
-from langchain_kimi._request.repair import repair
-from langchain_kimi.agent.compaction.compactor import Compacted, Compaction, Compactor, is_overflow
+from langchain_kimi.agent.compaction.compactor import Compaction, Compactor, is_overflow
 from langchain_kimi.agent.compaction.plan import SUMMARY, is_summary
 from langchain_kimi.agent.loop_guard import fingerprint
 from langchain_kimi.agent.state import KimiState, add_kimi_messages
+from langchain_kimi.agent.steps import adrive, drive
 from langchain_kimi.testing import Request, refused, said, thought
+from tests.agent.compaction.helpers import (
+    SMALL,
+    Summariser,
+    acompact,
+    check,
+    compact,
+    compacted,
+    done,
+    exchange,
+    many_turns,
+    of,
+    one_turn,
+    summariser,
+    user,
+)
 from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
-
-THREAD: Any = {"configurable": {"thread_id": "t1"}}
-SMALL = {"window": 10_000, "reserve": 1_000}
-
-
-class Summariser(FakeListChatModel):
-    """A model of nobody's that says what it is told to, or raises it."""
-
-    model: str = "own"
-    responses: list[str] = Field(default_factory=lambda: ["They added numbers."])
-    raises: list[Any] = Field(default_factory=list)
-    asked: list[str] = Field(default_factory=list)
-    finish: str = "stop"
-
-    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        self.asked.append(messages[0].text)
-        if self.raises and (error := self.raises.pop(0)) is not None:
-            raise error
-        answer = AIMessage(self.responses[0], response_metadata={"finish_reason": self.finish})
-        return ChatResult(generations=[ChatGeneration(message=answer)])
-
-
-def summariser(**settings: Any) -> Summariser:
-    return Summariser(**settings)
-
-
-def exchange(at: int, size: int = 1_000, calls: int = 1, thinking: int = 0) -> list[AnyMessage]:
-    made: Any = [{"id": f"add:{at}:{n}", "name": "add", "args": {"a": at, "b": n}} for n in range(calls)]
-    kept = {"reasoning_content": "t" * thinking} if thinking else {}
-    results = [
-        ToolMessage(f"{at}:{n} " + "r" * size, tool_call_id=call["id"], name="add", id=f"r{at}:{n}")
-        for n, call in enumerate(made)
-    ]
-    return [AIMessage("", tool_calls=made, additional_kwargs=kept, id=f"a{at}"), *results]
-
-
-def user(at: int, text: str = "Add more.") -> HumanMessage:
-    return HumanMessage(text, id=f"u{at}")
-
-
-def one_turn(rounds: int, size: int = 1_000, **more: Any) -> list[AnyMessage]:
-    rest = [message for at in range(rounds) for message in exchange(at, size, **more)]
-    return [user(0, "Add all numbers up to ninety."), *rest]
-
-
-def many_turns(turns: int, size: int = 1_000, **more: Any) -> list[AnyMessage]:
-    messages: list[AnyMessage] = []
-    for at in range(turns):
-        messages += [user(at, f"Add number {at}."), *exchange(at, size, **more), AIMessage(f"Sum {at}.", id=f"f{at}")]
-    return [*messages, user(turns, "And now the last one.")]
-
-
-async def compacted(way: str, compactor: Compactor, messages: Sequence[Any], **more: Any) -> Compacted:
-    more = {"config": THREAD, **more}
-    if way == "sync":
-        return await asyncio.to_thread(compactor.compact, messages, **more)
-    return await compactor.acompact(messages, **more)
-
-
-def check(compacted: Compacted, given: Sequence[AnyMessage]) -> None:
-    """What holds for every compaction."""
-    messages = compacted.messages
-    assert repair(messages).repairs == ()
-    ids = [message.id for message in messages]
-    assert len(set(ids)) == len(ids)
-    assert set(ids) <= {message.id for message in given}
-    old = {message.id: message for message in given}
-    for message in messages:
-        if not is_summary(message) and message is not old[message.id]:
-            assert tokens.REPLACED in message.additional_kwargs
-            assert type(message) is type(old[message.id])
-    assert add_kimi_messages(list(given), [compacted.update]) == messages
-
-
-def done(compacted: Compacted) -> list[str]:
-    return [step.what for step in compacted.steps]
-
 
 # The settings.
 
@@ -147,7 +83,7 @@ def test_the_window_and_the_reserve_are_those_of_the_model() -> None:
         while high - low > 1:
             middle = (low + high) // 2
             usage: Any = {"input_tokens": middle, "output_tokens": 0, "total_tokens": middle}
-            is_due = compactor.due([AIMessage("x", id="1", usage_metadata=usage)])
+            is_due = compactor.is_due([AIMessage("x", id="1", usage_metadata=usage)])
             low, high = (low, middle) if is_due else (middle, high)
         return low
 
@@ -162,7 +98,7 @@ def test_the_window_and_the_reserve_are_those_of_the_model() -> None:
 
 
 def test_nothing_is_due_for_a_model_whose_window_is_not_known() -> None:
-    assert not Compactor(Compaction(), summariser()).due(one_turn(2_000))
+    assert not Compactor(Compaction(), summariser()).is_due(one_turn(2_000))
 
 
 def test_no_room_for_anything_but_the_answer_is_refused() -> None:
@@ -173,11 +109,13 @@ def test_no_room_for_anything_but_the_answer_is_refused() -> None:
 def test_what_was_recorded_decides_not_the_estimate() -> None:
     compactor = Compactor(Compaction(**SMALL), summariser())
     messages = one_turn(2)
-    assert not compactor.due(messages)
+    assert not compactor.is_due(messages)
     usage: Any = {"input_tokens": 7_600, "output_tokens": 60, "total_tokens": 7_660}
     spoke = AIMessage("x", id="last", usage_metadata=usage)
-    assert compactor.due([*messages, spoke])
-    assert not compactor.due([*messages, spoke, user(1), AIMessage("y", usage_metadata={**usage, "input_tokens": 10})])
+    assert compactor.is_due([*messages, spoke])
+    assert not compactor.is_due(
+        [*messages, spoke, user(1), AIMessage("y", usage_metadata={**usage, "input_tokens": 10})]
+    )
 
 
 def test_looking_whether_it_is_due_takes_less_than_a_millisecond() -> None:
@@ -185,7 +123,7 @@ def test_looking_whether_it_is_due_takes_less_than_a_millisecond() -> None:
     usage: Any = {"input_tokens": 100_000, "output_tokens": 60, "total_tokens": 100_060}
     messages[-2] = messages[-2].model_copy(update={"usage_metadata": usage})
     compactor = Compactor(Compaction(), ChatKimi(model="kimi-k2.6", api_key="sk-test"))
-    best = min(_seconds(lambda: compactor.due(messages)) for _ in range(30))
+    best = min(_seconds(lambda: compactor.is_due(messages)) for _ in range(30))
     assert best < 0.001
 
 
@@ -198,13 +136,9 @@ def _seconds(work: Callable[[], Any]) -> float:
 # What is taken out.
 
 
-def of(model: str, **settings: Any) -> ChatKimi:
-    return ChatKimi(**{"model": model, "api_key": "sk-test", **settings})
-
-
 def test_thinking_of_earlier_turns_goes_first_where_the_model_does_not_read_it() -> None:
     messages = [*many_turns(3, 10, thinking=2_000), *exchange(9, 10, thinking=2_000)]
-    outcome = Compactor(Compaction(summarise=False, **SMALL), of("kimi-k2.6")).compact(messages, config=THREAD)
+    outcome = compact(Compactor(Compaction(summarise=False, **SMALL), of("kimi-k2.6")), messages)
     check(outcome, messages)
     assert done(outcome) == ["dropped_reasoning"]
     assert outcome.steps[0].number == 3
@@ -227,29 +161,29 @@ def test_thinking_of_earlier_turns_goes_first_where_the_model_does_not_read_it()
 )
 def test_thinking_stays_where_the_model_reads_it_or_that_is_not_known(model: Any) -> None:
     messages = many_turns(3, 10, thinking=500)
-    outcome = Compactor(Compaction(**SMALL), model).compact(messages, config=THREAD)
+    outcome = compact(Compactor(Compaction(**SMALL), model), messages)
     assert outcome.messages == messages
     assert outcome.update == outcome.steps == []
 
 
 def test_thinking_that_is_not_read_any_more_makes_no_thread_too_long() -> None:
     messages = many_turns(6, 10, thinking=8_000)
-    assert Compactor(Compaction(**SMALL), of("kimi-k3")).due(messages)
-    assert not Compactor(Compaction(**SMALL), of("kimi-k2.6")).due(messages)
+    assert Compactor(Compaction(**SMALL), of("kimi-k3")).is_due(messages)
+    assert not Compactor(Compaction(**SMALL), of("kimi-k2.6")).is_due(messages)
     usage: Any = {"input_tokens": 5_000, "output_tokens": 3_000, "total_tokens": 8_000}
     spoke = AIMessage("x", id="last", additional_kwargs={"reasoning_content": "t" * 11_900}, usage_metadata=usage)
     running = [user(0), spoke]
-    assert Compactor(Compaction(**SMALL), of("kimi-k2.6")).due(running)
-    assert not Compactor(Compaction(**SMALL), of("kimi-k2.6")).due([*running, user(1)])
+    assert Compactor(Compaction(**SMALL), of("kimi-k2.6")).is_due(running)
+    assert not Compactor(Compaction(**SMALL), of("kimi-k2.6")).is_due([*running, user(1)])
     # The thinking of turns before was not in the record.
     spoke = spoke.model_copy(update={"additional_kwargs": {"reasoning_content": "t"}})
-    assert Compactor(Compaction(**SMALL), of("kimi-k2.6")).due([*messages, spoke, user(9)])
+    assert Compactor(Compaction(**SMALL), of("kimi-k2.6")).is_due([*messages, spoke, user(9)])
 
 
 def test_thinking_of_another_provider_is_left_to_it() -> None:
     messages = many_turns(3, 10, thinking=500)
     messages[1] = messages[1].model_copy(update={"response_metadata": {"model_provider": "someone"}})
-    outcome = Compactor(Compaction(**SMALL), of("kimi-k2.6")).compact(messages, config=THREAD)
+    outcome = compact(Compactor(Compaction(**SMALL), of("kimi-k2.6")), messages)
     assert outcome.messages[1] is messages[1]
     assert outcome.steps[0].number == 2
 
@@ -258,9 +192,9 @@ def test_what_is_in_a_request_beside_the_known_does_not_shrink_with_it() -> None
     usage: Any = {"input_tokens": 8_000, "output_tokens": 60, "total_tokens": 8_060}
     messages = one_turn(20, 100)
     messages[-2] = messages[-2].model_copy(update={"usage_metadata": usage})
-    outcome = Compactor(Compaction(**SMALL), summariser()).compact(messages, config=THREAD)
-    assert outcome.before > 8_000
-    assert 4_000 < outcome.after < 8_000
+    outcome = compact(Compactor(Compaction(**SMALL), summariser()), messages)
+    assert outcome.tokens_before > 8_000
+    assert 4_000 < outcome.tokens_after < 8_000
     assert done(outcome)[-1] == "above_target"
 
 
@@ -268,11 +202,11 @@ def test_old_results_are_shortened_before_anything_is_summarised() -> None:
     messages = [*many_turns(5, 6_000), *exchange(8, 4_000), *exchange(9, 4_000)]
     model = summariser()
     compactor = Compactor(Compaction(keep_results=2, result_tokens=100, **SMALL), model)
-    assert compactor.due(messages)
-    outcome = compactor.compact(messages, config=THREAD)
+    assert compactor.is_due(messages)
+    outcome = compact(compactor, messages)
     check(outcome, messages)
     assert done(outcome) == ["shortened_results"]
-    assert outcome.after <= 4_500 < outcome.before
+    assert outcome.tokens_after <= 4_500 < outcome.tokens_before
     assert model.asked == []
     cut = [message for message in outcome.messages if "left out" in message.text]
     assert [message.id for message in cut] == [f"r{at}:0" for at in range(outcome.steps[0].number)]  # the oldest
@@ -286,16 +220,14 @@ def test_old_results_are_shortened_before_anything_is_summarised() -> None:
 def test_big_results_are_shortened_before_small_ones() -> None:
     messages = many_turns(8, 1_200)
     messages[6] = messages[6].model_copy(update={"content": "big " * 6_000})
-    outcome = Compactor(Compaction(keep_results=0, result_tokens=100, **SMALL), summariser()).compact(
-        messages, config=THREAD
-    )
+    outcome = compact(Compactor(Compaction(keep_results=0, result_tokens=100, **SMALL), summariser()), messages)
     assert [message.id for message in outcome.messages if "left out" in message.text] == ["r1:0"]
 
 
 def test_a_shortened_result_is_still_the_same_to_the_loop_guard() -> None:
     messages = one_turn(30, 2_000)
     compactor = Compactor(Compaction(keep_results=2, result_tokens=50, **SMALL), summariser())
-    outcome = compactor.compact(messages, config=THREAD)
+    outcome = compact(compactor, messages)
     assert done(outcome) == ["shortened_results"]
     before = {message.id: fingerprint(message) for message in messages if isinstance(message, ToolMessage)}
     for message in outcome.messages:
@@ -319,8 +251,8 @@ async def test_oldest_exchanges_of_earlier_turns_become_one_summary(way: str) ->
     assert "no message of the user" in summary.text
     assert rest == messages[-len(rest) :]
     assert all(one is other for one, other in zip(rest, messages[-len(rest) :], strict=True))
-    assert outcome.after <= 4_500 < outcome.before
-    assert [answer.text for answer in outcome.usage] == ["They added numbers 0 to 30."]
+    assert outcome.tokens_after <= 4_500 < outcome.tokens_before
+    assert [answer.text for answer in outcome.answers] == ["They added numbers 0 to 30."]
     assert "User: Add number 0." in model.asked[0]
     assert 'Assistant calls add: {"a":0,"b":0}' in model.asked[0]
     assert "Result of add: 0:0 rrr" in model.asked[0]
@@ -344,9 +276,7 @@ async def test_a_running_turn_that_is_too_long_by_itself_keeps_its_task_and_its_
 
 def test_within_a_running_turn_results_are_shortened_first_but_not_the_latest() -> None:
     messages = one_turn(20, 2_000)
-    outcome = Compactor(Compaction(keep_results=4, result_tokens=50, **SMALL), summariser()).compact(
-        messages, config=THREAD
-    )
+    outcome = compact(Compactor(Compaction(keep_results=4, result_tokens=50, **SMALL), summariser()), messages)
     check(outcome, messages)
     assert done(outcome) == ["shortened_results"]
     assert outcome.messages[-8:] == messages[-8:]
@@ -355,25 +285,25 @@ def test_within_a_running_turn_results_are_shortened_first_but_not_the_latest() 
 
 def test_of_a_batch_of_huge_results_requests_have_excerpts_and_the_state_has_all() -> None:
     messages = one_turn(1, 8_000, calls=32)
-    outcome = Compactor(Compaction(result_tokens=100, **SMALL), summariser()).compact(messages, config=THREAD)
+    outcome = compact(Compactor(Compaction(result_tokens=100, **SMALL), summariser()), messages)
     check(outcome, messages)
     assert outcome.messages == messages
     assert set(outcome.excerpts) == {message.id for message in messages[2:]}
     assert done(outcome)[0] == "excerpts_of_results"
-    assert outcome.after <= 0.85 * 9_000
+    assert outcome.tokens_after <= 0.85 * 9_000
 
 
 def test_what_cannot_be_made_shorter_is_told() -> None:
     messages: list[Any] = [user(0, "x" * 80_000)]
-    outcome = Compactor(Compaction(**SMALL), summariser()).compact(messages, config=THREAD)
+    outcome = compact(Compactor(Compaction(**SMALL), summariser()), messages)
     assert outcome.messages == messages
     assert done(outcome) == ["above_target"]
-    assert outcome.after > 4_500
+    assert outcome.tokens_after > 4_500
 
 
 def test_two_messages_of_the_user_in_a_row_both_stay() -> None:
     messages = [*many_turns(60, 200), user(61, "Wait: subtract it.")]
-    outcome = Compactor(Compaction(window=400, reserve=0), summariser()).compact(messages, config=THREAD)
+    outcome = compact(Compactor(Compaction(window=400, reserve=0), summariser()), messages)
     assert len(outcome.messages) == 3
     assert [message.text for message in outcome.messages[-2:]] == ["And now the last one.", "Wait: subtract it."]
     assert outcome.messages[-2] is messages[-2]
@@ -382,11 +312,11 @@ def test_two_messages_of_the_user_in_a_row_both_stay() -> None:
 def test_a_second_summary_takes_in_the_first_and_keeps_the_task() -> None:
     model = summariser(responses=["First half."])
     compactor = Compactor(Compaction(**SMALL), model)
-    first = compactor.compact(many_turns(60, 200), config=THREAD)
+    first = compact(compactor, many_turns(60, 200))
     more = [message for at in range(70, 130) for message in exchange(at, 400)]
     thread = [*first.messages, *more, AIMessage("Done.", id="f"), user(200, "Now the rest.")]
     model.responses[:] = ["Both halves."]
-    second = compactor.compact(thread, config=THREAD)
+    second = compact(compactor, thread)
     check(second, thread)
     summaries = [message for message in second.messages if is_summary(message)]
     assert len(summaries) == 1
@@ -404,7 +334,7 @@ def test_the_names_of_the_tools_that_were_declared_first_are_kept() -> None:
     messages[1].additional_kwargs["kimi_tools_shown"] = ["add"]
     brought = SystemMessage("", id="b", additional_kwargs={"tools": [{"type": "function", "function": {"name": "f"}}]})
     messages.insert(8, brought)
-    outcome = Compactor(Compaction(**SMALL), summariser()).compact(messages, config=THREAD)
+    outcome = compact(Compactor(Compaction(**SMALL), summariser()), messages)
     assert outcome.messages[0].additional_kwargs["kimi_tools_shown"] == ["add"]
     assert outcome.messages[1] is brought
 
@@ -414,10 +344,10 @@ def test_the_old_record_of_usage_does_not_count_after_a_compaction() -> None:
     usage: Any = {"input_tokens": 9_000, "output_tokens": 60, "total_tokens": 9_060}
     messages[-2] = messages[-2].model_copy(update={"usage_metadata": usage})
     compactor = Compactor(Compaction(**SMALL), summariser())
-    assert compactor.due(messages)
-    outcome = compactor.compact(messages, config=THREAD)
-    assert outcome.before > 9_000
-    assert not compactor.due(outcome.messages)
+    assert compactor.is_due(messages)
+    outcome = compact(compactor, messages)
+    assert outcome.tokens_before > 9_000
+    assert not compactor.is_due(outcome.messages)
 
 
 # When it goes wrong.
@@ -442,29 +372,29 @@ async def test_without_a_summary_the_oldest_exchanges_go_and_a_note_says_so(way:
     assert why in outcome.steps[0].why
     assert f"{outcome.steps[0].number} earlier exchanges were removed" in outcome.messages[0].text
     assert "Add number 0." in outcome.messages[0].text
-    assert outcome.after <= 4_500
+    assert outcome.tokens_after <= 4_500
 
 
 def test_the_answer_that_was_cut_in_its_thinking_is_paid_for() -> None:
     cut = errors.AnswerCutShort("cut")
     cut.message = AIMessage("", id="cut")
-    outcome = Compactor(Compaction(**SMALL), summariser(raises=[cut])).compact(many_turns(60, 200), config=THREAD)
-    assert outcome.usage == [cut.message]
+    outcome = compact(Compactor(Compaction(**SMALL), summariser(raises=[cut])), many_turns(60, 200))
+    assert outcome.answers == [cut.message]
     assert done(outcome) == ["dropped_exchanges"]
 
 
 def test_without_summaries_nobody_is_asked() -> None:
     model = summariser()
-    outcome = Compactor(Compaction(summarise=False, **SMALL), model).compact(many_turns(60, 200), config=THREAD)
+    outcome = compact(Compactor(Compaction(summarise=False, **SMALL), model), many_turns(60, 200))
     assert model.asked == []
     assert done(outcome) == ["dropped_exchanges"]
 
 
 def test_a_part_that_is_too_long_is_summarised_in_smaller_parts() -> None:
     model = summariser(raises=[ContextOverflowError("too long"), None, None, None, None])
-    outcome = Compactor(Compaction(**SMALL), model).compact(many_turns(60, 200), config=THREAD)
+    outcome = compact(Compactor(Compaction(**SMALL), model), many_turns(60, 200))
     assert done(outcome) == ["summarised"]
-    assert len(outcome.usage) == len(model.asked) - 1 >= 2
+    assert len(outcome.answers) == len(model.asked) - 1 >= 2
     assert len(model.asked[1]) < len(model.asked[0])
     assert "They added numbers." in model.asked[2]  # the summary so far
 
@@ -487,10 +417,10 @@ def test_a_part_that_is_too_long_is_summarised_in_smaller_parts() -> None:
 def test_after_an_overflow_a_thread_that_seemed_to_fit_becomes_shorter(error: Exception, window: int | None) -> None:
     messages = many_turns(30, 200)
     compactor = Compactor(Compaction(window=window, reserve=1_000), summariser())
-    assert not compactor.due(messages)
+    assert not compactor.is_due(messages)
     assert is_overflow(error)
     assert not is_overflow(errors.ServerError("x"))
-    outcome = compactor.compact(messages, config=THREAD, overflow=error)
+    outcome = compact(compactor, messages, overflow=error)
     check(outcome, messages)
     assert done(outcome) == ["summarised"]
     assert tokens.count(outcome.messages) < tokens.count(messages) * 0.7
@@ -513,7 +443,7 @@ async def test_kimi_itself_is_asked_for_the_summary_without_tools(serve: Serve, 
     assert asked["content"].startswith("Sum it up.\nWrite at most ")
     assert "<conversation>\nUser: Add number 0." in asked["content"]
     assert "They added ninety numbers." in outcome.messages[0].text
-    assert outcome.usage[0].usage_metadata
+    assert outcome.answers[0].usage_metadata
     assert (await model.ainvoke(outcome.messages)).text == "fine"
     assert server.requests[1].messages[0]["content"] == outcome.messages[0].content
     assert set(server.statuses) == {200}
@@ -532,7 +462,7 @@ async def test_a_summary_that_kimi_refuses_as_too_long_is_asked_for_in_parts(ser
     outcome = await compacted(way, Compactor(Compaction(**SMALL), kimi(server)), many_turns(60, 200))
     assert done(outcome) == ["summarised"]
     assert server.statuses[0] == 400
-    assert len(outcome.usage) >= 2
+    assert len(outcome.answers) >= 2
 
 
 @SYNC_AND_ASYNC
@@ -541,11 +471,11 @@ async def test_the_summary_is_not_streamed_as_if_the_agent_spoke(serve: Serve, w
     compactor = Compactor(Compaction(**SMALL), model)
 
     def node(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        outcome = compactor.compact(state["messages"], config=config)
+        outcome = drive(compactor.compact(state["messages"]), config)
         return {"messages": [*outcome.update, model.invoke(outcome.messages, config)]}
 
     async def anode(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        outcome = await compactor.acompact(state["messages"], config=config)
+        outcome = await adrive(compactor.compact(state["messages"]), config)
         return {"messages": [*outcome.update, await model.ainvoke(outcome.messages, config)]}
 
     graph: Any = StateGraph(KimiState)
@@ -574,7 +504,7 @@ class Waiting(Summariser):
 
 async def test_a_cancelled_compaction_is_no_failed_summary() -> None:
     model = Waiting()
-    running = asyncio.create_task(Compactor(Compaction(**SMALL), model).acompact(many_turns(60, 200), config=THREAD))
+    running = asyncio.create_task(acompact(Compactor(Compaction(**SMALL), model), many_turns(60, 200)))
     await model.begun.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -643,7 +573,7 @@ def test_any_thread_keeps_its_pairs_its_task_and_its_ids(
     compactor = Compactor(context, model)
     if is_kimi:
         compactor._model = summariser()
-    outcome = compactor.compact(messages, config=THREAD, overflow=overflow)
+    outcome = compact(compactor, messages, overflow=overflow)
     assert messages == before
     assert all(one is other for one, other in zip(messages, given, strict=True))
     check(outcome, messages)
@@ -651,8 +581,8 @@ def test_any_thread_keeps_its_pairs_its_task_and_its_ids(
     assert any(message is messages[last] for message in outcome.messages)
     assert all(any(message is one for one in outcome.messages) for message in messages if message.type == "system")
     room = context.window - context.reserve  # type: ignore[operator]
-    assert outcome.after <= int(room * context.target) or done(outcome)[-1] == "above_target"
-    again = compactor.compact(messages, config=THREAD, overflow=overflow)
+    assert outcome.tokens_after <= int(room * context.target) or done(outcome)[-1] == "above_target"
+    again = compact(compactor, messages, overflow=overflow)
     assert again.messages == outcome.messages
     assert [isinstance(write, RemoveMessage) for write in outcome.update] == sorted(
         isinstance(write, RemoveMessage) for write in outcome.update
@@ -661,19 +591,19 @@ def test_any_thread_keeps_its_pairs_its_task_and_its_ids(
 
 def test_messages_without_ids_are_written_as_a_whole() -> None:
     messages = [message.model_copy(update={"id": None}) for message in many_turns(60, 200)]
-    outcome = Compactor(Compaction(**SMALL), summariser()).compact(messages, config=THREAD)
+    outcome = compact(Compactor(Compaction(**SMALL), summariser()), messages)
     merged = add_kimi_messages(messages, [outcome.update])
     assert [message.content for message in merged] == [message.content for message in outcome.messages]
 
 
 def test_a_store_is_not_touched_unless_asked() -> None:
     store = InMemoryStore()
-    outcome = Compactor(Compaction(**SMALL), summariser()).compact(many_turns(60, 200), config=THREAD, store=store)
+    outcome = compact(Compactor(Compaction(**SMALL), summariser()), many_turns(60, 200), store=store)
     assert outcome.archived == []
     assert store.list_namespaces() == []
 
 
 def test_calls_still_open_are_left_alone() -> None:
     messages = [*one_turn(60, 400), *exchange(99, calls=2)[:-1]]
-    outcome = Compactor(Compaction(**SMALL), summariser()).compact(messages, config=THREAD)
+    outcome = compact(Compactor(Compaction(**SMALL), summariser()), messages)
     assert outcome.messages[-2:] == messages[-2:]

@@ -12,7 +12,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.store.memory import InMemoryStore
 
-from langchain_kimi import Compaction, KimiWarning, TeamMember, create_kimi_agent, create_kimi_team, recall_tool, tokens
+from langchain_kimi import Compaction, KimiWarning, TeamMember, create_kimi_agent, create_kimi_team, tokens
 from langchain_kimi.testing import Reply, Request, refused, said, thought
 from tests.conftest import Serve, kimi
 
@@ -144,7 +144,7 @@ async def test_in_a_team_each_member_sees_the_excerpt(serve: Serve, way: str) ->
 @pytest.mark.filterwarnings("ignore:A result of")
 async def test_with_an_archive_the_excerpt_names_its_key(serve: Serve, way: str) -> None:
     server, store = serve(reader(5_000_000)), InMemoryStore()
-    agent = create_kimi_agent(kimi(server), [read, recall_tool()], compaction=Compaction(archive=True), store=store)
+    agent = create_kimi_agent(kimi(server), [read], compaction=Compaction(archive=True), store=store)
     await run(agent, way)
     shown = server.requests[1].tool_results()[0]["content"]
     (item,) = store.search(("kimi_agent",))

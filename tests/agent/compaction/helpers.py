@@ -1,0 +1,130 @@
+"""Threads to compact, and functions that run a compaction outside of an agent."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langgraph.store.base import BaseStore
+from pydantic import Field
+
+from langchain_kimi import ChatKimi, tokens
+from langchain_kimi._request.repair import repair
+from langchain_kimi.agent.compaction.compactor import Compaction, CompactionResult, Compactor
+from langchain_kimi.agent.compaction.plan import is_summary
+from langchain_kimi.agent.state import add_kimi_messages
+from langchain_kimi.agent.steps import adrive, drive
+
+THREAD: Any = {"configurable": {"thread_id": "t1"}}
+SMALL = {"window": 10_000, "reserve": 1_000}
+
+
+class Summariser(FakeListChatModel):
+    """A model of nobody's that says what it is told to, or raises it."""
+
+    model: str = "own"
+    responses: list[str] = Field(default_factory=lambda: ["They added numbers."])
+    raises: list[Any] = Field(default_factory=list)
+    asked: list[str] = Field(default_factory=list)
+    finish: str = "stop"
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        self.asked.append(messages[0].text)
+        if self.raises and (error := self.raises.pop(0)) is not None:
+            raise error
+        answer = AIMessage(self.responses[0], response_metadata={"finish_reason": self.finish})
+        return ChatResult(generations=[ChatGeneration(message=answer)])
+
+
+def summariser(**settings: Any) -> Summariser:
+    return Summariser(**settings)
+
+
+def exchange(at: int, size: int = 1_000, calls: int = 1, thinking: int = 0) -> list[AnyMessage]:
+    made: Any = [{"id": f"add:{at}:{n}", "name": "add", "args": {"a": at, "b": n}} for n in range(calls)]
+    kept = {"reasoning_content": "t" * thinking} if thinking else {}
+    results = [
+        ToolMessage(f"{at}:{n} " + "r" * size, tool_call_id=call["id"], name="add", id=f"r{at}:{n}")
+        for n, call in enumerate(made)
+    ]
+    return [AIMessage("", tool_calls=made, additional_kwargs=kept, id=f"a{at}"), *results]
+
+
+def user(at: int, text: str = "Add more.") -> HumanMessage:
+    return HumanMessage(text, id=f"u{at}")
+
+
+def one_turn(rounds: int, size: int = 1_000, **more: Any) -> list[AnyMessage]:
+    rest = [message for at in range(rounds) for message in exchange(at, size, **more)]
+    return [user(0, "Add all numbers up to ninety."), *rest]
+
+
+def many_turns(turns: int, size: int = 1_000, **more: Any) -> list[AnyMessage]:
+    messages: list[AnyMessage] = []
+    for at in range(turns):
+        messages += [user(at, f"Add number {at}."), *exchange(at, size, **more), AIMessage(f"Sum {at}.", id=f"f{at}")]
+    return [*messages, user(turns, "And now the last one.")]
+
+
+def compact(
+    compactor: Compactor, messages: Sequence[Any], thread_id: str | None = "t1", **more: Any
+) -> CompactionResult:
+    return drive(compactor.compact(messages, thread_id=thread_id, **more), {})
+
+
+async def acompact(
+    compactor: Compactor, messages: Sequence[Any], thread_id: str | None = "t1", **more: Any
+) -> CompactionResult:
+    return await adrive(compactor.compact(messages, thread_id=thread_id, **more), {})
+
+
+async def compacted(way: str, compactor: Compactor, messages: Sequence[Any], **more: Any) -> CompactionResult:
+    if way == "sync":
+        return await asyncio.to_thread(compact, compactor, messages, **more)
+    return await acompact(compactor, messages, **more)
+
+
+async def run_agent(agent: Any, way: str, ask: Any, config: Any = None) -> dict[str, Any]:
+    """The final state of a run in one of the four ways."""
+    if way == "invoke":
+        return await asyncio.to_thread(agent.invoke, ask, config)  # type: ignore[no-any-return]
+    if way == "ainvoke":
+        return await agent.ainvoke(ask, config)  # type: ignore[no-any-return]
+    if way == "stream":
+        return (await asyncio.to_thread(lambda: list(agent.stream(ask, config, stream_mode="values"))))[-1]  # type: ignore[no-any-return]
+    return [state async for state in agent.astream(ask, config, stream_mode="values")][-1]  # type: ignore[no-any-return]
+
+
+def check(compacted: CompactionResult, given: Sequence[AnyMessage]) -> None:
+    """What holds for every compaction."""
+    messages = compacted.messages
+    assert repair(messages).repairs == ()
+    ids = [message.id for message in messages]
+    assert len(set(ids)) == len(ids)
+    assert set(ids) <= {message.id for message in given}
+    old = {message.id: message for message in given}
+    for message in messages:
+        if not is_summary(message) and message is not old[message.id]:
+            assert tokens.REPLACED in message.additional_kwargs
+            assert type(message) is type(old[message.id])
+    assert add_kimi_messages(list(given), [compacted.update]) == messages
+
+
+def done(compacted: CompactionResult) -> list[str]:
+    return [step.what for step in compacted.steps]
+
+
+def of(model: str, **settings: Any) -> ChatKimi:
+    return ChatKimi(**{"model": model, "api_key": "sk-test", **settings})
+
+
+ARCHIVED = Compaction(archive=True, keep_results=2, result_tokens=100, **SMALL)
+
+
+def archive_facts(store: BaseStore, thread_id: str = "t1") -> None:
+    """Compact a thread in which a result tells when the harbour opens."""
+    messages = many_turns(60, 200)
+    messages[2] = messages[2].model_copy(update={"content": f"The harbour of {thread_id} opens at noon. " + "x" * 200})
+    compact(Compactor(ARCHIVED, summariser()), messages, thread_id, store=store)
