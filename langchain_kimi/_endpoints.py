@@ -1,6 +1,6 @@
 """Kimi's endpoints beside chat, each as a value: method, path, body, and how to read the answer.
 
-They are synchronous and asynchronous at once: `transport.run` or `transport.arun` sends them.
+`run` and `arun` of an `HttpRequest` send it; a generator for `langchain_kimi._steps` sends it by `yield from`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ import orjson
 
 from langchain_kimi import _surrogates as surrogates
 from langchain_kimi import errors
-from langchain_kimi._http import Ask, Form
+from langchain_kimi._http import Form, HttpRequest
 from langchain_kimi._redaction import redact
 from langchain_kimi.errors import BadRequestError, KimiError
 
@@ -88,21 +88,21 @@ class Balance:
     """Negative where the account is in debt."""
 
 
-def list_models() -> Ask[list[ModelInfo]]:
+def list_models() -> HttpRequest[list[ModelInfo]]:
     """The models of the account."""
-    return Ask("GET", "/models", lambda answer: [_model(row) for row in answer["data"]])
+    return HttpRequest("GET", "/models", lambda answer: [_model(row) for row in answer["data"]])
 
 
-def get_balance() -> Ask[Balance]:
+def get_balance() -> HttpRequest[Balance]:
     """The account's money."""
-    return Ask("GET", "/users/me/balance", _balance)
+    return HttpRequest("GET", "/users/me/balance", _balance)
 
 
-def estimate_tokens(model: str, messages: Sequence[Mapping[str, Any]]) -> Ask[int]:
+def estimate_tokens(model: str, messages: Sequence[Mapping[str, Any]]) -> HttpRequest[int]:
     """How many tokens Kimi counts in messages on the wire; the endpoint takes no tools."""
     body = surrogates.dumps({"model": model, "messages": messages})
     path = "/tokenizers/estimate-token-count"
-    return Ask("POST", path, lambda answer: int(_data(answer)["total_tokens"]), body, model=model)
+    return HttpRequest("POST", path, lambda answer: int(_data(answer)["total_tokens"]), body, model=model)
 
 
 def _model(row: Mapping[str, Any]) -> ModelInfo:
@@ -157,29 +157,29 @@ class KimiFile:
         return {"type": kind, "url": self.reference}
 
 
-def upload_file(form: Form) -> Ask[KimiFile]:
+def upload_file(form: Form) -> HttpRequest[KimiFile]:
     """Upload the form's file; its `fields` hold the purpose."""
-    return Ask("POST", "/files", _file, form, once=True)
+    return HttpRequest("POST", "/files", _file, form, once=True)
 
 
-def list_files() -> Ask[list[KimiFile]]:
+def list_files() -> HttpRequest[list[KimiFile]]:
     """All files of the account."""
-    return Ask("GET", "/files", lambda answer: [_file(row) for row in answer["data"]])
+    return HttpRequest("GET", "/files", lambda answer: [_file(row) for row in answer["data"]])
 
 
-def get_file(file_id: str) -> Ask[KimiFile]:
+def get_file(file_id: str) -> HttpRequest[KimiFile]:
     """What is known of a file."""
-    return Ask("GET", f"/files/{_part(file_id)}", _file)
+    return HttpRequest("GET", f"/files/{_part(file_id)}", _file)
 
 
-def get_content(file_id: str) -> Ask[bytes]:
+def get_content(file_id: str) -> HttpRequest[bytes]:
     """A file's content; of an extract, its text."""
-    return Ask("GET", f"/files/{_part(file_id)}/content", bytes, raw=True)
+    return HttpRequest("GET", f"/files/{_part(file_id)}/content", bytes, raw=True)
 
 
-def delete_file(file_id: str) -> Ask[None]:
+def delete_file(file_id: str) -> HttpRequest[None]:
     """Delete a file."""
-    return Ask("DELETE", f"/files/{_part(file_id)}", lambda answer: None)
+    return HttpRequest("DELETE", f"/files/{_part(file_id)}", lambda answer: None)
 
 
 def extracted_text(content: bytes) -> str:
@@ -238,28 +238,28 @@ class Batch:
         return self.status in ENDED
 
 
-def create_batch(file_id: str, *, window: str, metadata: Mapping[str, str] | None) -> Ask[Batch]:
+def create_batch(file_id: str, *, window: str, metadata: Mapping[str, str] | None) -> HttpRequest[Batch]:
     """Have the requests of an uploaded JSONL file answered within `window`, such as `24h` or `7d`."""
     body: dict[str, Any] = {"input_file_id": file_id, "endpoint": CHAT, "completion_window": window}
     if metadata:
         body["metadata"] = dict(metadata)
-    return Ask("POST", "/batches", _batch, orjson.dumps(body), once=True)
+    return HttpRequest("POST", "/batches", _batch, orjson.dumps(body), once=True)
 
 
-def get_batch(batch_id: str) -> Ask[Batch]:
+def get_batch(batch_id: str) -> HttpRequest[Batch]:
     """How far a batch is."""
-    return Ask("GET", f"/batches/{_part(batch_id)}", _batch)
+    return HttpRequest("GET", f"/batches/{_part(batch_id)}", _batch)
 
 
-def cancel_batch(batch_id: str) -> Ask[Batch]:
+def cancel_batch(batch_id: str) -> HttpRequest[Batch]:
     """Stop a batch; what was answered by then is kept."""
-    return Ask("POST", f"/batches/{_part(batch_id)}/cancel", _batch)
+    return HttpRequest("POST", f"/batches/{_part(batch_id)}/cancel", _batch)
 
 
-def list_batches(after: str | None = None, limit: int = 100) -> Ask[tuple[list[Batch], bool]]:
+def list_batches(after: str | None = None, limit: int = 100) -> HttpRequest[tuple[list[Batch], bool]]:
     """A page of batches, newest first, and whether there are more."""
     query = urlencode({"limit": limit} | ({"after": after} if after else {}))
-    return Ask(
+    return HttpRequest(
         "GET",
         f"/batches?{query}",
         lambda answer: ([_batch(row) for row in answer["data"]], bool(answer.get("has_more"))),
@@ -321,15 +321,15 @@ def _problem(problem: Mapping[str, Any]) -> str:
 # Formulas: tools that Kimi's side runs.
 
 
-def formula_definitions(uri: str) -> Ask[list[dict[str, Any]]]:
+def formula_definitions(uri: str) -> HttpRequest[list[dict[str, Any]]]:
     """The tools of a formula in OpenAI's format."""
-    return Ask("GET", f"/formulas/{quote(uri, safe='/:')}/tools", _definitions)
+    return HttpRequest("GET", f"/formulas/{quote(uri, safe='/:')}/tools", _definitions)
 
 
-def run_fiber(uri: str, name: str, arguments: str) -> Ask[str]:
+def run_fiber(uri: str, name: str, arguments: str) -> HttpRequest[str]:
     """Run a formula's tool; its output for the model, to be passed on as it is. Raises a KimiError where it failed."""
     body = surrogates.dumps({"name": name, "arguments": arguments})
-    return Ask(
+    return HttpRequest(
         "POST", f"/formulas/{quote(uri, safe='/:')}/fibers", lambda answer: _output(uri, answer), body, once=True
     )
 

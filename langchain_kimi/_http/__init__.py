@@ -8,10 +8,10 @@ from langchain_kimi._clock import CLOCK, Clock
 from langchain_kimi._http.connections import Connections, shared_connections
 from langchain_kimi._http.credentials import checked_key, checked_url
 from langchain_kimi._http.multipart import Form, OnProgress
+from langchain_kimi._http.operations import HttpRequest, Pause, transport_of
 from langchain_kimi._http.response_limits import ResponseLimits
 from langchain_kimi._http.retries import MAX_RETRY_WAIT, Retries, Wait
 from langchain_kimi._http.sse import DONE, Events
-from langchain_kimi._http.steps import Ask, Pause, Steps, arun, run, transport_of
 from langchain_kimi._http.timeouts import Timeouts
 from langchain_kimi._http.transport import Transport
 from langchain_kimi.rate_limits import RateLimits
@@ -20,24 +20,21 @@ __all__ = [
     "CLOCK",
     "DONE",
     "MAX_RETRY_WAIT",
-    "Ask",
     "Clock",
     "Connections",
     "Events",
     "Form",
+    "HttpRequest",
     "OnProgress",
     "Pause",
     "RateLimits",
     "ResponseLimits",
     "Retries",
-    "Steps",
     "Timeouts",
     "Transport",
     "Wait",
-    "arun",
     "checked_key",
     "checked_url",
-    "run",
     "shared_connections",
     "transport_of",
 ]

@@ -1,27 +1,20 @@
 """Policy written once and driven twice: a generator yields what is to be done and gets what came of it."""
 
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 
+from langchain_kimi._steps import Operation as Effect
+from langchain_kimi._steps import arun_steps as adrive
+from langchain_kimi._steps import run_steps as drive
 from langchain_kimi.agent.interruption import interruption_of
 
-T = TypeVar("T")
-
-
-class Effect(Protocol):
-    """Something to be done, synchronously or not."""
-
-    def run(self, config: RunnableConfig) -> Any:
-        """Do it now."""
-
-    async def arun(self, config: RunnableConfig) -> Any:
-        """Do it on the event loop."""
+__all__ = ["Ask", "Effect", "Node", "adrive", "drive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,38 +41,6 @@ class Ask:
         if not (self.heard_by or self.metadata):
             return config
         return merge_configs(config, {"callbacks": list(self.heard_by), "metadata": dict(self.metadata)})
-
-
-def drive(steps: Generator[Effect, Any, T], config: RunnableConfig) -> T:
-    """What the policy comes to; failures of an effect are raised inside the policy."""
-    try:
-        effect = next(steps)
-        while True:
-            try:
-                outcome = effect.run(config)
-            except Exception as error:
-                effect = steps.throw(error)
-            else:
-                effect = steps.send(outcome)
-    except StopIteration as done:
-        value: T = done.value
-        return value
-
-
-async def adrive(steps: Generator[Effect, Any, T], config: RunnableConfig) -> T:
-    """What the policy comes to; failures of an effect are raised inside the policy."""
-    try:
-        effect = next(steps)
-        while True:
-            try:
-                outcome = await effect.arun(config)
-            except Exception as error:
-                effect = steps.throw(error)
-            else:
-                effect = steps.send(outcome)
-    except StopIteration as done:
-        value: T = done.value
-        return value
 
 
 class Node(Runnable[Any, Any]):

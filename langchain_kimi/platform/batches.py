@@ -10,9 +10,10 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_kimi import _endpoints as endpoints
 from langchain_kimi import _surrogates as surrogates
 from langchain_kimi._endpoints import Batch
-from langchain_kimi._http import OnProgress, Pause, ResponseLimits, Steps, Transport, arun, run
+from langchain_kimi._http import OnProgress, Pause, ResponseLimits, Transport
 from langchain_kimi._request import Encoded
 from langchain_kimi._response import Answer, check_complete, check_cut
+from langchain_kimi._steps import Steps, arun_steps, run_steps
 from langchain_kimi.catalogue import MODELS, find
 from langchain_kimi.errors import APITimeoutError, BadRequestError, IllegalRequestError, KimiError, ServerError
 from langchain_kimi.platform.files import upload
@@ -51,7 +52,7 @@ class Batches:
         IllegalRequestError, before anything is sent, for a model that Kimi does not answer in batches (kimi-k2.6 and
         kimi-k2.7-code it does), for no inputs, and for a request that Kimi would refuse.
         """
-        return run(_create(model, inputs, window, metadata, progress), self._transport)
+        return run_steps(_create(model, inputs, window, metadata, progress), self._transport)
 
     async def acreate(
         self,
@@ -63,7 +64,7 @@ class Batches:
         progress: OnProgress | None = None,
     ) -> Batch:
         """`create` for asynchronous use."""
-        return await arun(_create(model, inputs, window, metadata, progress), self._transport)
+        return await arun_steps(_create(model, inputs, window, metadata, progress), self._transport)
 
     def wait(
         self, batch: Batch | str, *, every: float = 30.0, timeout: float | None = None, progress: OnPoll | None = None
@@ -72,13 +73,13 @@ class Batches:
 
         Raises APITimeoutError after `timeout` seconds; the batch goes on all the same.
         """
-        return run(_wait(_id(batch), every, timeout, progress), self._transport)
+        return run_steps(_wait(_id(batch), every, timeout, progress), self._transport)
 
     async def await_done(
         self, batch: Batch | str, *, every: float = 30.0, timeout: float | None = None, progress: OnPoll | None = None
     ) -> Batch:
         """`wait` for asynchronous use."""
-        return await arun(_wait(_id(batch), every, timeout, progress), self._transport)
+        return await arun_steps(_wait(_id(batch), every, timeout, progress), self._transport)
 
     def results(self, batch: Batch | str, *, model: Any = None) -> Outcomes:
         """What came of each request, in the order of the inputs: an AIMessage, or the KimiError in its place.
@@ -87,35 +88,35 @@ class Batches:
         them. `usage_metadata` is as ever, but batches cost less than `cost_of` says. Raises IllegalRequestError while
         the batch has not ended, and BadRequestError where it failed as a whole.
         """
-        return run(_results(_id(batch), model, self._transport), self._transport)
+        return run_steps(_results(_id(batch), model, self._transport), self._transport)
 
     async def aresults(self, batch: Batch | str, *, model: Any = None) -> Outcomes:
         """`results` for asynchronous use."""
-        return await arun(_results(_id(batch), model, self._transport), self._transport)
+        return await arun_steps(_results(_id(batch), model, self._transport), self._transport)
 
     def get(self, batch: Batch | str) -> Batch:
         """How far a batch is."""
-        return run(endpoints.get_batch(_id(batch)), self._transport)
+        return endpoints.get_batch(_id(batch)).run(self._transport)
 
     async def aget(self, batch: Batch | str) -> Batch:
         """`get` for asynchronous use."""
-        return await arun(endpoints.get_batch(_id(batch)), self._transport)
+        return await endpoints.get_batch(_id(batch)).arun(self._transport)
 
     def cancel(self, batch: Batch | str) -> Batch:
         """Stop a batch; the results that it has by then can be read when it has ended."""
-        return run(endpoints.cancel_batch(_id(batch)), self._transport)
+        return endpoints.cancel_batch(_id(batch)).run(self._transport)
 
     async def acancel(self, batch: Batch | str) -> Batch:
         """`cancel` for asynchronous use."""
-        return await arun(endpoints.cancel_batch(_id(batch)), self._transport)
+        return await endpoints.cancel_batch(_id(batch)).arun(self._transport)
 
     def list(self) -> ManyBatches:
         """All batches, newest first."""
-        return run(_list(), self._transport)
+        return run_steps(_list(), self._transport)
 
     async def alist(self) -> ManyBatches:
         """`list` for asynchronous use."""
-        return await arun(_list(), self._transport)
+        return await arun_steps(_list(), self._transport)
 
 
 def _id(batch: Batch | str) -> str:

@@ -14,15 +14,13 @@ from langchain_kimi._endpoints import HOSTS, NO_KEY, USER_AGENT, Balance, ModelI
 from langchain_kimi._http import (
     CLOCK,
     MAX_RETRY_WAIT,
-    Ask,
     Clock,
     Connections,
+    HttpRequest,
     ResponseLimits,
     Transport,
-    arun,
     checked_key,
     checked_url,
-    run,
     shared_connections,
     transport_of,
 )
@@ -130,19 +128,19 @@ class KimiPlatform:
 
     def balance(self) -> Balance:
         """The account's money."""
-        return run(endpoints.get_balance(), self._own)
+        return endpoints.get_balance().run(self._own)
 
     async def abalance(self) -> Balance:
         """`balance` for asynchronous use."""
-        return await arun(endpoints.get_balance(), self._own)
+        return await endpoints.get_balance().arun(self._own)
 
     def models(self) -> list[ModelInfo]:
         """The models that the account may ask."""
-        return run(endpoints.list_models(), self._own)
+        return endpoints.list_models().run(self._own)
 
     async def amodels(self) -> list[ModelInfo]:
         """`models` for asynchronous use."""
-        return await arun(endpoints.list_models(), self._own)
+        return await endpoints.list_models().arun(self._own)
 
     def count_tokens(
         self,
@@ -156,8 +154,8 @@ class KimiPlatform:
         The endpoint takes no tools, so theirs are estimated here and told apart. `model` is the model's id; a platform
         made by `from_model` knows it.
         """
-        ask, own = self._counting(messages, tools, model)
-        return TokenCount(run(ask, self._own), own)
+        request, tool_tokens = self._counting(messages, tools, model)
+        return TokenCount(request.run(self._own), tool_tokens)
 
     async def acount_tokens(
         self,
@@ -167,11 +165,13 @@ class KimiPlatform:
         model: str | None = None,
     ) -> TokenCount:
         """`count_tokens` for asynchronous use."""
-        ask, own = self._counting(messages, tools, model)
-        return TokenCount(await arun(ask, self._own), own)
+        request, tool_tokens = self._counting(messages, tools, model)
+        return TokenCount(await request.arun(self._own), tool_tokens)
 
-    def _counting(self, messages: LanguageModelInput, tools: Sequence[Any], model: str | None) -> tuple[Ask[int], int]:
-        """What to ask, and the tokens of the tools."""
+    def _counting(
+        self, messages: LanguageModelInput, tools: Sequence[Any], model: str | None
+    ) -> tuple[HttpRequest[int], int]:
+        """The request that counts, and the tokens of the tools."""
         asked = model or self._model
         if not asked:
             raise IllegalRequestError("count_tokens needs model=…: each model counts by itself.")

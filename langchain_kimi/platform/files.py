@@ -11,8 +11,9 @@ from langchain_core.documents import Document
 
 from langchain_kimi import _endpoints as endpoints
 from langchain_kimi._endpoints import PURPOSES, KimiFile, Purpose
-from langchain_kimi._http import Form, OnProgress, Steps, Transport, arun, run
+from langchain_kimi._http import Form, OnProgress, Transport
 from langchain_kimi._http.local_file import open_regular
+from langchain_kimi._steps import Steps, arun_steps, run_steps
 from langchain_kimi.errors import BadRequestError, IllegalRequestError, KimiError
 
 LARGEST = 100 * 1024 * 1024
@@ -47,7 +48,7 @@ class Files:
         `progress` is told of bytes sent and bytes in all. Raises FileNotFoundError (or another OSError) for a file that
         cannot be read, and IllegalRequestError, before anything is sent, for one that is empty or too large.
         """
-        return run(upload(source, purpose, name, progress), self._transport)
+        return run_steps(upload(source, purpose, name, progress), self._transport)
 
     async def aupload(
         self,
@@ -58,39 +59,39 @@ class Files:
         progress: OnProgress | None = None,
     ) -> KimiFile:
         """`upload` for asynchronous use; the file is read on the event loop, 64 kB at a time."""
-        return await arun(upload(source, purpose, name, progress), self._transport)
+        return await arun_steps(upload(source, purpose, name, progress), self._transport)
 
     def list(self) -> KimiFiles:
         """All files."""
-        return run(endpoints.list_files(), self._transport)
+        return endpoints.list_files().run(self._transport)
 
     async def alist(self) -> KimiFiles:
         """`list` for asynchronous use."""
-        return await arun(endpoints.list_files(), self._transport)
+        return await endpoints.list_files().arun(self._transport)
 
     def get(self, file_id: str) -> KimiFile:
         """What is known of a file."""
-        return run(endpoints.get_file(file_id), self._transport)
+        return endpoints.get_file(file_id).run(self._transport)
 
     async def aget(self, file_id: str) -> KimiFile:
         """`get` for asynchronous use."""
-        return await arun(endpoints.get_file(file_id), self._transport)
+        return await endpoints.get_file(file_id).arun(self._transport)
 
     def content(self, file_id: str) -> bytes:
         """A file's content; of one that was uploaded for its text, the text in UTF-8."""
-        return run(endpoints.get_content(file_id), self._transport)
+        return endpoints.get_content(file_id).run(self._transport)
 
     async def acontent(self, file_id: str) -> bytes:
         """`content` for asynchronous use."""
-        return await arun(endpoints.get_content(file_id), self._transport)
+        return await endpoints.get_content(file_id).arun(self._transport)
 
     def delete(self, file_id: str) -> None:
         """Delete a file."""
-        run(endpoints.delete_file(file_id), self._transport)
+        endpoints.delete_file(file_id).run(self._transport)
 
     async def adelete(self, file_id: str) -> None:
         """`delete` for asynchronous use."""
-        await arun(endpoints.delete_file(file_id), self._transport)
+        await endpoints.delete_file(file_id).arun(self._transport)
 
     def load(
         self, source: Source, *, name: str | None = None, delete: bool = False, progress: OnProgress | None = None
@@ -100,13 +101,13 @@ class Files:
         `metadata` holds `source`, `file_id`, `size` in bytes and `created` in seconds since 1970. `delete` removes the
         upload afterwards, also where nothing could be extracted.
         """
-        return run(_load(source, name, delete, progress), self._transport)
+        return run_steps(_load(source, name, delete, progress), self._transport)
 
     async def aload(
         self, source: Source, *, name: str | None = None, delete: bool = False, progress: OnProgress | None = None
     ) -> Document:
         """`load` for asynchronous use. Where it is cancelled the upload stays."""
-        return await arun(_load(source, name, delete, progress), self._transport)
+        return await arun_steps(_load(source, name, delete, progress), self._transport)
 
 
 def upload(source: Source, purpose: str, name: str | None, progress: OnProgress | None) -> Steps[KimiFile]:

@@ -14,7 +14,8 @@ from langchain_core.tools import BaseTool, ToolException
 from pydantic import PrivateAttr
 
 from langchain_kimi import _endpoints as endpoints
-from langchain_kimi._http import Ask, Connections, Steps, Transport, arun, run, transport_of
+from langchain_kimi._http import Connections, HttpRequest, Transport, transport_of
+from langchain_kimi._steps import Steps, arun_steps, run_steps
 from langchain_kimi.catalogue import OFFICIAL_TOOLS
 from langchain_kimi.errors import IllegalRequestError, KimiError, NotFoundError, warn
 from langchain_kimi.tools.fees import atell_fee, tell_fee
@@ -33,13 +34,13 @@ def formula_tools(*uris: str, model: Any = None, platform: Any = None) -> list[B
     an earlier one has gets its Formula's name before its own.
     """
     transport = _transport(uris, model, platform)
-    return _tools(transport, run(_load(transport, uris), transport))
+    return _tools(transport, run_steps(_load(transport, uris), transport))
 
 
 async def aformula_tools(*uris: str, model: Any = None, platform: Any = None) -> list[BaseTool]:
     """`formula_tools` for asynchronous use."""
     transport = _transport(uris, model, platform)
-    return _tools(transport, await arun(_load(transport, uris), transport))
+    return _tools(transport, await arun_steps(_load(transport, uris), transport))
 
 
 class FormulaTool(BaseTool):
@@ -59,7 +60,7 @@ class FormulaTool(BaseTool):
 
     def _run(self, /, **arguments: Any) -> str:
         try:
-            output = run(self._asked(arguments), self._transport)
+            output = self._request(arguments).run(self._transport)
         except KimiError as error:
             raise ToolException(str(error)) from error
         tell_fee(self.uri)
@@ -67,13 +68,13 @@ class FormulaTool(BaseTool):
 
     async def _arun(self, /, **arguments: Any) -> str:
         try:
-            output = await arun(self._asked(arguments), self._transport)
+            output = await self._request(arguments).arun(self._transport)
         except KimiError as error:
             raise ToolException(str(error)) from error
         await atell_fee(self.uri)
         return output
 
-    def _asked(self, arguments: Mapping[str, Any]) -> Ask[str]:
+    def _request(self, arguments: Mapping[str, Any]) -> HttpRequest[str]:
         written = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
         return endpoints.run_fiber(self.uri, self.function, written)
 

@@ -191,9 +191,8 @@ async def test_somebody_elses_batch_is_read_in_the_order_of_its_input(serve: Ser
     jsonl = "\n".join(json.dumps(line) for line in lines).encode()
     file = await do(platform.files, "upload", jsonl, purpose="batch")
     from langchain_kimi import _endpoints as endpoints
-    from langchain_kimi._http import run
 
-    batch = run(endpoints.create_batch(file.id, window="24h", metadata=None), platform._transport())
+    batch = endpoints.create_batch(file.id, window="24h", metadata=None).run(platform._transport())
     await do(platform.batches, "wait", batch)
     first, *others = await do(platform.batches, "results", batch)
     assert isinstance(first, BadRequestError)

@@ -1,0 +1,87 @@
+"""The operations of `langchain_kimi._steps` that need a `Transport`: an HTTP request and a pause."""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from langchain_kimi._http.multipart import Form
+from langchain_kimi._http.transport import About, Transport
+from langchain_kimi.errors import KimiError, ServerError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest(Generic[T]):
+    """An HTTP request as a value, and how its response is read.
+
+    A generator for `run_steps` gets the result by `yield from`; `run` and `arun` send the request by itself.
+    """
+
+    method: str
+    path: str
+    """The path after the base URL."""
+    read: Callable[[Any], T]
+    """Makes the result from the parsed response, or from its bytes if `raw` is set."""
+    body: bytes | Form = b""
+    raw: bool = False
+    model: str = ""
+    """The requested model, for error messages."""
+    once: bool = False
+    """Whether the request must not take effect twice."""
+
+    def __iter__(self) -> Generator["HttpRequest[T]", Any, T]:
+        result: T = yield self
+        return result
+
+    def run(self, transport: Transport) -> T:
+        """Send the request and return its result. Raises a KimiError."""
+        response = transport.request(self.method, self.path, self.body, **self._about())
+        return self._result(response, transport.host)
+
+    async def arun(self, transport: Transport) -> T:
+        """`run` for asynchronous use."""
+        response = await transport.arequest(self.method, self.path, self.body, **self._about())
+        return self._result(response, transport.host)
+
+    def _about(self) -> About:
+        return {"raw": self.raw, "model": self.model, "once": self.once}
+
+    def _result(self, response: Any, host: str) -> T:
+        try:
+            return self.read(response)
+        except KimiError as error:
+            error.host = error.host or host
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            text = f"{host} answered {self.method} {self.path} in an unknown form: {str(response)[:200]}"
+            raise ServerError(text, host=host) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A pause of some seconds, by the transport's clock."""
+
+    seconds: float
+
+    def run(self, transport: Transport) -> None:
+        """Wait in this thread."""
+        transport.clock.sleep(self.seconds)
+
+    async def arun(self, transport: Transport) -> None:
+        """Wait in this task."""
+        await transport.clock.asleep(self.seconds)
+
+
+def transport_of(source: Any) -> Transport:
+    """How `source` (a ChatKimi, bound to anything or not, or a KimiPlatform) talks to its host.
+
+    Its `rate_limits`, which count chat requests, are left out: a tool that waited for them could wait for its own
+    model.
+    """
+    while not hasattr(source, "_transport") and hasattr(source, "bound"):
+        source = source.bound
+    if not hasattr(source, "_transport"):
+        raise TypeError(f"{type(source).__name__} does not talk to Kimi: give a ChatKimi or a KimiPlatform.")
+    transport: Transport = source._transport()
+    return replace(transport, limits=None)
