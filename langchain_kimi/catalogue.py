@@ -1,4 +1,4 @@
-"""What each Kimi model takes, as one table; every other room asks here instead of comparing names.
+"""What each Kimi model takes, as one table; every other package reads it instead of comparing names.
 
 Facts are of November 2026. Sources, named in each row's `seen`:
 
@@ -17,6 +17,7 @@ from datetime import date
 from difflib import get_close_matches
 from typing import Literal
 
+Family = Literal["k3", "k2", "v1", "other"]
 Thinks = Literal["always", "optional", "never"]
 Keeps = Literal["always", "on_request", "never"]
 ToolChoice = Literal["auto", "none", "required", "named"]
@@ -54,6 +55,8 @@ class Model:
     """Window in tokens: prompt plus output."""
     default_output: int
     """The output cap (`max_completion_tokens`) that is sent when the user names none."""
+    family: Family
+    """The models that behave alike where no other column says how."""
     thinking: Thinks
     seen: tuple[str, ...]
     """Where these facts were seen; the keys of the module docstring."""
@@ -84,6 +87,11 @@ class Model:
     """The day Kimi's own platform switched it off; other hosts may still serve it."""
     successor: str | None = None
 
+    @property
+    def output_limit(self) -> int:
+        """The largest output cap that a request may have."""
+        return self.max_output or self.context
+
     def choices(self, thinking: bool) -> frozenset[ToolChoice]:
         """The forms of `tool_choice` taken with thinking on or off."""
         return self.choices_thinking if thinking else self.choices_instant
@@ -99,6 +107,7 @@ def _k3(model: str, usd: Price, cny: Price | None = None) -> Model:
         context=1_048_576,
         default_output=131_072,
         max_output=1_048_576,
+        family="k3",
         thinking="always",
         efforts=("low", "high", "max"),
         default_effort="max",
@@ -120,6 +129,7 @@ def _k27(model: str, usd: Price, cny: Price, batch: bool = False) -> Model:
         id=model,
         context=262_144,
         default_output=DEFAULT_OUTPUT,
+        family="k2",
         thinking="always",
         keeps="always",
         json_schema=True,
@@ -134,6 +144,7 @@ def _k27(model: str, usd: Price, cny: Price, batch: bool = False) -> Model:
 
 def _retired(
     model: str,
+    family: Family,
     context: int,
     thinking: Thinks,
     off: date,
@@ -146,6 +157,7 @@ def _retired(
         id=model,
         context=context,
         default_output=min(DEFAULT_OUTPUT, context // 2),
+        family=family,
         thinking=thinking,
         pinned_thinking=_PINNED if pinned else {},
         pinned_instant=_PINNED_INSTANT if pinned else {},
@@ -171,6 +183,7 @@ MODELS: tuple[Model, ...] = (
         id="kimi-k2.6",
         context=262_144,
         default_output=DEFAULT_OUTPUT,
+        family="k2",
         thinking="optional",
         keeps="on_request",
         json_schema=True,
@@ -186,6 +199,7 @@ MODELS: tuple[Model, ...] = (
     ),
     _retired(
         "kimi-k2.5",
+        "k2",
         262_144,
         "optional",
         _AUGUST,
@@ -194,20 +208,22 @@ MODELS: tuple[Model, ...] = (
         pinned=True,
         inputs=("text", "image", "video"),
     ),
-    _retired("kimi-k2-thinking", 262_144, "always", _MAY, "kimi-k2.6", Price(0.15, 0.60, 2.50)),
-    _retired("kimi-k2-thinking-turbo", 262_144, "always", _MAY, "kimi-k2.7-code-highspeed", Price(0.15, 1.15, 8.0)),
-    _retired("kimi-k2-0711-preview", 131_072, "never", _MAY, "kimi-k2.6", Price(0.15, 0.60, 2.50)),
-    _retired("kimi-k2-0905-preview", 262_144, "never", _MAY, "kimi-k2.6", Price(0.15, 0.60, 2.50)),
-    _retired("kimi-k2-turbo-preview", 262_144, "never", _MAY, "kimi-k2.7-code-highspeed", Price(0.15, 1.15, 8.0)),
-    _retired("kimi-latest", 131_072, "never", date(2026, 1, 28), "kimi-k2.6", inputs=_VISION),
-    _retired("kimi-thinking-preview", 131_072, "always", date(2025, 11, 11), "kimi-k2.6", inputs=_VISION),
-    _retired("moonshot-v1-8k", 8_192, "never", _AUGUST, "kimi-k2.6", Price(0.20, 0.20, 2.0)),
-    _retired("moonshot-v1-32k", 32_768, "never", _AUGUST, "kimi-k2.6", Price(1.0, 1.0, 3.0)),
-    _retired("moonshot-v1-128k", 131_072, "never", _AUGUST, "kimi-k2.6", Price(2.0, 2.0, 5.0)),
-    _retired("moonshot-v1-auto", 131_072, "never", _AUGUST, "kimi-k2.6"),
-    _retired("moonshot-v1-8k-vision-preview", 8_192, "never", _AUGUST, "kimi-k2.6", inputs=_VISION),
-    _retired("moonshot-v1-32k-vision-preview", 32_768, "never", _AUGUST, "kimi-k2.6", inputs=_VISION),
-    _retired("moonshot-v1-128k-vision-preview", 131_072, "never", _AUGUST, "kimi-k2.6", inputs=_VISION),
+    _retired("kimi-k2-thinking", "k2", 262_144, "always", _MAY, "kimi-k2.6", Price(0.15, 0.60, 2.50)),
+    _retired(
+        "kimi-k2-thinking-turbo", "k2", 262_144, "always", _MAY, "kimi-k2.7-code-highspeed", Price(0.15, 1.15, 8.0)
+    ),
+    _retired("kimi-k2-0711-preview", "k2", 131_072, "never", _MAY, "kimi-k2.6", Price(0.15, 0.60, 2.50)),
+    _retired("kimi-k2-0905-preview", "k2", 262_144, "never", _MAY, "kimi-k2.6", Price(0.15, 0.60, 2.50)),
+    _retired("kimi-k2-turbo-preview", "k2", 262_144, "never", _MAY, "kimi-k2.7-code-highspeed", Price(0.15, 1.15, 8.0)),
+    _retired("kimi-latest", "other", 131_072, "never", date(2026, 1, 28), "kimi-k2.6", inputs=_VISION),
+    _retired("kimi-thinking-preview", "other", 131_072, "always", date(2025, 11, 11), "kimi-k2.6", inputs=_VISION),
+    _retired("moonshot-v1-8k", "v1", 8_192, "never", _AUGUST, "kimi-k2.6", Price(0.20, 0.20, 2.0)),
+    _retired("moonshot-v1-32k", "v1", 32_768, "never", _AUGUST, "kimi-k2.6", Price(1.0, 1.0, 3.0)),
+    _retired("moonshot-v1-128k", "v1", 131_072, "never", _AUGUST, "kimi-k2.6", Price(2.0, 2.0, 5.0)),
+    _retired("moonshot-v1-auto", "v1", 131_072, "never", _AUGUST, "kimi-k2.6"),
+    _retired("moonshot-v1-8k-vision-preview", "v1", 8_192, "never", _AUGUST, "kimi-k2.6", inputs=_VISION),
+    _retired("moonshot-v1-32k-vision-preview", "v1", 32_768, "never", _AUGUST, "kimi-k2.6", inputs=_VISION),
+    _retired("moonshot-v1-128k-vision-preview", "v1", 131_072, "never", _AUGUST, "kimi-k2.6", inputs=_VISION),
 )
 
 _BY_ID = {row.id: row for row in MODELS}
@@ -237,6 +253,11 @@ def suggestion(model: str) -> str:
     current = [row.id for row in MODELS if row.retired is None]
     near = get_close_matches(wanted, current, 1, 0.8) or get_close_matches(wanted, _BY_ID, 1, 0.8)
     return near[0] if near else ""
+
+
+def default_output(row: Model | None) -> int:
+    """The output cap that is sent when the user names none; `row` is None for a model that is not in the catalogue."""
+    return row.default_output if row else DEFAULT_OUTPUT
 
 
 def find(model: str) -> Model | None:

@@ -18,7 +18,7 @@ def with_search(given: Mapping[str, Any], row: Model | None, notes: list[Note]) 
     """
     if row is None or WEB_SEARCH not in map(name_of, given.get("tools") or ()):
         return given
-    if row.efforts:
+    if row.family == "k3":
         notes.append(Note(WEB_SEARCH, f"{WEB_SEARCH} was found broken on {row.id} (forum, July 2026). {_INSTEAD}."))
     asked = any(key in given for key in _KNOBS) or "thinking" in given.get("extra_body", {})
     if row.thinking != "optional" or asked:

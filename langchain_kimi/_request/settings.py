@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_kimi._request.names import wire_name
-from langchain_kimi.catalogue import DEFAULT_OUTPUT, SAMPLING, Model, ToolChoice
+from langchain_kimi.catalogue import SAMPLING, Model, ToolChoice, default_output
 from langchain_kimi.errors import IllegalRequestError, ToolChoiceError
 
 ENOUGH_TO_THINK = 16_000
@@ -114,7 +114,7 @@ def encode_tokens(row: Model | None, given: Mapping[str, Any], *, thinks: bool, 
     """The output cap, always explicit: without one Kimi counts its default against the rate limit."""
     cap = given.get("max_tokens", given.get("max_completion_tokens"))
     if cap is None:
-        return {"max_completion_tokens": row.default_output if row else DEFAULT_OUTPUT}
+        return {"max_completion_tokens": default_output(row)}
     if thinks and row is not None and cap < ENOUGH_TO_THINK:
         notes.append(
             Note(

@@ -36,7 +36,7 @@ def wrong_type(request: Request) -> Found:
 def thinking_off(request: Request) -> Found:
     """A model that always thinks is told not to; the K3 family ignores the field."""
     row, thinking = request.row, request.body.get("thinking")
-    if row is None or row.thinking != "always" or row.efforts or not row.pinned_thinking:
+    if row is None or row.thinking != "always" or row.family == "k3" or not row.pinned_thinking:
         return
     if isinstance(thinking, dict) and thinking.get("type", "enabled") != "enabled":
         yield "thinking.type", "invalid thinking: only type=enabled is allowed for this model"

@@ -81,7 +81,7 @@ def parameters_flavour(request: Request) -> Found:
 
 def search_while_thinking(request: Request) -> Found:
     """Kimi's builtin search in a request on which a K2 model thinks; for the K3 family no refusal is recorded."""
-    if request.row and request.thinks and not request.row.efforts:
+    if request.row and request.thinks and request.row.family != "k3":
         for path, kind, function in request.functions:
             if kind == "builtin_function" and function.get("name") == "$web_search":
                 yield path, "Invalid request: $web_search is incompatible with thinking enabled"

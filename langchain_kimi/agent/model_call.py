@@ -163,7 +163,7 @@ class Speaker:
         larger = 2 * cap
         if row is not None:
             prompt = usage["input_tokens"] if usage else tokens.count(request, list(self._tools.values())) * 11 // 10
-            larger = min(larger, row.max_output or row.context, row.context - prompt)
+            larger = min(larger, row.output_limit, row.context - prompt)
         return {"max_tokens": max(larger, cap)}
 
     def _joining(

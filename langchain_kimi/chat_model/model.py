@@ -549,7 +549,7 @@ class ChatKimi(BaseChatModel):
                 f"Kimi's platform retired {row.id} on {row.retired}; its successor is {row.successor!r}. Nothing was "
                 "sent."
             )
-        chosen["k2_ids"] = row is not None and row.id.startswith("kimi-k2") and self._elsewhere
+        chosen["k2_ids"] = row is not None and row.family == "k2" and self._elsewhere
         chosen |= {"elsewhere": self._elsewhere, "host": self._transport().host}
         encoded = encode_request(chosen, messages, stream=stream, dialect=dialect_of(self._url, self.dialect))
         if encoded.violations:

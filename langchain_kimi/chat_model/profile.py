@@ -10,7 +10,7 @@ def profile_of(row: Model) -> ModelProfile:
     profile = ModelProfile(
         name=row.id,
         max_input_tokens=row.context,
-        max_output_tokens=row.max_output or row.context,
+        max_output_tokens=row.output_limit,
         text_inputs=True,
         text_outputs=True,
         image_inputs="image" in row.inputs,
