@@ -1,4 +1,4 @@
-"""A log of what models thought, said and called: one line of JSON for each answer, and for each failure."""
+"""A log of the reasoning, text and tool calls of models: one line of JSON for each answer and each failed request."""
 
 import json
 import os
@@ -11,47 +11,53 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.outputs import LLMResult
 
 from langchain_kimi._raw_calls import REASONING, calls_of
 from langchain_kimi._redaction import redact
-from langchain_kimi.usage import cost_of
+from langchain_kimi.usage import answers_by_prompt, cost_of, is_from_cache
 
 MAX_CHARS = 50_000
-_ABOUT = {"thread_id": "thread_id", "agent": "lc_agent_name", "node": "langgraph_node"}
+"""The default length in characters beyond which a text is cut."""
+_METADATA = {"thread_id": "thread_id", "agent": "lc_agent_name", "node": "langgraph_node"}
 
 
-class Text(Protocol):
+class TextFile(Protocol):
     """An open text file."""
 
     def write(self, text: str, /) -> object: ...
     def flush(self) -> object: ...
 
 
-Target = str | os.PathLike[str] | Text | Callable[[str], object]
+Target = str | os.PathLike[str] | TextFile | Callable[[str], object]
 
 
-class _Asked(NamedTuple):
-    """A question on its way."""
+class _OpenRequest(NamedTuple):
+    """A request that has no response yet."""
 
-    since: float
-    about: dict[str, Any]
+    started: float
+    """In seconds of the monotonic clock."""
+    metadata: dict[str, Any]
     model: str
 
 
 class ReasoningLog(BaseCallbackHandler):
-    """A callback handler that writes what every chat model below it answered: `config={"callbacks": [log]}`.
+    """A callback handler that logs the answers of all chat models below it: `config={"callbacks": [log]}`.
 
-    A line holds `time` (ISO, UTC), `run_id`, `parent_run_id`, `thread_id`, `agent`, `node`, `model`, `reasoning`,
+    A line has `time` (ISO, UTC), `run_id`, `parent_run_id`, `thread_id`, `agent`, `node`, `model`, `reasoning`,
     `content`, `tool_calls` (arguments as the model wrote them), `finish_reason`, `usage`, `cost_usd` (None where it is
-    not known), `seconds` and `request_id`; a failed turn has `error` (type, message, status) and what had arrived.
+    not known), `seconds` and `request_id`. The line of a failed request has `error` (type, message, status) and the
+    part of the answer that had arrived.
 
-    `to` is a path (appended to as UTF-8, a whole line at a time, so that tools that rotate logs by copying may cut
-    it), an open text file, which is never closed here, or a function that is given each line, such as a logger's
-    `info`. A file that is made anew can be read by its owner only, because prompts are in it. `redact` is applied to
-    every text before anything is cut; keys and account ids are always taken out. Texts longer than `max_chars`
-    characters are cut, and `cut` says by how many; None cuts nothing. Without `flush` lines may wait in the file's
-    buffer until `close`. Threads, event loops and models may share one log.
+    `to`: a path, an open text file, which the log never closes, or a function that gets each line, such as a logger's
+        `info`. A file at a path is appended to in UTF-8, a whole line at a time, so that tools that rotate logs by
+        copying may truncate it. A new file is readable by its owner only, because it contains prompts.
+    `redact`: a function applied to every text before it is cut. Keys and account ids are always masked.
+    `max_chars`: longer texts are cut to so many characters, and `cut` has the number of those left out; None cuts
+        nothing.
+    `flush`: whether each line is flushed; without it, lines may stay in the file's buffer until `close`.
+
+    Threads, event loops and models may share one log.
     """
 
     run_inline = True
@@ -70,11 +76,11 @@ class ReasoningLog(BaseCallbackHandler):
         self._max_chars = max_chars
         self._flush = flush
         self._lock = threading.Lock()
-        self._asked: dict[UUID, _Asked] = {}
-        self._own: Text | None = None
+        self._open_requests: dict[UUID, _OpenRequest] = {}
+        self._own_file: TextFile | None = None
         self._write: Callable[[str], object] | None
         if isinstance(to, (str, os.PathLike)):
-            self._own = to = open_private(to)
+            self._own_file = to = open_private(to)
         self._file = None if callable(to) else to
         self._write = to if callable(to) else self._append
 
@@ -85,65 +91,67 @@ class ReasoningLog(BaseCallbackHandler):
         self.close()
 
     def close(self) -> None:
-        """Write what waits in the buffer, and close the file if it was opened here; later answers are not logged."""
+        """Flush the buffer, and close the file if the log opened it; later answers are not logged."""
         with self._lock:
             self._write = None
-            if self._own is not None:
-                self._own.close()  # type: ignore[attr-defined]
+            if self._own_file is not None:
+                self._own_file.close()  # type: ignore[attr-defined]
             elif self._file is not None:
                 self._file.flush()
-            self._own = self._file = None
+            self._own_file = self._file = None
 
-    # What LangChain tells.
+    # LangChain's callbacks.
 
-    def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **told: Any) -> None:
-        """A model was asked."""
-        metadata = told.get("metadata") or {}
-        parent = told.get("parent_run_id")
-        about = {"run_id": str(run_id), "parent_run_id": str(parent) if parent else None}
-        about |= {name: metadata.get(key) for name, key in _ABOUT.items()}
+    def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A request to a model begins."""
+        metadata = kwargs.get("metadata") or {}
+        parent = kwargs.get("parent_run_id")
+        line = {"run_id": str(run_id), "parent_run_id": str(parent) if parent else None}
+        line |= {name: metadata.get(key) for name, key in _METADATA.items()}
         with self._lock:
-            self._asked[run_id] = _Asked(time.monotonic(), about, str(metadata.get("ls_model_name") or "unknown"))
+            self._open_requests[run_id] = _OpenRequest(
+                time.monotonic(), line, str(metadata.get("ls_model_name") or "unknown")
+            )
 
-    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **told: Any) -> None:
-        """A model answered."""
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """A model responded."""
         head, model = self._head(run_id)
         for answer in _answers(response):
-            self._log(head | _said(answer, model))
+            self._log(head | _answer_fields(answer, model))
 
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
-        """A model failed, or was cancelled."""
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """A request failed or was cancelled."""
         head, model = self._head(run_id)
         carried = getattr(error, "message", None)
-        arrived = [carried] if isinstance(carried, AIMessage) else _answers(told.get("response"))
-        line = head | (_said(arrived[0], model) if arrived else {"model": model})
+        arrived = [carried] if isinstance(carried, AIMessage) else _answers(kwargs.get("response"))
+        line = head | (_answer_fields(arrived[0], model) if arrived else {"model": model})
         failure = {"type": type(error).__name__, "message": str(error), "status": getattr(error, "status", None)}
         request_id = line.get("request_id") or getattr(error, "request_id", None)
         self._log(line | {"request_id": request_id, "error": failure})
 
     def _head(self, run_id: UUID) -> tuple[dict[str, Any], str]:
         with self._lock:
-            asked = self._asked.pop(run_id, None)
+            request = self._open_requests.pop(run_id, None)
         now = {"time": datetime.now(UTC).isoformat(timespec="milliseconds")}
-        if asked is None:
+        if request is None:
             return now | {"run_id": str(run_id)}, "unknown"
-        return now | asked.about | {"seconds": round(time.monotonic() - asked.since, 3)}, asked.model
+        return now | request.metadata | {"seconds": round(time.monotonic() - request.started, 3)}, request.model
 
     def _log(self, record: Mapping[str, Any]) -> None:
         cut: dict[str, int] = {}
-        shown = {name: self._shown(name, value, cut) for name, value in record.items()}
-        line = json.dumps(shown | ({"cut": cut} if cut else {}), ensure_ascii=False, default=str)
-        line = line.encode("utf-8", "replace").decode()  # half a surrogate pair has no place in a file
+        fields = {name: self._redacted(name, value, cut) for name, value in record.items()}
+        line = json.dumps(fields | ({"cut": cut} if cut else {}), ensure_ascii=False, default=str)
+        line = line.encode("utf-8", "replace").decode()  # a lone surrogate cannot be encoded
         with self._lock:
             if self._write is not None:
                 self._write(line)
 
-    def _shown(self, path: str, value: Any, cut: dict[str, int]) -> Any:
-        """A value as it is written: every text in it redacted, then cut."""
+    def _redacted(self, path: str, value: Any, cut: dict[str, int]) -> Any:
+        """The value with every text in it redacted, then cut; `cut` gets the characters left out, by path."""
         if isinstance(value, Mapping):
-            return {key: self._shown(f"{path}.{key}", inner, cut) for key, inner in value.items()}
+            return {key: self._redacted(f"{path}.{key}", inner, cut) for key, inner in value.items()}
         if isinstance(value, list):
-            return [self._shown(f"{path}[{index}]", inner, cut) for index, inner in enumerate(value)]
+            return [self._redacted(f"{path}[{index}]", inner, cut) for index, inner in enumerate(value)]
         if not isinstance(value, str):
             return value
         text = redact(self._redact(value) if self._redact else value)
@@ -165,16 +173,13 @@ def open_private(path: str | os.PathLike[str]) -> TextIO:
 
 
 def _answers(result: LLMResult | None) -> list[AIMessage]:
-    generations = [one for many in (result.generations if result else []) for one in many]
-    messages = [one.message for one in generations if isinstance(one, ChatGeneration)]
-    return [message for message in messages if isinstance(message, AIMessage)]
+    return [answer for answers in answers_by_prompt(result) for answer in answers]
 
 
-def _said(answer: AIMessage, asked: str) -> dict[str, Any]:
-    """An answer as part of a line."""
+def _answer_fields(answer: AIMessage, requested_model: str) -> dict[str, Any]:
+    """The fields of a line that an answer fills."""
     metadata, usage = answer.response_metadata, answer.usage_metadata
-    model = str(metadata.get("model_name") or asked)
-    from_cache = bool(usage) and dict(usage or {}).get("total_cost") == 0
+    model = str(metadata.get("model_name") or requested_model)
     return {
         "model": model,
         "reasoning": _reasoning(answer),
@@ -182,15 +187,15 @@ def _said(answer: AIMessage, asked: str) -> dict[str, Any]:
         "tool_calls": [{key: call.get(key) for key in ("id", "name", "arguments")} for call in calls_of(answer)],
         "finish_reason": metadata.get("finish_reason") or metadata.get("stop_reason"),
         "usage": dict(usage) if usage else None,
-        "cost_usd": 0.0 if from_cache else cost_of(usage, model),
+        "cost_usd": 0.0 if is_from_cache(answer) else cost_of(usage, model),
         "request_id": metadata.get("request_id"),
     }
 
 
 def _reasoning(answer: AIMessage) -> str | None:
-    """The thinking of any provider's message; None where there is none."""
-    kept = answer.additional_kwargs.get(REASONING)
-    if isinstance(kept, str):
-        return kept
-    thoughts = [str(block.get("reasoning") or "") for block in answer.content_blocks if block["type"] == "reasoning"]
-    return "".join(thoughts) if thoughts else None
+    """The reasoning of a message of any provider, in LangChain's standard blocks; None where there is none."""
+    reasoning = answer.additional_kwargs.get(REASONING)
+    if isinstance(reasoning, str):
+        return reasoning
+    blocks = [block for block in answer.content_blocks if block["type"] == "reasoning"]
+    return "".join(str(block.get("reasoning") or "") for block in blocks) if blocks else None

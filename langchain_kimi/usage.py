@@ -1,4 +1,4 @@
-"""Tokens and money: what an answer used, what that costs by the catalogue's prices, and the sums of many answers."""
+"""Token usage and cost: of one response, at the catalogue's prices, and summed over many responses (`UsageMeter`)."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -16,22 +16,22 @@ from langchain_kimi.catalogue import find
 MILLION = 1_000_000
 
 FEE = "kimi_fee"
-"""The custom event by which a tool that Kimi runs tells what it costs: `{"tool": uri, "usd": fee or None}`."""
+"""The custom event with which a tool that Kimi runs reports its fee: `{"tool": uri, "usd": fee or None}`."""
 
-_MOST = 10**12
-"""More tokens than any answer has; checkpoints hold no number beyond 64 bits."""
+_MAX_COUNT = 10**12
+"""More tokens than any response has. Larger counts are clamped, because checkpoints hold no number beyond 64 bits."""
 
 REPEATED = "kimi_repeated"
-"""Where `response_metadata` has the usage of earlier attempts at the same request: the host began to answer each of
-them, and nothing of the answer arrived."""
+"""The key of `response_metadata` with the usage of earlier attempts at the same request, of which the host began to
+respond and no content arrived."""
 
 _Key = TypeVar("_Key")
 
 
 def usage_metadata(wire: Mapping[str, Any] | None) -> UsageMetadata | None:
-    """LangChain's usage of a `usage` object on the wire, None where there is none. All counts are tokens.
+    """LangChain's usage metadata of a `usage` object on the wire; None where there is none. All counts are tokens.
 
-    Cached tokens are part of the input and reasoning tokens part of the output; numbers that say otherwise are clamped.
+    Cached tokens are part of the input and reasoning tokens part of the output; larger numbers are clamped.
     """
     if not wire:
         return None
@@ -51,9 +51,9 @@ def usage_metadata(wire: Mapping[str, Any] | None) -> UsageMetadata | None:
 
 
 def usage_of_headers(headers: Mapping[str, str], output_tokens: int) -> dict[str, int] | None:
-    """A `usage` object from the headers in which Kimi tells, before an answer begins, what it reads; None without them.
+    """A `usage` object from the headers with which Kimi reports the prompt before a response; None without them.
 
-    What the answer writes is not in the headers, so that `output_tokens` is the caller's count or estimate.
+    The headers do not count the output: `output_tokens` is the caller's count or estimate.
     """
     read, cached = headers.get("x-msh-usage-prompt-tokens", ""), headers.get("x-msh-usage-cached-tokens", "")
     if not _is_count(read):
@@ -66,11 +66,11 @@ def usage_of_headers(headers: Mapping[str, str], output_tokens: int) -> dict[str
 
 
 def _is_count(text: str) -> bool:
-    return text.isdecimal() and len(text) <= len(str(_MOST))
+    return text.isdecimal() and len(text) <= len(str(_MAX_COUNT))
 
 
 def is_inconsistent(wire: Mapping[str, Any] | None) -> bool:
-    """Whether the numbers of a `usage` object contradict each other: a part above its whole, a total that is no sum."""
+    """Whether the numbers of a `usage` object contradict each other: a part exceeds its whole, or the total the sum."""
     if not wire:
         return False
     counts = _Counts.of(wire)
@@ -82,7 +82,7 @@ def is_inconsistent(wire: Mapping[str, Any] | None) -> bool:
 
 
 def cost_of(usage: UsageMetadata | None, model: str, currency: Literal["usd", "cny"] = "usd") -> float | None:
-    """What `usage` costs with `model` at list price, in US dollars or yuan; None where usage or price is unknown.
+    """The cost of `usage` with `model` at list price, in US dollars or yuan; None where usage or price is unknown.
 
     Cache writes count at the five-minute price where the model bills them.
     """
@@ -94,13 +94,13 @@ def cost_of(usage: UsageMetadata | None, model: str, currency: Literal["usd", "c
     cached, written = details.get("cache_read") or 0, details.get("cache_creation") or 0
     missed = usage["input_tokens"] - cached - written
     write_price = price.miss if price.write_5m is None else price.write_5m
-    spent = missed * price.miss + cached * price.hit + written * write_price + usage["output_tokens"] * price.output
-    return float(spent / MILLION)
+    cost = missed * price.miss + cached * price.hit + written * write_price + usage["output_tokens"] * price.output
+    return float(cost / MILLION)
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What some answers used together. Cached and written tokens are part of the input, reasoning of the output."""
+    """The sum of the usage of responses. Input includes cached and written tokens, output includes reasoning."""
 
     input_tokens: int = 0
     cached_tokens: int = 0
@@ -115,23 +115,23 @@ class Spent:
 
     @classmethod
     def on(cls, usage: UsageMetadata | None, model: str) -> Self:
-        """What one answer used."""
+        """The usage of one response."""
         if usage is None:
             return cls(requests=1, cost_usd=None)
-        read, said = usage.get("input_token_details", {}), usage.get("output_token_details", {})
+        input_details, output_details = usage.get("input_token_details", {}), usage.get("output_token_details", {})
         return cls(
             input_tokens=usage["input_tokens"],
-            cached_tokens=read.get("cache_read") or 0,
-            cache_write_tokens=read.get("cache_creation") or 0,
+            cached_tokens=input_details.get("cache_read") or 0,
+            cache_write_tokens=input_details.get("cache_creation") or 0,
             output_tokens=usage["output_tokens"],
-            reasoning_tokens=said.get("reasoning") or 0,
+            reasoning_tokens=output_details.get("reasoning") or 0,
             requests=1,
             cost_usd=cost_of(usage, model),
         )
 
     @classmethod
     def of(cls, answer: AIMessage, model: str) -> "Spent":
-        """What an answer used, with earlier attempts at it; `model` is the name to take where it has none."""
+        """The usage of an answer and of earlier attempts at it. `model`: the model's name where the answer has none."""
         metadata = answer.response_metadata
         name = str(metadata.get("model_name") or model)
         attempts = [answer.usage_metadata, *metadata.get(REPEATED, ())]
@@ -139,7 +139,7 @@ class Spent:
 
     @classmethod
     def fee(cls, usd: float | None) -> Self:
-        """What one run of a tool costs beside tokens."""
+        """The fee of one run of a tool."""
         return cls(cost_usd=usd, fees_usd=usd)
 
     @property
@@ -164,8 +164,8 @@ def _sum(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one + other
 
 
-class Run(NamedTuple):
-    """Whose answers: the id of the outermost run and, inside a graph, the agent's and the node's name."""
+class RunKey(NamedTuple):
+    """What a sum belongs to: the id of the outermost run and, inside a graph, the names of the agent and the node."""
 
     root: UUID
     agent: str | None = None
@@ -173,13 +173,13 @@ class Run(NamedTuple):
 
 
 class UsageMeter(BaseCallbackHandler):
-    """A callback handler that sums what every model below it used: `config={"callbacks": [meter]}`.
+    """A callback handler that sums the usage of all models below it: `config={"callbacks": [meter]}`.
 
-    It counts answers of agents, sub-agents, retries and internal calls, and the fees of tools that Kimi runs, sync and
-    async, and one meter may be shared by many threads. Of an answer that broke off, the prompt counts as Kimi's headers
-    tell it and the output as estimated from what arrived; without these headers its cost is unknown. A refused request
-    and an answer out of LangChain's cache do not count. Each outermost run adds entries to `by_run` for the meter's
-    lifetime.
+    It counts the responses to agents, sub-agents, retries and internal calls, and the fees of tools that Kimi runs, in
+    synchronous and asynchronous runs. Threads may share one meter. Of a response that broke off, the prompt counts as
+    Kimi's headers report it and the output as estimated from what arrived; without these headers its cost is unknown.
+    A refused request and an answer from LangChain's cache do not count. Each outermost run adds entries to `by_run` for
+    the lifetime of the meter.
     """
 
     run_inline = True
@@ -187,15 +187,15 @@ class UsageMeter(BaseCallbackHandler):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._roots: dict[UUID, UUID] = {}
-        self._asked: dict[UUID, tuple[Run, str]] = {}
-        self._by_run: dict[tuple[Run, str], Spent] = {}
+        self._open_requests: dict[UUID, tuple[RunKey, str]] = {}
+        self._by_run: dict[tuple[RunKey, str], Spent] = {}
 
     def __repr__(self) -> str:
         return f"UsageMeter({self.total})"
 
     @property
     def total(self) -> Spent:
-        """All of it."""
+        """The sum of everything."""
         return sum(self._sums(lambda run, model: None).values(), Spent())
 
     @property
@@ -205,7 +205,7 @@ class UsageMeter(BaseCallbackHandler):
 
     @property
     def by_agent(self) -> dict[str | None, Spent]:
-        """The sums per agent, by its name; None stands for what was asked outside of agents."""
+        """The sums per agent, by its name; None stands for requests outside of agents."""
         return self._sums(lambda run, model: run.agent)
 
     @property
@@ -214,11 +214,11 @@ class UsageMeter(BaseCallbackHandler):
         return self._sums(lambda run, model: (run.agent, model))
 
     @property
-    def by_run(self) -> dict[Run, Spent]:
+    def by_run(self) -> dict[RunKey, Spent]:
         """The sums per outermost run, agent and node."""
         return self._sums(lambda run, model: run)
 
-    def _sums(self, key: Callable[[Run, str], _Key]) -> dict[_Key, Spent]:
+    def _sums(self, key: Callable[[RunKey, str], _Key]) -> dict[_Key, Spent]:
         with self._lock:
             parts = list(self._by_run.items())
         sums: dict[_Key, Spent] = {}
@@ -227,65 +227,65 @@ class UsageMeter(BaseCallbackHandler):
             sums[own] = sums.get(own, Spent()) + spent
         return sums
 
-    # What LangChain tells.
+    # LangChain's callbacks.
 
-    def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **told: Any) -> None:
+    def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A run began, maybe inside another."""
-        self._begin(run_id, told.get("parent_run_id"))
+        self._begin(run_id, kwargs.get("parent_run_id"))
 
-    def on_tool_start(self, serialized: Any, input_str: Any, *, run_id: UUID, **told: Any) -> None:
+    def on_tool_start(self, serialized: Any, input_str: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool began; a model in it belongs to the run that the tool is in."""
-        self._begin(run_id, told.get("parent_run_id"))
+        self._begin(run_id, kwargs.get("parent_run_id"))
 
-    def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **told: Any) -> None:
-        """A model was asked."""
-        root, metadata = self._begin(run_id, told.get("parent_run_id")), told.get("metadata") or {}
-        run = Run(root, metadata.get("lc_agent_name"), metadata.get("langgraph_node"))
+    def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A request to a model begins."""
+        root, metadata = self._begin(run_id, kwargs.get("parent_run_id")), kwargs.get("metadata") or {}
+        run = RunKey(root, metadata.get("lc_agent_name"), metadata.get("langgraph_node"))
         with self._lock:
-            self._asked[run_id] = run, str(metadata.get("ls_model_name") or "unknown")
+            self._open_requests[run_id] = run, str(metadata.get("ls_model_name") or "unknown")
 
-    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **told: Any) -> None:
-        """A model answered."""
-        self._count(run_id, _answers(response))
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """A model responded."""
+        self._count(run_id, _billed_answers(response))
 
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
-        """A model failed: the answer that the error carries counts, else what had arrived.
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """A request failed: the answer that the error carries counts, else what had arrived.
 
-        An answer that broke off before anything is known of it counts as one of unknown cost.
+        A response that broke off before any usage arrived counts as a request of unknown cost.
         """
         carried = getattr(error, "message", None)
-        arrived = [carried] if isinstance(carried, AIMessage) else _answers(told.get("response"))
+        arrived = [carried] if isinstance(carried, AIMessage) else _billed_answers(kwargs.get("response"))
         unknown = [AIMessage("")] if getattr(error, "broke_off", False) else []
         self._count(run_id, arrived or unknown)
 
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, **told: Any) -> None:
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A run ended."""
         self._end(run_id)
 
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A run failed."""
         self._end(run_id)
 
-    def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **told: Any) -> None:
-        """A tool that Kimi runs told its fee."""
+    def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A tool that Kimi runs reports its fee."""
         if name == FEE:
-            metadata = told.get("metadata") or {}
+            metadata = kwargs.get("metadata") or {}
             with self._lock:
                 root = self._roots.get(run_id, run_id)
-                run = Run(root, metadata.get("lc_agent_name"), metadata.get("langgraph_node"))
+                run = RunKey(root, metadata.get("lc_agent_name"), metadata.get("langgraph_node"))
                 tool = str(data["tool"])
                 self._by_run[run, tool] = self._by_run.get((run, tool), Spent()) + Spent.fee(data["usd"])
 
-    def on_tool_end(self, output: Any, *, run_id: UUID, **told: Any) -> None:
+    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool ended."""
         self._end(run_id)
 
-    def on_tool_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool failed."""
         self._end(run_id)
 
     def _begin(self, run_id: UUID, parent: UUID | None) -> UUID:
-        """The outermost run that this one is in, as far as the meter was told."""
+        """The outermost run that this one is in, as far as the meter knows."""
         with self._lock:
             root = run_id if parent is None else self._roots.get(parent, parent)
             self._roots[run_id] = root
@@ -298,26 +298,38 @@ class UsageMeter(BaseCallbackHandler):
     def _count(self, run_id: UUID, answers: list[AIMessage]) -> None:
         self._end(run_id)
         with self._lock:
-            run, asked = self._asked.pop(run_id, (Run(run_id), "unknown"))
+            run, requested_model = self._open_requests.pop(run_id, (RunKey(run_id), "unknown"))
             for answer in answers:
-                model = str(answer.response_metadata.get("model_name") or asked)
-                spent = Spent.of(answer, asked)
+                model = str(answer.response_metadata.get("model_name") or requested_model)
+                spent = Spent.of(answer, requested_model)
                 self._by_run[run, model] = self._by_run.get((run, model), Spent()) + spent
 
 
-def _answers(result: LLMResult | None) -> list[AIMessage]:
-    """The messages that a model was paid for; LangChain marks those out of its cache by a cost of 0."""
-    generations = [one for many in (result.generations if result else []) for one in many[:1]]
-    messages = [one.message for one in generations if isinstance(one, ChatGeneration)]
+def answers_by_prompt(result: LLMResult | None) -> list[list[AIMessage]]:
+    """The answers in a result, for each of its prompts."""
     return [
-        message
-        for message in messages
-        if isinstance(message, AIMessage) and dict(message.usage_metadata or {}).get("total_cost") != 0
+        [
+            generation.message
+            for generation in generations
+            if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage)
+        ]
+        for generations in (result.generations if result else [])
     ]
 
 
+def is_from_cache(answer: AIMessage) -> bool:
+    """Whether an answer is from LangChain's cache, which sets a total cost of 0."""
+    return dict(answer.usage_metadata or {}).get("total_cost") == 0
+
+
+def _billed_answers(result: LLMResult | None) -> list[AIMessage]:
+    """The answers with usage of their own: all answers to one prompt share the usage of one request."""
+    firsts = [answer for answers in answers_by_prompt(result) for answer in answers[:1]]
+    return [answer for answer in firsts if not is_from_cache(answer)]
+
+
 class _Counts(NamedTuple):
-    """The numbers of a `usage` object as they were sent; hosts put some of them flat, some nested, some in both."""
+    """The numbers of a `usage` object on the wire; hosts send some of them flat, some nested, some in both ways."""
 
     inputs: int
     outputs: int
@@ -328,13 +340,13 @@ class _Counts(NamedTuple):
 
     @classmethod
     def of(cls, wire: Mapping[str, Any]) -> "_Counts":
-        read, said = _nested(wire, "prompt_tokens_details"), _nested(wire, "completion_tokens_details")
+        prompt, completion = _nested(wire, "prompt_tokens_details"), _nested(wire, "completion_tokens_details")
         return cls(
             inputs=_count(wire, "prompt_tokens"),
             outputs=_count(wire, "completion_tokens"),
-            cached=_count(read, "cached_tokens") or _count(wire, "cached_tokens"),
-            written=_count(read, "cache_write_tokens") or _count(wire, "cache_write_tokens"),
-            reasoning=_count(said, "reasoning_tokens") or _count(wire, "reasoning_tokens"),
+            cached=_count(prompt, "cached_tokens") or _count(wire, "cached_tokens"),
+            written=_count(prompt, "cache_write_tokens") or _count(wire, "cache_write_tokens"),
+            reasoning=_count(completion, "reasoning_tokens") or _count(wire, "reasoning_tokens"),
             total=_count(wire, "total_tokens") if wire.get("total_tokens") is not None else None,
         )
 
@@ -346,4 +358,4 @@ def _nested(wire: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _count(counts: Mapping[str, Any], key: str) -> int:
     value = counts.get(key)
-    return int(min(max(value, 0), _MOST)) if isinstance(value, (int, float)) else 0
+    return int(min(max(value, 0), _MAX_COUNT)) if isinstance(value, (int, float)) else 0

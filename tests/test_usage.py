@@ -17,7 +17,7 @@ from langchain_kimi import KimiError, create_kimi_agent
 from langchain_kimi._response import Answer
 from langchain_kimi.errors import AnswerCutShort
 from langchain_kimi.testing import KimiServer, cut_after, empty, garbage, overloaded, said, thought
-from langchain_kimi.usage import Run, Spent, UsageMeter, cost_of, is_inconsistent, usage_metadata
+from langchain_kimi.usage import RunKey, Spent, UsageMeter, cost_of, is_inconsistent, usage_metadata
 from tests.conftest import FOUR_WAYS, SYNC_AND_ASYNC, Serve, kimi
 from tests.response.test_decode import event, read, sse, whole
 
@@ -185,7 +185,7 @@ async def test_meter_sums_an_agents_run(serve: Serve, way: str) -> None:
     assert meter.total == expected
     assert expected.cost_usd is not None
     assert expected.cost_usd > 0
-    assert meter.by_run == {Run(config["run_id"], "kimi_agent", "model"): expected}
+    assert meter.by_run == {RunKey(config["run_id"], "kimi_agent", "model"): expected}
     assert expected.reasoning_tokens > 0
     assert expected.cache_hit_rate == pytest.approx(expected.cached_tokens / expected.input_tokens)
     assert expected.cached_tokens > 0
@@ -223,7 +223,7 @@ def test_meter_is_shared_by_threads_and_loops(serve: Serve) -> None:
     assert meter.total.requests == len(server.requests) == 24
     assert sorted(spent.requests for spent in meter.by_run.values()) == [2] * 12
     assert meter._roots == {}
-    assert meter._asked == {}
+    assert meter._open_requests == {}
 
 
 def test_unknown_price_is_none_and_stays_none(serve: Serve) -> None:
