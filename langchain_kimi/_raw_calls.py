@@ -41,7 +41,7 @@ SPOILER = '"[}"[}'
 parser reads the whole as an object, LangChain's lenient one included."""
 
 
-class Call(TypedDict):
+class RawCall(TypedDict):
     """One tool call as Kimi sent it."""
 
     id: str | None
@@ -75,7 +75,7 @@ def parse_arguments(arguments: str, unwrapped: Iterable[str] = ()) -> dict[str, 
     return parsed | {name: parse_json(parsed[name]) for name in unwrapped}
 
 
-def parse_calls(calls: Iterable[Call]) -> tuple[list[ToolCall], list[InvalidToolCall]]:
+def parse_calls(calls: Iterable[RawCall]) -> tuple[list[ToolCall], list[InvalidToolCall]]:
     """The calls that can be run, and those whose arguments are no JSON object with the parser's message."""
     valid: list[ToolCall] = []
     invalid: list[InvalidToolCall] = []
@@ -128,12 +128,12 @@ def _dumped(arguments: Mapping[str, Any]) -> str:
     return replaced(written)
 
 
-def call_blocks(calls: Iterable[Call]) -> list[dict[str, Any]]:
+def call_blocks(calls: Iterable[RawCall]) -> list[dict[str, Any]]:
     """The calls as content blocks, in their order."""
     return [{**block} for call in calls for parsed in parse_calls([call]) for block in parsed]
 
 
-def settle(message: AIMessage) -> None:
+def reparse_calls(message: AIMessage) -> None:
     """Replace calls that LangChain parsed leniently out of a stream by a strict reading of what Kimi sent.
 
     Content blocks lose the `lc_` indices by which a stream's pieces were joined.
@@ -151,26 +151,28 @@ def is_call_block(block: object) -> bool:
     return isinstance(block, dict) and str(block.get("type", "")).endswith(("tool_call", "tool_call_chunk"))
 
 
-def calls_of(message: AIMessage) -> list[Call]:
+def raw_calls(message: AIMessage) -> list[RawCall]:
     """The message's calls, valid and not, in their order: Kimi's own argument strings wherever they still hold.
 
     A call that was edited since (other arguments under its id) or that another model made is written as compact JSON.
     """
     said = message.additional_kwargs.get(CALLS)
-    recorded: dict[str | None, Call] = {call["id"]: call for call in said if _is_call(call)} if said else {}
+    recorded: dict[str | None, RawCall] = {call["id"]: call for call in said if _is_call(call)} if said else {}
     order = {key: position for position, key in enumerate(recorded)}
-    calls: list[Call] = [
-        Call(id=call["id"], name=call["name"], arguments=_arguments(call["args"], recorded.get(call["id"])))
+    calls: list[RawCall] = [
+        RawCall(id=call["id"], name=call["name"], arguments=_arguments(call["args"], recorded.get(call["id"])))
         for call in message.tool_calls
     ]
     calls += [
-        Call(id=call["id"], name=call["name"] or "", arguments=_unspoiled(call["args"] or "", recorded.get(call["id"])))
+        RawCall(
+            id=call["id"], name=call["name"] or "", arguments=_unspoiled(call["args"] or "", recorded.get(call["id"]))
+        )
         for call in message.invalid_tool_calls
     ]
     return sorted(calls, key=lambda call: order.get(call["id"], len(order)))
 
 
-def _arguments(args: Mapping[str, Any], said: Call | None) -> str:
+def _arguments(args: Mapping[str, Any], said: RawCall | None) -> str:
     if said is not None:
         try:
             if args == parse_arguments(said["arguments"]):
@@ -182,12 +184,12 @@ def _arguments(args: Mapping[str, Any], said: Call | None) -> str:
     return json.dumps(args, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def _unwrapped(said: Call) -> list[str]:
+def _unwrapped(said: RawCall) -> list[str]:
     names = said.get("unwrapped")
     return names if isinstance(names, list) else []
 
 
-def _unspoiled(arguments: str, said: Call | None) -> str:
+def _unspoiled(arguments: str, said: RawCall | None) -> str:
     return said["arguments"] if said is not None and arguments == said["arguments"] + SPOILER else arguments
 
 
@@ -201,5 +203,5 @@ def _refuse_constant(constant: str) -> Never:
     raise ValueError(f"{constant} is no JSON")
 
 
-def _is_call(value: object) -> TypeGuard[Call]:
+def _is_call(value: object) -> TypeGuard[RawCall]:
     return isinstance(value, dict) and isinstance(value.get("arguments"), str) and "id" in value

@@ -13,7 +13,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import LLMResult
 
-from langchain_kimi._raw_calls import REASONING, calls_of
+from langchain_kimi._raw_calls import REASONING, raw_calls
 from langchain_kimi._redaction import redact
 from langchain_kimi.usage import answers_by_prompt, cost_of, is_from_cache
 
@@ -184,7 +184,7 @@ def _answer_fields(answer: AIMessage, requested_model: str) -> dict[str, Any]:
         "model": model,
         "reasoning": _reasoning(answer),
         "content": str(answer.text),
-        "tool_calls": [{key: call.get(key) for key in ("id", "name", "arguments")} for call in calls_of(answer)],
+        "tool_calls": [{key: call.get(key) for key in ("id", "name", "arguments")} for call in raw_calls(answer)],
         "finish_reason": metadata.get("finish_reason") or metadata.get("stop_reason"),
         "usage": dict(usage) if usage else None,
         "cost_usd": 0.0 if is_from_cache(answer) else cost_of(usage, model),

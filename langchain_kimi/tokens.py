@@ -14,7 +14,7 @@ import orjson
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from langchain_kimi._raw_calls import REASONING, calls_of, is_call_block
+from langchain_kimi._raw_calls import REASONING, is_call_block, raw_calls
 
 REQUEST = 40
 """Tokens of a request beside its messages and tools."""
@@ -101,7 +101,7 @@ def count_message(message: BaseMessage) -> int:
     if isinstance(message, AIMessage):
         total += count_reasoning(message)
         if message.tool_calls or message.invalid_tool_calls:
-            calls = calls_of(message)
+            calls = raw_calls(message)
             total += sum(
                 CALL + count_text(call["name"]) + count_text(call["id"] or "") + count_text(call["arguments"])
                 for call in calls

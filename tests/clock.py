@@ -1,6 +1,12 @@
 """A clock whose time is what the tests say."""
 
 import asyncio
+from typing import TypeVar
+
+from langchain_kimi import ChatKimi
+from langchain_kimi._clock import Clock
+
+Model = TypeVar("Model", bound=ChatKimi)
 
 
 class VirtualClock:
@@ -41,3 +47,9 @@ class VirtualClock:
     async def somebody_waits(self) -> None:
         while not self._wakes:  # noqa: ASYNC110 - who waits is under test and sets no event
             await asyncio.sleep(0)
+
+
+def with_clock(model: Model, clock: Clock) -> Model:
+    """The model, which waits before retries by the given clock."""
+    model._clock = clock
+    return model

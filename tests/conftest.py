@@ -14,6 +14,7 @@ from langchain_core.tools import tool
 
 from langchain_kimi import ChatKimi
 from langchain_kimi.testing import KimiServer
+from tests.clock import with_clock
 from tests.databases import database
 from tests.services import postgres
 
@@ -50,8 +51,13 @@ def serve() -> Iterator[Serve]:
 
 
 def kimi(server: KimiServer, model: str = "kimi-k2.6", **settings: Any) -> ChatKimi:
-    """A model on the server; no retries, so that each test sees its own requests only."""
-    return ChatKimi(**{"model": model, "base_url": server.url, "api_key": KEY, "max_retries": 0, **settings})
+    """A model on the server; no retries, so that each test sees its own requests only.
+
+    `clock` is a VirtualClock by which the model waits before retries.
+    """
+    clock = settings.pop("clock", None)
+    made = ChatKimi(**{"model": model, "base_url": server.url, "api_key": KEY, "max_retries": 0, **settings})
+    return made if clock is None else with_clock(made, clock)
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_kimi import KimiError, create_kimi_agent
-from langchain_kimi._response import Answer
+from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.errors import AnswerCutShort
 from langchain_kimi.testing import KimiServer, cut_after, empty, garbage, overloaded, said, thought
 from langchain_kimi.usage import RunKey, Spent, UsageMeter, cost_of, is_inconsistent, usage_metadata
@@ -63,7 +63,7 @@ def test_details_are_read_wherever_they_are(wire: dict[str, Any], cached: int, w
     ],
 )
 def test_numbers_that_contradict_each_other_are_clamped_and_flagged(wire: dict[str, Any], expected: Any) -> None:
-    message = Answer().whole({**whole({"content": "x"}, "stop"), "usage": PLAIN | wire})
+    message = ResponseDecoder().decode_body({**whole({"content": "x"}, "stop"), "usage": PLAIN | wire})
     spent = Spent.on(message.usage_metadata, "kimi-k2.6")
     counts = (spent.input_tokens, spent.cached_tokens, spent.cache_write_tokens, spent.output_tokens)
     assert (*counts, spent.reasoning_tokens) == expected
@@ -89,7 +89,7 @@ async def test_a_number_that_no_checkpoint_can_hold_breaks_no_thread(serve: Serv
 
 @pytest.mark.parametrize("junk", [None, {}, "x", 7])
 def test_no_usage_is_none(junk: Any) -> None:
-    assert Answer().whole({**whole({"content": "x"}, "stop"), "usage": junk}).usage_metadata is None
+    assert ResponseDecoder().decode_body({**whole({"content": "x"}, "stop"), "usage": junk}).usage_metadata is None
 
 
 def test_the_last_usage_that_is_there_wins() -> None:
@@ -282,7 +282,7 @@ def test_answers_out_of_langchains_cache_are_not_counted(serve: Serve) -> None:
 
 
 def test_an_answer_that_an_error_carries_is_counted_once() -> None:
-    message = Answer().whole(whole({"content": "", "reasoning_content": "Hm"}, "length"))
+    message = ResponseDecoder().decode_body(whole({"content": "", "reasoning_content": "Hm"}, "length"))
     error = AnswerCutShort("cut")
     error.message = message
     for response in (None, LLMResult(generations=[[ChatGeneration(message=message)], []])):

@@ -14,7 +14,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from langchain_kimi._raw_calls import PROVIDER, REASONING, Call, is_call_block, parse_calls
+from langchain_kimi._raw_calls import PROVIDER, REASONING, RawCall, is_call_block, parse_calls
 from langchain_kimi._request.media import sendable
 
 NO_OUTPUT = "(no output)"
@@ -58,7 +58,7 @@ def _is_read(block: _Block) -> bool:
 def _without_foreign_blocks(index: int, message: AIMessage, note: Note) -> AIMessage:
     """Other providers' blocks taken out: refusals become text, calls the message's own if it has none."""
     kept: list[_Block] = []
-    calls: list[Call] = []
+    calls: list[RawCall] = []
     for block in message.content:
         if isinstance(block, str) or _is_read(block):
             kept.append(block)
@@ -72,7 +72,7 @@ def _without_foreign_blocks(index: int, message: AIMessage, note: Note) -> AIMes
             case {"type": "tool_use", "name": str(name), **use}:
                 given = use.get("input") or {}
                 arguments = given if isinstance(given, str) else _json(given)
-                calls.append(Call(id=str(use.get("id") or ""), name=name, arguments=arguments))
+                calls.append(RawCall(id=str(use.get("id") or ""), name=name, arguments=arguments))
         note(index, "foreign_block", f"a content block of type {kind!r} was left out: Kimi has no form for it.")
     update: dict[str, Any] = {"content": kept}
     if calls and not message.tool_calls and not message.invalid_tool_calls:

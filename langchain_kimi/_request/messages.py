@@ -5,7 +5,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
-from langchain_kimi._raw_calls import PROVIDER, REASONING, calls_of, wire_arguments
+from langchain_kimi._raw_calls import PROVIDER, REASONING, raw_calls, wire_arguments
 from langchain_kimi._request.dynamic_tools import brought, encode_toolbox
 from langchain_kimi._request.media import NoForm, part_of
 from langchain_kimi._request.names import wire_name
@@ -51,7 +51,7 @@ def _encode_assistant(message: AIMessage, pads: bool) -> dict[str, Any]:
     reasoning = reasoning_of(message)
     if reasoning is not None:
         encoded[REASONING] = reasoning
-    if calls := calls_of(message):
+    if calls := raw_calls(message):
         encoded["tool_calls"] = [
             {
                 "id": call["id"],

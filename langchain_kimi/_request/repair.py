@@ -23,7 +23,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from langchain_kimi._raw_calls import CALLS, HOST, Call, is_call_block, parse_calls, quote_arguments
+from langchain_kimi._raw_calls import CALLS, HOST, RawCall, is_call_block, parse_calls, quote_arguments
 from langchain_kimi._request.content import (
     Result,
     clean_assistant,
@@ -369,7 +369,7 @@ def _wire_order(message: AIMessage, calls: Sequence[_AnyCall]) -> Sequence[int]:
     return order + left
 
 
-def _is_recorded(entry: object) -> TypeGuard[Call]:
+def _is_recorded(entry: object) -> TypeGuard[RawCall]:
     return isinstance(entry, dict) and {"id", "name", "arguments"} <= entry.keys()
 
 

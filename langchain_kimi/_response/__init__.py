@@ -7,9 +7,9 @@ messages look as content blocks.
 
 from langchain_kimi._response.completeness import check_complete, check_cut
 from langchain_kimi._response.content_blocks import register
+from langchain_kimi._response.decoder import REPORT, ResponseDecoder
 from langchain_kimi._response.fast_chunks import generation_of
-from langchain_kimi._response.response import REPORT, Answer
 
 register()
 
-__all__ = ["REPORT", "Answer", "check_complete", "check_cut", "generation_of"]
+__all__ = ["REPORT", "ResponseDecoder", "check_complete", "check_cut", "generation_of"]

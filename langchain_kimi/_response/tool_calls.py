@@ -9,7 +9,7 @@ import orjson
 from langchain_core.messages import ToolCallChunk
 from langchain_core.messages.tool import tool_call_chunk
 
-from langchain_kimi._raw_calls import SPOILER, Call, parse_arguments, parse_json
+from langchain_kimi._raw_calls import SPOILER, RawCall, parse_arguments, parse_json
 from langchain_kimi._response.stringified_arguments import stringified
 from langchain_kimi.errors import ResponseTooLargeError
 
@@ -66,13 +66,13 @@ class Calls:
         pieces = [(place, delta) for place, delta in enumerate(deltas) if isinstance(delta, dict)]
         return [self._take(place, place if whole else delta.get("index"), delta) for place, delta in pieces]
 
-    def record(self, *, cut: bool, not_run: str | None = None) -> list[Call]:
+    def record(self, *, cut: bool, not_run: str | None = None) -> list[RawCall]:
         """The calls as they were said, with made-up ids where the host sent none.
 
         In an answer that was cut, and where the host sent no arguments at all to a tool with parameters, no arguments
         does not mean empty ones. `not_run` says why none of them may run.
         """
-        calls: list[Call] = []
+        calls: list[RawCall] = []
         ids = set(self._ids)
         numbers: dict[str, Iterator[int]] = {}
         for slot in self._slots:
@@ -88,7 +88,7 @@ class Calls:
             calls.append(call)
         return calls
 
-    def amendments(self, record: Sequence[Call]) -> list[ToolCallChunk]:
+    def amendments(self, record: Sequence[RawCall]) -> list[ToolCallChunk]:
         """What the pieces lack at the end: ids and names that never came, and what makes cut arguments unreadable."""
         amended = []
         for slot, call in zip(self._slots, record, strict=True):
@@ -147,13 +147,13 @@ class Calls:
             self._by_id[family, said_id] = slot
         return slot
 
-    def _recorded(self, own_id: str, name: str, arguments: str) -> Call:
+    def _recorded(self, own_id: str, name: str, arguments: str) -> RawCall:
         try:
             arguments = _decoded_once(arguments)
             args = parse_arguments(arguments)
         except ValueError:
-            return Call(id=own_id, name=name, arguments=arguments)
-        call = Call(id=own_id, name=name, arguments=arguments)
+            return RawCall(id=own_id, name=name, arguments=arguments)
+        call = RawCall(id=own_id, name=name, arguments=arguments)
         if unwrapped := stringified(args, self._schemas.get(name)):
             call["unwrapped"] = unwrapped
         return call

@@ -47,7 +47,7 @@ from langchain_kimi._http import (
     checked_url,
     shared_connections,
 )
-from langchain_kimi._raw_calls import PROVIDER, settle
+from langchain_kimi._raw_calls import PROVIDER, reparse_calls
 from langchain_kimi._redaction import MASK, is_secret_header
 from langchain_kimi._request import (
     Declared,
@@ -58,7 +58,7 @@ from langchain_kimi._request import (
     encode_request,
     encode_thinking,
 )
-from langchain_kimi._response import REPORT, Answer, check_complete, check_cut, generation_of
+from langchain_kimi._response import REPORT, ResponseDecoder, check_complete, check_cut, generation_of
 from langchain_kimi._warning_location import calling
 from langchain_kimi.catalogue import SAMPLING, find
 from langchain_kimi.chat_model.call_settings import check_call_settings
@@ -81,7 +81,7 @@ from langchain_kimi.errors import (
 
 logger = logging.getLogger("langchain_kimi")
 
-CHAT = "/chat/completions"
+_CHAT_PATH = "/chat/completions"
 _BYTES_A_TOKEN = 4
 
 _MOST_TOLD = 10_000
@@ -157,8 +157,6 @@ class ChatKimi(BaseChatModel):
     """How much of a response is read: bytes of an answer, an event and an error, characters, tool calls."""
     rate_limits: RateLimits | None = Field(default=None, exclude=True, repr=False)
     """Concurrency, requests and tokens a minute that several models of one process share."""
-    clock: SkipValidation[Clock] = Field(default=CLOCK, exclude=True, repr=False)
-    """What waits are measured and made with; a test gives its own."""
     default_headers: dict[str, str] | None = Field(default=None, repr=False)
     """Further headers of every request. Dumps hold no value of a header whose name tells of a secret."""
     http_client: Any = Field(default=None, exclude=True, repr=False)
@@ -195,6 +193,8 @@ class ChatKimi(BaseChatModel):
     """What happens to an answer that spent its whole output cap on thinking: AnswerCutShort, or the message, which has
     no text and the finish reason `length`, for frameworks that expect a message from every call."""
 
+    _clock: Clock = PrivateAttr(default_factory=lambda: CLOCK)
+    """Measures time and waits before retries; tests replace it."""
     _connections: Connections = PrivateAttr(default_factory=shared_connections)
     _told: set[tuple[str, str]] = PrivateAttr(default_factory=set)
 
@@ -267,7 +267,7 @@ class ChatKimi(BaseChatModel):
         with asked.carrying_what_arrived():
             with closing(asked.transport.stream(**asked.call)) as events:
                 for data in events:
-                    asked.answer.take(data)
+                    asked.answer.feed(data)
             return self._result(asked, asked.answer.message())
 
     async def _agenerate(
@@ -281,7 +281,7 @@ class ChatKimi(BaseChatModel):
         with asked.carrying_what_arrived():
             async with aclosing(asked.transport.astream(**asked.call)) as events:
                 async for data in events:
-                    asked.answer.take(data)
+                    asked.answer.feed(data)
             return self._result(asked, asked.answer.message())
 
     def _stream(
@@ -301,7 +301,7 @@ class ChatKimi(BaseChatModel):
                             run_manager.on_llm_new_token(generation.text, chunk=generation)
                         yield generation
             message = self._complete(asked, asked.answer.message())
-            for chunk in asked.answer.end():
+            for chunk in asked.answer.last_chunks():
                 yield generation_of(chunk)
             asked.check_cut(message)
 
@@ -322,7 +322,7 @@ class ChatKimi(BaseChatModel):
                             await run_manager.on_llm_new_token(generation.text, chunk=generation)
                         yield generation
             message = self._complete(asked, asked.answer.message())
-            for chunk in asked.answer.end():
+            for chunk in asked.answer.last_chunks():
                 yield generation_of(chunk)
             asked.check_cut(message)
 
@@ -485,7 +485,7 @@ class ChatKimi(BaseChatModel):
         check_size(fields["model"], sent)
         heard: dict[str, str] = {}
         repeated: list[dict[str, str]] = []
-        answer = Answer(
+        answer = ResponseDecoder(
             host=transport.host,
             names=encoded.names,
             schemas=encoded.schemas,
@@ -497,7 +497,7 @@ class ChatKimi(BaseChatModel):
             max_characters=self.response_limits.characters,
         )
         call = {
-            "path": CHAT,
+            "path": _CHAT_PATH,
             "body": sent,
             "model": fields["model"],
             "tokens": len(sent) // _BYTES_A_TOKEN + fields["max_completion_tokens"],
@@ -646,7 +646,7 @@ class ChatKimi(BaseChatModel):
             self.timeout,
             self.max_retries,
             self.rate_limits,
-            self.clock,
+            self._clock,
             self.max_retry_wait,
             self.response_limits,
         )
@@ -658,7 +658,7 @@ class _Asked:
 
     transport: Transport
     call: dict[str, Any]
-    answer: Answer
+    answer: ResponseDecoder
     encoded: Encoded
     cut_short: str
     """`on_cut_short` of this call."""
@@ -675,7 +675,7 @@ class _Asked:
             yield
         except KimiError as error:
             if error.message is None:
-                error.message = self.answer.partial()
+                error.message = self.answer.partial_message()
             raise
 
 
@@ -683,5 +683,5 @@ def _settled(result: LLMResult) -> LLMResult:
     for generations in result.generations:
         for generation in generations:
             if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
-                settle(generation.message)
+                reparse_calls(generation.message)
     return result

@@ -19,7 +19,7 @@ from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from langchain_kimi._json_schema import SchemaCheck
-from langchain_kimi._raw_calls import calls_of, settle
+from langchain_kimi._raw_calls import raw_calls, reparse_calls
 from langchain_kimi._request.tools import Tools, encode_tool, recursive_schema
 from langchain_kimi.errors import StructuredOutputError, without_links
 
@@ -128,7 +128,7 @@ class Reading:
 
     def read(self, message: AIMessage) -> Any:
         """The validated object. Raises StructuredOutputError."""
-        settle(message)
+        reparse_calls(message)
         for call in message.tool_calls:
             if call["name"] == self.name:
                 return self._validated(call["args"], json.dumps(call["args"], ensure_ascii=False))
@@ -226,6 +226,6 @@ def _again(messages: Sequence[BaseMessage], outcome: dict[str, Any], reading: Re
     answer: AIMessage = outcome["raw"]
     wanted = "Call the tool with arguments that fit its schema." if reading.by_call else _AS_OBJECT
     wrong = f"{outcome['parsing_error'].args[0]}\n{wanted}"
-    calls = calls_of(answer)
+    calls = raw_calls(answer)
     told: list[BaseMessage] = [ToolMessage(wrong, tool_call_id=call["id"] or "", status="error") for call in calls]
     return [*messages, answer, *(told or [HumanMessage(wrong)])]

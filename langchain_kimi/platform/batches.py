@@ -12,7 +12,7 @@ from langchain_kimi import _surrogates as surrogates
 from langchain_kimi._endpoints import Batch
 from langchain_kimi._http import OnProgress, Pause, ResponseLimits, Transport
 from langchain_kimi._request import Encoded
-from langchain_kimi._response import Answer, check_complete, check_cut
+from langchain_kimi._response import ResponseDecoder, check_complete, check_cut
 from langchain_kimi._steps import Steps, arun_steps, run_steps
 from langchain_kimi.catalogue import MODELS, find
 from langchain_kimi.errors import APITimeoutError, BadRequestError, IllegalRequestError, KimiError, ServerError
@@ -249,13 +249,13 @@ class _Reader:
             return said
         names, schemas = (self._encoded.names, self._encoded.schemas) if self._encoded else ({}, {})
         try:
-            message = Answer(
+            message = ResponseDecoder(
                 host=self._host,
                 names=names,
                 schemas=schemas,
                 max_tool_calls=self._limits.tool_calls,
                 max_characters=self._limits.characters,
-            ).whole(said)
+            ).decode_body(said)
             check_complete(message, self._host)
             check_cut(message)
         except KimiError as error:

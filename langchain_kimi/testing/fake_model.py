@@ -39,7 +39,8 @@ class FakeKimi(ChatKimi):
             "http_async_client": httpx2.AsyncClient(transport=transport),
         }
         unnamed: dict[str, Any] = {} if "model_name" in settings else {"model": "kimi-k2.6"}
-        super().__init__(**{**unnamed, "api_key": "sk-fake", "clock": _Hasty(), **settings, **fixed})
+        super().__init__(**{**unnamed, "api_key": "sk-fake", **settings, **fixed})
+        self._clock = _Hasty()
         self._double = double
 
     @property

@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.tools import BaseTool, InjectedToolArg
 from pydantic import BaseModel, Field
 
-from langchain_kimi._raw_calls import calls_of, parse_arguments
+from langchain_kimi._raw_calls import parse_arguments, raw_calls
 from langchain_kimi.tools.fees import atell_fee, tell_fee
 
 NAME = "$web_search"
@@ -58,7 +58,7 @@ def _echo(arguments: Mapping[str, Any], runtime: Any) -> str:
     """The arguments as Kimi wrote them, where the message that called is known and nobody changed them since."""
     call_id = getattr(runtime, "tool_call_id", None)
     for message in reversed(_messages(runtime)):
-        for call in calls_of(message) if isinstance(message, AIMessage) else ():
+        for call in raw_calls(message) if isinstance(message, AIMessage) else ():
             if call["id"] == call_id and call["name"] == NAME and _same(call["arguments"], arguments):
                 return call["arguments"]
     return json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))

@@ -15,7 +15,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_kimi import ChatKimi, create_kimi_agent, create_kimi_team, dynamic_tools_message
 from langchain_kimi._raw_calls import CALLS
 from langchain_kimi._request.repair import repair
-from langchain_kimi._response import Answer
+from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.agent.team import TeamMember
 from langchain_kimi.catalogue import suggestion
 from langchain_kimi.errors import ContextOverflowError, IllegalRequestError, KimiWarning, NotFoundError
@@ -280,15 +280,15 @@ def test_a_call_without_arguments_runs_only_where_none_are_missing(
         "wipe": {"type": "object", "properties": {"path": {"type": "string", "default": "/"}}},
         "ping": {"type": "object", "properties": {}},
     }
-    answer = Answer(schemas=schemas)
+    answer = ResponseDecoder(schemas=schemas)
     part = {"role": "assistant", "content": "", "tool_calls": [{"index": 0, "id": "a", "function": function}]}
     if streamed:
-        answer.take(orjson.dumps({"choices": [{"index": 0, "delta": part}]}))
-        answer.take(orjson.dumps({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}))
-        answer.take(b"[DONE]")
+        answer.feed(orjson.dumps({"choices": [{"index": 0, "delta": part}]}))
+        answer.feed(orjson.dumps({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}))
+        answer.feed(b"[DONE]")
         message = answer.message()
     else:
-        message = answer.whole({"choices": [{"index": 0, "message": part, "finish_reason": finish}]})
+        message = answer.decode_body({"choices": [{"index": 0, "message": part, "finish_reason": finish}]})
     assert [len(message.tool_calls), len(message.invalid_tool_calls)] == ([1, 0] if runs else [0, 1])
 
 

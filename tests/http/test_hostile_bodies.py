@@ -17,9 +17,9 @@ import pytest
 from langchain_kimi import ChatKimi, KimiPlatform, ResponseLimits, Timeouts, create_kimi_agent, errors
 from langchain_kimi._http import Connections
 from langchain_kimi._http.web_file import afetch, fetch
-from langchain_kimi._response import Answer
+from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.chat_model import amedia_block, media_block
-from tests.clock import VirtualClock
+from tests.clock import VirtualClock, with_clock
 from tests.http.test_response_bodies import EVENTS, WAYS, ask, chunk, error_body, sse, whole
 from tests.raw_server import RawServer, Sent, raw_server
 
@@ -220,7 +220,7 @@ def test_a_thousand_calls_are_read_in_linear_time(identified: bool) -> None:
         best = float("inf")
         for _ in range(3):
             begun = time.thread_time()
-            message = Answer(max_tool_calls=count).whole(body)
+            message = ResponseDecoder(max_tool_calls=count).decode_body(body)
             best = min(best, time.thread_time() - begun)
         ids = {call["id"] for call in message.tool_calls}
         assert len(ids) == count
@@ -330,8 +330,8 @@ async def test_what_is_no_regular_file_is_not_read(pipe: Path) -> None:
 
 def test_the_agent_s_thread_goes_on_after_a_response_that_was_too_large() -> None:
     with raw_server(HOSTILE["much text"][0], Sent(sse(*EVENTS))) as server:
-        model = ChatKimi(model="kimi-k2.6", base_url=server.url, api_key="sk-x", clock=VirtualClock(), **SMALL)
-        agent = create_kimi_agent(model)
+        model = ChatKimi(model="kimi-k2.6", base_url=server.url, api_key="sk-x", **SMALL)
+        agent = create_kimi_agent(with_clock(model, VirtualClock()))
         with pytest.raises(errors.ResponseTooLargeError):
             agent.invoke({"messages": [("user", "hi")]})
         assert agent.invoke({"messages": [("user", "hi")]})["messages"][-1].text == "Good day"

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage
 
 from langchain_kimi import ChatKimi, ResponseLimits, create_kimi_agent, errors
 from langchain_kimi._http.response_body import Body
-from tests.clock import VirtualClock
+from tests.clock import VirtualClock, with_clock
 from tests.conftest import KEY
 from tests.raw_server import RawServer, Sent, raw_server
 
@@ -53,7 +53,8 @@ def error_body(kind: str = "", message: str = "the host's words", **more: Any) -
 
 def model(server: RawServer, **settings: Any) -> ChatKimi:
     given: Any = {"model": "kimi-k2.6", "base_url": server.url, "api_key": KEY, "max_retries": 0, "timeout": 30}
-    return ChatKimi(**(given | {"clock": VirtualClock()} | settings))
+    clock = settings.pop("clock", None) or VirtualClock()
+    return with_clock(ChatKimi(**(given | settings)), clock)
 
 
 async def ask(way: str, server: RawServer, **settings: Any) -> AIMessage:

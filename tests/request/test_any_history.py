@@ -17,7 +17,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from langchain_kimi._raw_calls import Call, parse_calls
+from langchain_kimi._raw_calls import RawCall, parse_calls
 from langchain_kimi._request import encode_request
 from langchain_kimi._request.repair import _Ledger, _needs_nothing, repair
 from langchain_kimi._rules import check
@@ -194,7 +194,7 @@ def answered(draw: st.DrawFn) -> list[BaseMessage]:
     history: list[BaseMessage] = [HumanMessage(draw(st.sampled_from(["go", "é\n", "😀\x00"])))]
     for turn in range(draw(st.integers(1, 4))):
         heard = [
-            Call(id=f"{draw(st.sampled_from(['add_', 'add:', 'call-']))}{turn}.{place}", name="add", arguments=one)
+            RawCall(id=f"{draw(st.sampled_from(['add_', 'add:', 'call-']))}{turn}.{place}", name="add", arguments=one)
             for place, one in enumerate(draw(st.lists(st.sampled_from(OBJECTS), min_size=1, max_size=3)))
         ]
         valid, _ = parse_calls(heard)

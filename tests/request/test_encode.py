@@ -20,7 +20,7 @@ from langchain_core.messages import (
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from langchain_kimi._request import encode_message
-from langchain_kimi._response import Answer
+from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.errors import IllegalRequestError
 
 REASONING = "  Tricky:\u2028 « ünïcödé » \\n\n\t"
@@ -35,7 +35,7 @@ SAID = {
 
 def heard(message: dict[str, Any]) -> AIMessage:
     body = {"model": "kimi-k2.6", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
-    return Answer().whole(body)
+    return ResponseDecoder().decode_body(body)
 
 
 def to_serde(message: BaseMessage) -> BaseMessage:

@@ -17,7 +17,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from langchain_kimi._raw_calls import Call, parse_calls
+from langchain_kimi._raw_calls import RawCall, parse_calls
 from langchain_kimi._request import encode_message
 from langchain_kimi._request.content import NO_OUTPUT
 from langchain_kimi._request.repair import MISSING_RESULT, repair
@@ -32,7 +32,7 @@ def calls(*ids: str | None, content: Any = "", **more: Any) -> AIMessage:
 
 def said(*heard: tuple[str, str], content: Any = "") -> AIMessage:
     """An assistant message as ChatKimi reads it: the calls with their record."""
-    record = [Call(id=key, name="add", arguments=arguments) for key, arguments in heard]
+    record = [RawCall(id=key, name="add", arguments=arguments) for key, arguments in heard]
     valid, invalid = parse_calls(record)
     kept = {"kimi_calls": record}
     return AIMessage(content, tool_calls=valid, invalid_tool_calls=invalid, additional_kwargs=kept)

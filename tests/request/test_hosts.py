@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_kimi import ChatKimi, create_kimi_agent
 from langchain_kimi._request import dialect_of
 from langchain_kimi._request.hosts import reasoning_key
-from langchain_kimi._response import Answer
+from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.errors import BadRequestError, IllegalRequestError
 from langchain_kimi.testing import KimiServer, Reply, Request, said, thought
 from tests.conftest import FOUR_WAYS, Serve, add, kimi
@@ -170,7 +170,7 @@ def test_answers_of_another_host_say_nothing_of_this_ones_key(serve: Serve) -> N
 def test_a_host_that_uses_both_keys_gets_its_dialects() -> None:
     both = {"role": "assistant", "content": "", "reasoning": "hm", "reasoning_content": "hm"}
     body = {"choices": [{"index": 0, "message": both, "finish_reason": "stop"}]}
-    answer = Answer(host="h").whole(body)
+    answer = ResponseDecoder(host="h").decode_body(body)
     for name, key in (("vllm", "reasoning"), ("sglang", "reasoning_content"), ("kimi", "reasoning_content")):
         dialect = dialect_of("https://h/v1", name)  # type: ignore[arg-type]
         assert reasoning_key([answer], dialect, "h") == key

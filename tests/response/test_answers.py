@@ -14,8 +14,8 @@ from langchain_core.messages.block_translators import get_translator
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from langchain_kimi._http import Events
-from langchain_kimi._raw_calls import calls_of, settle
-from langchain_kimi._response import Answer, check_cut, generation_of
+from langchain_kimi._raw_calls import raw_calls, reparse_calls
+from langchain_kimi._response import ResponseDecoder, check_cut, generation_of
 from langchain_kimi._response.fast_chunks import Pieces, _works
 from langchain_kimi.errors import AnswerCutShort, KimiError, OverloadedError, RateLimitError
 from langchain_kimi.testing import called, raw_call, said, thought
@@ -146,11 +146,11 @@ def test_every_form_of_tool_call_deltas(form: str, v1: bool) -> None:
         ("look", {"at": "b"}),
     ]
     assert tuple(one["id"] for one in message.tool_calls) == ids.get(form, ("read:0", "look:1"))
-    answer = Answer()
+    answer = ResponseDecoder()
     for data in Events().feed(sse([*FORMS[form], event({}, "tool_calls")])):
-        answer.take(data)
+        answer.feed(data)
     assert answer.message().tool_calls == message.tool_calls
-    sent = [json.loads(one["arguments"]) for one in calls_of(message)]
+    sent = [json.loads(one["arguments"]) for one in raw_calls(message)]
     assert sent == [{"path": "aä"}, {"at": "b"}]
 
 
@@ -169,7 +169,7 @@ def test_made_up_ids_are_unique_and_go_on_from_a_number() -> None:
     calls = [call("add", "{}", index=0), call("add", "{}", index=1, id="add:4"), call("add", "{}", index=2, id="add:4")]
     message = of(delta(*calls), first_call=4)
     assert [one["id"] for one in message.tool_calls] == ["add:5", "add:4", "add:6"]
-    assert message == Answer(first_call=4).whole(whole({"content": "", "tool_calls": calls})).model_copy(
+    assert message == ResponseDecoder(first_call=4).decode_body(whole({"content": "", "tool_calls": calls})).model_copy(
         update={"usage_metadata": None}
     )
     pieces = joined([delta(*calls), event({}, "stop")], first_call=4)
@@ -186,7 +186,7 @@ def test_names_of_the_wire_become_the_users_also_out_of_an_id() -> None:
 def test_control_characters_in_arguments_are_read() -> None:
     message = of(delta(call("say", '{"text": "a\nb\tc\x01"}', id="say:0", index=0)))
     assert message.tool_calls[0]["args"] == {"text": "a\nb\tc\x01"}
-    assert calls_of(message)[0]["arguments"] == '{"text": "a\nb\tc\x01"}'
+    assert raw_calls(message)[0]["arguments"] == '{"text": "a\nb\tc\x01"}'
 
 
 @pytest.mark.parametrize("arguments", ['{"a": NaN}', "[" * 100_000, '{"a": 1} {"b": 2}', '"text"', '"{"', "{a: 1}"])
@@ -195,13 +195,13 @@ def test_what_is_no_json_object_is_invalid_with_raw_text_and_reason(arguments: s
     assert message.tool_calls == []
     (invalid,) = message.invalid_tool_calls
     assert (invalid["args"], bool(invalid["error"])) == (arguments, True)
-    assert calls_of(message)[0]["arguments"] == arguments
+    assert raw_calls(message)[0]["arguments"] == arguments
 
 
 @pytest.mark.parametrize("junk", [[], "x", [None], [{}], [{"function": None}], [{"function": "x", "index": [1]}]])
 def test_junk_for_tool_calls_breaks_nothing(junk: Any) -> None:
     assert of(event({"content": "ok", "tool_calls": junk}), finish="stop").content == "ok"
-    Answer().whole(whole({"content": "ok", "tool_calls": junk}, "stop"))
+    ResponseDecoder().decode_body(whole({"content": "ok", "tool_calls": junk}, "stop"))
 
 
 # A stringified array or object.
@@ -249,7 +249,7 @@ def test_strings_are_unwrapped_once_where_only_the_schema_allows(
     said_call = call("draw", raw, id="draw:0", index=0)
     message = of(delta(said_call), schemas={"draw": SCHEMA}, v1=v1)
     assert message.tool_calls[0]["args"] == {name: expected, "other": "[]"}
-    assert calls_of(message)[0]["arguments"] == raw
+    assert raw_calls(message)[0]["arguments"] == raw
     assert of(delta(said_call), v1=v1).tool_calls[0]["args"] == {name: value, "other": "[]"}
     if v1:
         assert message.content[0]["args"] == {name: expected, "other": "[]"}  # type: ignore[index]
@@ -258,9 +258,9 @@ def test_strings_are_unwrapped_once_where_only_the_schema_allows(
 def test_an_unwrapped_call_that_was_edited_goes_back_as_edited() -> None:
     message = of(delta(call("draw", '{"items": "[1]"}', id="draw:0", index=0)), schemas={"draw": SCHEMA})
     message.tool_calls[0]["args"] = {"items": [1, 2]}
-    assert calls_of(message)[0]["arguments"] == '{"items":[1,2]}'
+    assert raw_calls(message)[0]["arguments"] == '{"items":[1,2]}'
     message.tool_calls[0]["args"] = {"items": "[1]"}
-    assert calls_of(message)[0]["arguments"] == '{"items": "[1]"}'
+    assert raw_calls(message)[0]["arguments"] == '{"items": "[1]"}'
 
 
 # Chunks that users join themselves.
@@ -285,8 +285,8 @@ def test_joined_chunks_never_have_a_call_that_was_cut(arguments: str, v1: bool) 
         assert [block["type"] for block in message.content_blocks] != ["tool_call"]
         (invalid,) = message.invalid_tool_calls
         assert invalid["args"] == arguments[:cut] + '"[}"[}'
-        assert calls_of(message)[0]["arguments"] == arguments[:cut]
-        settle(message)
+        assert raw_calls(message)[0]["arguments"] == arguments[:cut]
+        reparse_calls(message)
         assert message.invalid_tool_calls[0]["args"] == arguments[:cut]
 
 
@@ -297,8 +297,10 @@ def test_a_call_cut_before_its_arguments_is_not_one_without_arguments(v1: bool) 
     for message in (of(*events, finish="length", v1=v1), joined([*events, event({}, "length")], v1=v1)):
         assert [one["name"] for one in message.tool_calls] == ["look"]
         assert [one["name"] for one in message.invalid_tool_calls] == ["wipe"]
-        assert [one["arguments"] for one in calls_of(message)] == ["{}", ""]
-    (invalid,) = Answer().whole(whole({"content": "", "tool_calls": [begun]}, "length")).invalid_tool_calls
+        assert [one["arguments"] for one in raw_calls(message)] == ["{}", ""]
+    (invalid,) = (
+        ResponseDecoder().decode_body(whole({"content": "", "tool_calls": [begun]}, "length")).invalid_tool_calls
+    )
     assert invalid["error"] == "the answer was cut before the arguments"
     assert [one["name"] for one in of(*events, v1=v1).tool_calls] == ["look", "wipe"]
 
@@ -354,14 +356,14 @@ def test_a_cut_call_is_invalid_by_every_way_to_stream(version: Any) -> None:
         (invalid,) = message.invalid_tool_calls
         assert (invalid["name"], invalid["id"]) == ("rm", "rm:0")
         assert (invalid["args"] or "").startswith('{"path": "/etc')
-        assert calls_of(message) == [{"id": "rm:0", "name": "rm", "arguments": '{"path": "/etc'}]
+        assert raw_calls(message) == [{"id": "rm:0", "name": "rm", "arguments": '{"path": "/etc'}]
 
 
 # Answers that were cut, and odd ones.
 
 
 def test_a_cap_spent_on_thinking_is_an_error_that_says_what_to_raise() -> None:
-    message = Answer().whole(whole({"content": "", "reasoning_content": "Hm"}, "length"))
+    message = ResponseDecoder().decode_body(whole({"content": "", "reasoning_content": "Hm"}, "length"))
     with pytest.raises(
         AnswerCutShort, match=r"cap of 32,768 tokens.*40 output.*raise max_tokens.*thinking=False"
     ) as caught:
@@ -388,7 +390,7 @@ def test_a_cap_spent_on_thinking_is_an_error_that_says_what_to_raise() -> None:
     ],
 )
 def test_other_answers_are_not_cut_short(message: dict[str, Any], finish: str) -> None:
-    check_cut(Answer().whole(whole(message, finish)))
+    check_cut(ResponseDecoder().decode_body(whole(message, finish)))
 
 
 MARKUP = "<|tool_calls_section_begin|><|tool_call_begin|>functions.rm:0<|tool_call_argument_begin|>{}<|tool_call_end|>"
@@ -412,7 +414,7 @@ MARKUP = "<|tool_calls_section_begin|><|tool_call_begin|>functions.rm:0<|tool_ca
     ],
 )
 def test_oddities_are_reported_and_never_run(message: dict[str, Any], finish: str | None, report: Any) -> None:
-    answer = Answer().whole(whole(message, finish))  # type: ignore[arg-type]
+    answer = ResponseDecoder().decode_body(whole(message, finish))  # type: ignore[arg-type]
     assert answer.response_metadata.get("kimi_report") == report
     assert answer.response_metadata["finish_reason"] == finish
     assert len(answer.tool_calls) == len(message.get("tool_calls", ()))
@@ -431,22 +433,22 @@ def test_oddities_are_reported_and_never_run(message: dict[str, Any], finish: st
 )
 def test_errors_inside_an_answer_are_raised(body: dict[str, Any]) -> None:
     with pytest.raises(RateLimitError):
-        Answer().take(json.dumps(body).encode())
+        ResponseDecoder().feed(json.dumps(body).encode())
     with pytest.raises(RateLimitError):
-        Answer().whole(body)
+        ResponseDecoder().decode_body(body)
 
 
 def test_content_in_parts_is_text() -> None:
     parts = [{"type": "text", "text": "It is "}, {"type": "text", "text": "there."}, {"type": "image_url"}, "odd"]
-    assert Answer().whole(whole({"content": parts}, "stop")).content == "It is there."
+    assert ResponseDecoder().decode_body(whole({"content": parts}, "stop")).content == "It is there."
     assert of(event({"content": parts[:1]}), event({"content": parts[1:]}), finish="stop").content == "It is there."
 
 
 def test_error_of_no_known_status_is_an_error_all_the_same() -> None:
     with pytest.raises(KimiError, match="gone"):
-        Answer().whole({"error": "gone"})
+        ResponseDecoder().decode_body({"error": "gone"})
     with pytest.raises(OverloadedError):
-        Answer().take(b'{"error": {"type": "engine_overloaded_error", "message": "x", "code": "full"}}')
+        ResponseDecoder().feed(b'{"error": {"type": "engine_overloaded_error", "message": "x", "code": "full"}}')
 
 
 # Reasoning keys of other hosts.
@@ -496,7 +498,7 @@ def cut_detail(detail: dict[str, Any]) -> list[dict[str, Any]]:
 )
 @pytest.mark.parametrize("v1", [False, True], ids=["v0", "v1"])
 def test_reasoning_is_read_under_every_hosts_key(message: dict[str, Any], kept: dict[str, Any], v1: bool) -> None:
-    assert Answer().whole(whole({"content": "x", **message}, "stop")).additional_kwargs == kept
+    assert ResponseDecoder().decode_body(whole({"content": "x", **message}, "stop")).additional_kwargs == kept
     events = [event({key: value}) for key, value in message.items() if key != "reasoning_details" and value is None]
     texts = {key: value for key, value in message.items() if isinstance(value, str)}
     details = [piece for detail in message.get("reasoning_details", ()) for piece in cut_detail(detail)]
@@ -510,7 +512,7 @@ def test_reasoning_is_read_under_every_hosts_key(message: dict[str, Any], kept: 
 
 def test_whole_details_stay_as_they_came() -> None:
     twins = [TEXT_DETAIL, dict(TEXT_DETAIL), {"type": "reasoning.text", "text": "x"}, "odd"]
-    kept = Answer().whole(whole({"content": "x", "reasoning_details": twins}, "stop")).additional_kwargs
+    kept = ResponseDecoder().decode_body(whole({"content": "x", "reasoning_details": twins}, "stop")).additional_kwargs
     assert kept["kimi_reasoning_details"] == twins
     assert kept["reasoning_content"] == "Erst Erst x"
 
@@ -524,8 +526,8 @@ def test_metadata_is_there_once_with_the_ids_of_the_response() -> None:
     for metadata in (
         joined(events, headers=headers).response_metadata,
         joined(events, headers=headers, v1=True).response_metadata,
-        Answer(headers=headers)
-        .whole({**whole({"content": "xy"}, "stop"), "system_fingerprint": "fp"})
+        ResponseDecoder(headers=headers)
+        .decode_body({**whole({"content": "xy"}, "stop"), "system_fingerprint": "fp"})
         .response_metadata,
     ):
         metadata.pop("output_version", None)
@@ -558,7 +560,7 @@ def test_blocks_of_joined_chunks_are_right_at_every_point_of_a_stream() -> None:
 
 
 def test_blocks_of_a_whole_message_and_of_list_content() -> None:
-    message = Answer().whole(
+    message = ResponseDecoder().decode_body(
         whole({"content": "x", "reasoning_content": "Hm", "tool_calls": [call("a", "{}", id="a:0", index=0)]})
     )
     assert [block["type"] for block in message.content_blocks] == ["reasoning", "text", "tool_call"]
@@ -607,10 +609,10 @@ def in_pieces(message: dict[str, Any], size: int) -> list[dict[str, Any]]:
 
 
 def as_v1(message: AIMessage) -> AIMessage:
-    """What LangChain and `settle` make of a whole message with `output_version="v1"`."""
+    """What LangChain and `reparse_calls` make of a whole message with `output_version="v1"`."""
     metadata = {**message.response_metadata, "output_version": "v1"}
     made = message.model_copy(update={"content": message.content_blocks, "response_metadata": metadata})
-    settle(made)
+    reparse_calls(made)
     return made
 
 
@@ -618,9 +620,9 @@ def as_v1(message: AIMessage) -> AIMessage:
 @pytest.mark.parametrize(("message", "finish"), ANSWERS)
 def test_whole_and_streamed_answers_are_equal(message: dict[str, Any], finish: str, size: int) -> None:
     events = [*in_pieces(message, size), event({}, finish, usage=USAGE), {**HEAD, "choices": [], "usage": USAGE}]
-    expected, answer = Answer().whole(whole(message, finish)), Answer()
+    expected, answer = ResponseDecoder().decode_body(whole(message, finish)), ResponseDecoder()
     for data in Events().feed(sse(events)):
-        answer.take(data)
+        answer.feed(data)
     assert answer.message() == expected
     assert read([sse(events)]) == expected
     assert read([sse(events)], v1=True) == as_v1(expected)
@@ -646,7 +648,7 @@ async def test_four_ways_over_the_wire(serve: Serve, reply: str, version: Any) -
     results += [afirst + arest, await whole_model.ainvoke("Hi")]
     shown = []
     for message in results:
-        settle(message)
+        reparse_calls(message)
         metadata = {key: message.response_metadata[key] for key in ("model_name", "finish_reason", "model_provider")}
         calls = (message.tool_calls, message.invalid_tool_calls)
         shown.append(

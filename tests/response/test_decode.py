@@ -12,8 +12,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_kimi._http import Events
-from langchain_kimi._raw_calls import settle
-from langchain_kimi._response import Answer
+from langchain_kimi._raw_calls import reparse_calls
+from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.errors import BrokenStreamError, KimiError, OverloadedError
 
 HEAD = {"id": "chatcmpl-7", "object": "chat.completion", "created": 1790000000, "model": "kimi-k2.6"}
@@ -57,10 +57,10 @@ WHOLE = whole({"role": "assistant", "content": "I look it up.", "reasoning_conte
 
 def chunks_of(pieces: list[bytes], **settings: Any) -> list[AIMessageChunk]:
     """What a stream of these bytes hands out."""
-    answer, events = Answer(**settings), Events()
+    answer, events = ResponseDecoder(**settings), Events()
     chunks = [chunk for piece in pieces for data in events.feed(piece) for chunk in answer.chunks(data)]
     chunks += [chunk for data in events.end() for chunk in answer.chunks(data)]
-    return chunks + answer.end()
+    return chunks + answer.last_chunks()
 
 
 def read(pieces: list[bytes], **settings: Any) -> AIMessage:
@@ -68,12 +68,12 @@ def read(pieces: list[bytes], **settings: Any) -> AIMessage:
     chunks = (ChatGenerationChunk(message=chunk) for chunk in chunks_of(pieces, **settings))
     message = generate_from_stream(chunks).generations[0].message
     assert isinstance(message, AIMessage)
-    settle(message)
+    reparse_calls(message)
     return message
 
 
 def test_whole_answer() -> None:
-    message = Answer().whole(WHOLE)
+    message = ResponseDecoder().decode_body(WHOLE)
     assert message.content == "I look it up."
     assert message.additional_kwargs["reasoning_content"] == THOUGHT
     assert [call["args"] for call in message.tool_calls] == [{"a": 1, "b": 2}, {"at": "线条\u2028"}]
@@ -87,7 +87,7 @@ def test_whole_answer() -> None:
 
 
 def test_stream_cut_at_every_byte_gives_the_whole_message() -> None:
-    body, expected = sse(streamed()), Answer().whole(WHOLE)
+    body, expected = sse(streamed()), ResponseDecoder().decode_body(WHOLE)
     whole_events = list(Events().feed(body))
     for cut in range(len(body)):
         events = Events()
@@ -104,26 +104,29 @@ def test_stream_in_random_pieces_gives_the_whole_message(cuts: list[int], crlf: 
         body = b": comment\r\n" + body.replace(b"\n", b"\r\n")
     edges = [0, *sorted({min(cut, len(body)) for cut in cuts}), len(body)]
     pieces = [body[start:end] for start, end in itertools.pairwise(edges)]
-    assert read(pieces) == Answer().whole(WHOLE)
+    assert read(pieces) == ResponseDecoder().decode_body(WHOLE)
 
 
 def test_take_collects_what_chunks_collect() -> None:
-    answer, events = Answer(), Events()
+    answer, events = ResponseDecoder(), Events()
     for data in events.feed(sse(streamed())):
-        answer.take(data)
-    assert answer.message() == Answer().whole(WHOLE)
+        answer.feed(data)
+    assert answer.message() == ResponseDecoder().decode_body(WHOLE)
 
 
 @pytest.mark.parametrize("reasoning", [None, "", "text"])
 def test_absent_empty_and_text_reasoning_stay_three_things(reasoning: str | None) -> None:
     message = {"role": "assistant", "content": "x"} | ({} if reasoning is None else {"reasoning_content": reasoning})
     expected = {} if reasoning is None else {"reasoning_content": reasoning}
-    assert Answer().whole(whole(message, "stop")).additional_kwargs == expected
+    assert ResponseDecoder().decode_body(whole(message, "stop")).additional_kwargs == expected
     assert read([sse([event(message), event({}, "stop")])]).additional_kwargs == expected
 
 
 def test_null_reasoning_counts_as_absent() -> None:
-    assert Answer().whole(whole({"content": "x", "reasoning_content": None}, "stop")).additional_kwargs == {}
+    assert (
+        ResponseDecoder().decode_body(whole({"content": "x", "reasoning_content": None}, "stop")).additional_kwargs
+        == {}
+    )
 
 
 def test_deltas_without_index_are_told_apart_by_place_and_id() -> None:
@@ -145,7 +148,7 @@ def test_arguments_cut_short_are_never_a_call() -> None:
     (invalid,) = message.invalid_tool_calls
     assert invalid["args"] == '{"path": "/etc/pas'
     assert "Unterminated string" in (invalid["error"] or "")
-    assert message == Answer().whole(whole({"content": "", "tool_calls": [cut]}, "length")).model_copy(
+    assert message == ResponseDecoder().decode_body(whole({"content": "", "tool_calls": [cut]}, "length")).model_copy(
         update={"usage_metadata": None}
     )
 
@@ -153,20 +156,20 @@ def test_arguments_cut_short_are_never_a_call() -> None:
 @pytest.mark.parametrize(("arguments", "error"), [("[1]", "not list"), ("null", "not NoneType"), ("{", "Expecting")])
 def test_arguments_that_are_no_object_are_invalid_with_a_reason(arguments: str, error: str) -> None:
     call = {"index": 0, "id": "a:0", "function": {"name": "a", "arguments": arguments}}
-    (invalid,) = Answer().whole(whole({"content": "", "tool_calls": [call]})).invalid_tool_calls
+    (invalid,) = ResponseDecoder().decode_body(whole({"content": "", "tool_calls": [call]})).invalid_tool_calls
     assert error in (invalid["error"] or "")
 
 
 def test_empty_arguments_mean_none() -> None:
     call = {"index": 0, "id": "a:0", "function": {"name": "a", "arguments": ""}}
-    assert Answer().whole(whole({"content": "", "tool_calls": [call]})).tool_calls[0]["args"] == {}
+    assert ResponseDecoder().decode_body(whole({"content": "", "tool_calls": [call]})).tool_calls[0]["args"] == {}
 
 
 @pytest.mark.parametrize("kept", [0, 1, 5, 40])
 def test_stream_that_ends_before_its_finish_is_an_error(kept: int) -> None:
-    answer = Answer(host="kimi.example")
+    answer = ResponseDecoder(host="kimi.example")
     for one in streamed()[:kept]:
-        answer.take(json.dumps(one).encode())
+        answer.feed(json.dumps(one).encode())
     with pytest.raises(BrokenStreamError, match=r"kimi\.example ended its answer before the finish"):
         answer.message()
 
@@ -174,9 +177,9 @@ def test_stream_that_ends_before_its_finish_is_an_error(kept: int) -> None:
 def test_error_event_is_raised_as_its_type() -> None:
     error = {"error": {"type": "engine_overloaded_error", "message": "The engine is currently overloaded"}}
     with pytest.raises(OverloadedError):
-        Answer().take(json.dumps(error).encode())
+        ResponseDecoder().feed(json.dumps(error).encode())
     with pytest.raises(KimiError, match="is no JSON"):
-        Answer().take(b"<html>")
+        ResponseDecoder().feed(b"<html>")
 
 
 @pytest.mark.parametrize("place", ["top", "choice", "last", "all"])

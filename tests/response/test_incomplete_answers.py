@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from langchain_kimi import ChatKimi, KimiWarning, UsageMeter, cost_of, create_kimi_agent
 from langchain_kimi._http import Timeouts
-from langchain_kimi._raw_calls import calls_of
+from langchain_kimi._raw_calls import raw_calls
 from langchain_kimi.errors import (
     AnswerCutShort,
     APITimeoutError,
@@ -102,7 +102,7 @@ async def test_calls_of_an_answer_with_such_a_finish_reason_cannot_run(serve: Se
     assert message.response_metadata["kimi_report"] == ["finish_unknown" if reason == "brand_new" else reason]
     assert message.tool_calls == []
     assert [call["name"] for call in message.invalid_tool_calls] == ["wipe"]
-    assert [call["arguments"] for call in calls_of(message)] == ['{"path":"/tmp"}']
+    assert [call["arguments"] for call in raw_calls(message)] == ['{"path":"/tmp"}']
 
 
 async def test_an_unknown_finish_reason_is_warned_of_once_and_logged(
@@ -312,7 +312,7 @@ async def test_lone_surrogates_in_arguments_and_in_whole_answers_are_replaced(se
     assert message.additional_kwargs["reasoning_content"] == "\ufffd"
     assert [call["args"] for call in message.tool_calls] == [{"at": "\U0001f600\ufffd"}]
     assert message.response_metadata["kimi_report"] == ["lone_surrogates"]
-    assert [call["arguments"] for call in calls_of(message)] == ['{"at": "\U0001f600\ufffd"}']
+    assert [call["arguments"] for call in raw_calls(message)] == ['{"at": "\U0001f600\ufffd"}']
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke", "whole invoke", "v1 invoke"])
@@ -320,4 +320,4 @@ async def test_lone_surrogates_that_arguments_escape_reach_no_tool(serve: Serve,
     raw = '{"at": "\\ud83d", "on": "\\ud83d\\ude00"}'
     message = await answered(serve, way, said("").calling_raw("look", raw))
     assert [call["args"] for call in message.tool_calls] == [{"at": "\ufffd", "on": "\U0001f600"}]
-    assert [call["arguments"] for call in calls_of(message)] == [raw]
+    assert [call["arguments"] for call in raw_calls(message)] == [raw]

@@ -33,7 +33,7 @@ from langchain_kimi.cli import main
 from langchain_kimi.errors import AuthenticationError, IllegalRequestError
 from langchain_kimi.testing import KimiServer, called, said
 from langchain_kimi.testing.cassettes import Cassette
-from tests.clock import VirtualClock
+from tests.clock import VirtualClock, with_clock
 from tests.conftest import FOUR_WAYS
 from tests.raw_server import Sent, raw_server
 from tests.secrets.echo import ERRORS, PLACES, base_url, echoing_host
@@ -167,8 +167,13 @@ def test_a_key_that_the_host_repeats_is_shown_nowhere(
 def test_a_retried_request_tells_its_waits_without_the_key(
     key: Any, place: str, host: str, surfaces: Surfaces, tmp_path: Path
 ) -> None:
-    model = ChatKimi(model="kimi-k2.6", base_url=base_url(host, place), api_key=key, clock=VirtualClock())
-    ask(model, "whole" if place == "later event" else "invoke", surfaces, tmp_path / "log.jsonl")
+    model = ChatKimi(model="kimi-k2.6", base_url=base_url(host, place), api_key=key)
+    ask(
+        with_clock(model, VirtualClock()),
+        "whole" if place == "later event" else "invoke",
+        surfaces,
+        tmp_path / "log.jsonl",
+    )
 
 
 @pytest.mark.parametrize("key", REFUSED.values(), ids=REFUSED)

@@ -42,7 +42,7 @@ from langchain_kimi.testing import (
     stall,
     thought,
 )
-from tests.clock import VirtualClock
+from tests.clock import VirtualClock, with_clock
 from tests.conftest import add, kimi
 
 Played = tuple[ChatKimi, FakeKimiAPI]
@@ -303,7 +303,8 @@ async def test_a_function_may_wait_for_parallel_requests(play: Play) -> None:
 
 
 def test_retries_are_asked_as_often_as_scripted(play: Play) -> None:
-    model, double = play([overloaded(times=2), said("x")], max_retries=2, clock=VirtualClock())
+    model, double = play([overloaded(times=2), said("x")], max_retries=2)
+    with_clock(model, VirtualClock())
     assert model.invoke("hi").text == "x"
     assert double.statuses == [429, 429, 200]
     double.verify()

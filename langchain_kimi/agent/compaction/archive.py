@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.store.base import BaseStore, Op, PutOp
 
-from langchain_kimi._raw_calls import REASONING, calls_of, is_call_block
+from langchain_kimi._raw_calls import REASONING, is_call_block, raw_calls
 
 SUBAGENT_THREAD = "__kimi_thread"
 """The key of `configurable` under which a sub-agent's run has the id of its own thread."""
@@ -72,7 +72,7 @@ def message_entry(message: BaseMessage, turn: int) -> ArchiveEntry:
     if isinstance(message, AIMessage):
         if (reasoning := reasoning_text(message)).strip():
             value["reasoning"] = reasoning
-        if calls := calls_of(message):
+        if calls := raw_calls(message):
             value["calls"] = [{key: call[key] for key in ("id", "name", "arguments")} for call in calls]
     if isinstance(message, ToolMessage):
         value |= {"name": message.name or "", "call_id": message.tool_call_id}

@@ -14,7 +14,7 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_kimi import tokens
 from langchain_kimi._finish_reasons import CONTENT_FILTER, LENGTH
-from langchain_kimi._raw_calls import calls_of
+from langchain_kimi._raw_calls import raw_calls
 from langchain_kimi.agent.compaction.archive import message_text, reasoning_text
 from langchain_kimi.agent.compaction.plan import SUMMARY, Plan, cut_middle, is_summary, is_users, summary_of
 from langchain_kimi.agent.model_call import SHOWN, asked_again
@@ -178,7 +178,7 @@ def told(messages: Iterable[BaseMessage], size: int) -> str:
             if text:
                 lines.append(f"Assistant: {cut_middle(text, size)}")
             lines += [
-                f"Assistant calls {call['name']}: {cut_middle(call['arguments'], size)}" for call in calls_of(message)
+                f"Assistant calls {call['name']}: {cut_middle(call['arguments'], size)}" for call in raw_calls(message)
             ]
         elif isinstance(message, ToolMessage):
             name = plain_name(message.name or message.tool_call_id)

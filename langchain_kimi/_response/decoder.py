@@ -1,7 +1,7 @@
-"""One answer while it arrives, whole or streamed, and the message that it makes.
+"""Decodes one chat response, whole or streamed, into a LangChain message.
 
-An `Answer` is fed with what arrives and collects it; `message()` is the whole of it, `chunks()` and `end()` are its
-parts for a stream. Whole or streamed, in any cutting, the same answer makes the same message.
+`feed()` collects the events and `message()` returns the whole message; `chunks()` and `last_chunks()` return its parts
+for a stream. The same response makes the same message, whole or streamed, however it is cut into events.
 """
 
 import re
@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, ToolCallChunk
 from langchain_kimi import _surrogates as surrogates
 from langchain_kimi import errors
 from langchain_kimi._finish_reasons import COMPLETE, CONTENT_FILTER, KNOWN, LENGTH, calls_may_run
-from langchain_kimi._raw_calls import CALLS, HOST, PROVIDER, REASONING, Call, parse_calls
+from langchain_kimi._raw_calls import CALLS, HOST, PROVIDER, REASONING, RawCall, parse_calls
 from langchain_kimi._response.fast_chunks import Pieces
 from langchain_kimi._response.reasoning import Thinking
 from langchain_kimi._response.split_characters import Mender
@@ -42,7 +42,7 @@ class _Added(NamedTuple):
     calls: list[ToolCallChunk] = []  # noqa: RUF012 - never changed
 
 
-class Answer:
+class ResponseDecoder:
     """One answer to a chat request while it arrives.
 
     `names` has the user's name of each tool that is called otherwise on the wire, `schemas` the JSON schema of a tool's
@@ -86,21 +86,21 @@ class Answer:
         self._usage: Mapping[str, Any] | None = None
         self._metadata: dict[str, Any] = {}
 
-    def whole(self, body: Mapping[str, Any]) -> AIMessage:
+    def decode_body(self, body: Mapping[str, Any]) -> AIMessage:
         """The message of an answer that came in one piece."""
         self._mender = Mender()
         self._absorb(self._mender.plain(body))
         self._done = True
         return self.message()
 
-    def take(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Collect one event of a stream, or an answer in one piece. Raises the KimiError that it carries, if any."""
         if (event := self._event(data)) is not None:
             self._absorb(event)
 
     def chunks(self, data: bytes) -> list[AIMessageChunk]:
         """Collect one event of a stream; what it adds, as chunks: thinking, then text, then tool calls. Raises as
-        `take` does.
+        `feed` does.
         """
         event = self._event(data)
         chunks = [] if event is None else self._to_chunks(self._absorb(event))
@@ -115,7 +115,7 @@ class Answer:
         self._complete()
         return self._message(self._record())
 
-    def partial(self) -> AIMessage | None:
+    def partial_message(self) -> AIMessage | None:
         """What arrived of an answer that broke off; its calls are invalid. None where nothing is known of an answer."""
         if not self._begun and self._usage_known() is None:
             return None
@@ -123,7 +123,7 @@ class Answer:
         message.response_metadata[REPORT] = ["broken_off"]
         return message
 
-    def _message(self, calls: list[Call]) -> AIMessage:
+    def _message(self, calls: list[RawCall]) -> AIMessage:
         valid, invalid = parse_calls(calls)
         return AIMessage(
             content=self._whole_text(),
@@ -134,7 +134,7 @@ class Answer:
             response_metadata=self._response_metadata(),
         )
 
-    def end(self) -> list[AIMessageChunk]:
+    def last_chunks(self) -> list[AIMessageChunk]:
         """The chunks that end a stream: what its tool calls still lack, then usage, metadata and the calls verbatim.
         Raises as `message` does.
 
@@ -283,12 +283,12 @@ class Answer:
             chunks.append(AIMessageChunk(content="", tool_call_chunks=added.calls))
         return chunks
 
-    def _record(self) -> list[Call]:
+    def _record(self) -> list[RawCall]:
         reason = self._finish_reason
         not_run = None if calls_may_run(reason) else _ENDED.format(reason)
         return self._calls.record(cut=reason not in COMPLETE, not_run=not_run)
 
-    def _verbatim(self, calls: list[Call], *, whole: bool) -> dict[str, Any]:
+    def _verbatim(self, calls: list[RawCall], *, whole: bool) -> dict[str, Any]:
         """What goes back to Kimi as it came."""
         kept = self._thinking.kept(text=whole)
         if calls:
