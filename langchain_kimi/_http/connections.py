@@ -4,22 +4,32 @@ import asyncio
 import os
 import ssl
 import threading
+import time
 import weakref
-from collections.abc import AsyncGenerator
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import httpx2
 
-_LIMITS = httpx2.Limits(max_connections=1_000, max_keepalive_connections=100)
+_LIMITS = httpx2.Limits(max_connections=1)
+_MOST_IN_USE = 1_000
+"""Requests that are under way at the same time, for threads and for each event loop; further ones wait."""
+_MOST_IDLE = 100
+_LONGEST_IDLE = 5.0
+"""Seconds after which an unused connection is closed."""
 
 
 class Connections:
-    """HTTP clients, made when first used: one for threads, one for each running event loop.
+    """HTTP clients, made when first needed, of which each has one connection and serves one request at a time.
 
-    Given clients are used as they are and never closed here; they may be of httpx2 or httpx. After a fork the child
-    makes clients of its own.
+    A pool of many connections looks at all of them for every request. Here, the next request gets the client that was
+    used last. Threads share their clients; each event loop has its own, which are closed when it shuts down. Given
+    clients are used as they are and never closed here; they may be of httpx2 or httpx. After a fork the child makes
+    clients of its own.
     """
 
     def __init__(self, client: Any = None, async_client: Any = None) -> None:
@@ -29,47 +39,65 @@ class Connections:
         _everywhere.add(self)
 
     def _start_afresh(self) -> None:
-        self._client: httpx2.Client | None = None
-        self._keepers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Keeper] = weakref.WeakKeyDictionary()
+        self._clients = _Clients(threading.Semaphore(_MOST_IN_USE))
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopClients] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
 
-    def client(self) -> Any:
-        """The client for synchronous use."""
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """A client for one synchronous request."""
         if self._given is not None:
-            return self._given
-        with self._lock:
-            if self._client is None:
-                self._client = httpx2.Client(verify=_ssl_context(), limits=_LIMITS)
-            return self._client
+            yield self._given
+            return
+        clients = self._clients
+        with clients.in_use:
+            client = clients.take() or httpx2.Client(verify=_ssl_context(), limits=_LIMITS)
+            try:
+                yield client
+            finally:
+                for unused in clients.give_back(client):
+                    unused.close()
 
-    async def async_client(self) -> Any:
-        """The client of the running event loop; it is closed when the loop shuts down."""
+    @asynccontextmanager
+    async def async_client(self) -> AsyncIterator[Any]:
+        """A client for one request on the running event loop."""
         if self._given_async is not None:
-            return self._given_async
+            yield self._given_async
+            return
+        clients = await self._of_running_loop()
+        async with clients.in_use:
+            client = clients.take() or httpx2.AsyncClient(verify=_ssl_context(), limits=_LIMITS)
+            try:
+                yield client
+            finally:
+                for unused in clients.give_back(client):
+                    await unused.aclose()
+
+    async def _of_running_loop(self) -> "_Clients":
         loop = asyncio.get_running_loop()
-        with self._lock:
-            keeper = self._keepers.get(loop)
-            if keeper is None:
-                for closed in [other for other in self._keepers if other.is_closed()]:
-                    del self._keepers[closed]  # its connections refer to it, so that it would live as long as they
-                client = httpx2.AsyncClient(verify=_ssl_context(), limits=_LIMITS)
-                keeper = self._keepers[loop] = _Keeper(client, _open_until_the_loop_ends(client))
-                await anext(keeper.life)  # runs to its yield at once: no other task gets in between
-            return keeper.client
+        known = self._loops.get(loop)
+        if known is None:
+            with self._lock:
+                for closed in [other for other in self._loops if other.is_closed()]:
+                    del self._loops[closed]  # its connections refer to it, so that it would live as long as they
+                clients = _Clients(asyncio.Semaphore(_MOST_IN_USE))
+                known = self._loops[loop] = _LoopClients(clients, _open_until_the_loop_ends(clients))
+            await anext(known.life)  # runs to its yield at once: no other task gets in between
+        return known.clients
 
     def close(self) -> None:
-        """Close the synchronous client; the next use makes a new one."""
+        """Close the synchronous clients; the next request makes a new one."""
         with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
+            clients, self._clients = self._clients, _Clients(threading.Semaphore(_MOST_IN_USE))
+        for client in clients.close():
             client.close()
 
     async def aclose(self) -> None:
-        """Close the running loop's client; the next use makes a new one."""
+        """Close the running loop's clients; the next request makes a new one."""
         with self._lock:
-            keeper = self._keepers.pop(asyncio.get_running_loop(), None)
-        if keeper is not None:
-            await keeper.life.aclose()
+            known = self._loops.pop(asyncio.get_running_loop(), None)
+        if known is not None:
+            await known.life.aclose()
 
     def __deepcopy__(self, memo: Any) -> "Connections":
         return self  # a model's copy uses the same connections
@@ -81,18 +109,55 @@ class Connections:
         self.close()
 
 
+class _Clients:
+    """The clients of all threads, or of one event loop."""
+
+    def __init__(self, in_use: Any) -> None:
+        self.in_use = in_use
+        """The semaphore that a request holds."""
+        self._idle: deque[tuple[Any, float]] = deque()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def take(self) -> Any:
+        """The idle client that was used last; None where there is none."""
+        with self._lock:
+            return self._idle.pop()[0] if self._idle else None
+
+    def give_back(self, client: Any) -> list[Any]:
+        """Keep a client for the next request. Returns the clients that are to be closed."""
+        with self._lock:
+            if self._closed:
+                return [client]
+            now = time.monotonic()
+            self._idle.append((client, now))
+            unused = []
+            while len(self._idle) > _MOST_IDLE or self._idle[0][1] < now - _LONGEST_IDLE:
+                unused.append(self._idle.popleft()[0])
+            return unused
+
+    def close(self) -> list[Any]:
+        """Keep no client from now on. Returns the idle ones, which are to be closed."""
+        with self._lock:
+            self._closed = True
+            idle = [client for client, _ in self._idle]
+            self._idle.clear()
+            return idle
+
+
 @dataclass(frozen=True, slots=True)
-class _Keeper:
-    client: httpx2.AsyncClient
+class _LoopClients:
+    clients: _Clients
     life: AsyncGenerator[None, None]
 
 
-async def _open_until_the_loop_ends(client: httpx2.AsyncClient) -> AsyncGenerator[None, None]:
+async def _open_until_the_loop_ends(clients: _Clients) -> AsyncGenerator[None, None]:
     # asyncio.run closes every open asynchronous generator before its loop: the one hook a library has on that moment.
     try:
         yield
     finally:
-        await client.aclose()
+        for client in clients.close():
+            await client.aclose()
 
 
 _everywhere: "weakref.WeakSet[Connections]" = weakref.WeakSet()
@@ -116,7 +181,7 @@ def _after_fork() -> None:
     global _shared_lock
     _shared_lock = threading.Lock()
     for connections in list(_everywhere):
-        _of_the_parent.append((connections._client, dict(connections._keepers)))
+        _of_the_parent.append((connections._clients, dict(connections._loops)))
         connections._start_afresh()
 
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypedDict, TypeVar, Unpack
 
 import httpx2
@@ -85,7 +86,7 @@ class Transport:
     @property
     def host(self) -> str:
         """Host and port, for messages."""
-        return httpx2.URL(self.base_url).netloc.decode()
+        return _parsed(self.base_url).netloc.decode()
 
     def post(self, path: str, body: bytes, **about: Unpack[About]) -> Any:
         """The whole answer to a POST, parsed. Raises a KimiError."""
@@ -119,11 +120,11 @@ class Transport:
         return self._adocuments(_Call(self, path, body, about))
 
     def _documents(self, call: "_Call") -> Generator[bytes, None, None]:
-        client = self.connections.client()
         while True:
             try:
                 with (
                     call.turn(),
+                    self.connections.client() as client,
                     call.failures(),
                     closing(client.send(call.request(client, _learn_secrets), stream=True)) as response,
                 ):
@@ -143,10 +144,9 @@ class Transport:
             self.clock.sleep(seconds)
 
     async def _adocuments(self, call: "_Call") -> AsyncGenerator[bytes, None]:
-        client = await self.connections.async_client()
         while True:
             try:
-                async with call.turn():
+                async with call.turn(), self.connections.async_client() as client:
                     with call.failures():
                         async with aclosing(
                             await client.send(call.request(client, _alearn_secrets), stream=True)
@@ -180,6 +180,11 @@ def _learn_secrets(step: str, details: dict[str, Any]) -> None:
 async def _alearn_secrets(step: str, details: dict[str, Any]) -> None:
     """`_learn_secrets` for asynchronous use."""
     _learn_secrets(step, details)
+
+
+@lru_cache(maxsize=256)
+def _parsed(url: str) -> httpx2.URL:
+    return httpx2.URL(url)
 
 
 class _Call:
@@ -228,9 +233,10 @@ class _Call:
         self._about.get("heard", {}).clear()
         reads = {"read": self._at_most(limits.first_byte)}
         self._timeouts = {"connect": self._at_most(limits.connect), "write": limits.write, "pool": limits.pool, **reads}
+        url = self._transport.base_url + self._path
         request = client.build_request(
             self._method,
-            self._transport.base_url + self._path,
+            _parsed(url) if isinstance(client, (httpx2.Client, httpx2.AsyncClient)) else url,
             headers={**self._kind(), **self._transport.headers, "accept-encoding": ACCEPTED},
             extensions={"timeout": self._timeouts, "trace": trace},
             **self._content(),

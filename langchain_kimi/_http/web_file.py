@@ -19,7 +19,7 @@ _HOW: dict[str, Any] = {"follow_redirects": True, "timeout": SECONDS, "headers":
 
 def fetch(url: str, connections: Connections, *, largest: int) -> tuple[bytes, str | None]:
     """The file's bytes, and the content type that the host names. Raises a KimiError, also beyond `largest` bytes."""
-    with _failures(url), connections.client().stream("GET", url, **_HOW) as answer:
+    with _failures(url), connections.client() as client, client.stream("GET", url, **_HOW) as answer:
         file = _File(url, answer, largest)
         for piece in answer.iter_bytes() if file.decompressed else answer.iter_raw():
             file.take(piece)
@@ -28,9 +28,8 @@ def fetch(url: str, connections: Connections, *, largest: int) -> tuple[bytes, s
 
 async def afetch(url: str, connections: Connections, *, largest: int) -> tuple[bytes, str | None]:
     """`fetch` for asynchronous use."""
-    client = await connections.async_client()
     with _failures(url):
-        async with client.stream("GET", url, **_HOW) as answer:
+        async with connections.async_client() as client, client.stream("GET", url, **_HOW) as answer:
             file = _File(url, answer, largest)
             async for piece in answer.aiter_bytes() if file.decompressed else answer.aiter_raw():
                 file.take(piece)

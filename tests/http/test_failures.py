@@ -475,12 +475,14 @@ async def test_closing_does_not_wait_for_the_collector(serve: Serve, own: Connec
     await anext(stream)
     with pytest.raises(RuntimeError, match="stop") as raised:
         await stream.athrow(RuntimeError("stop"))  # type: ignore[attr-defined]
-    assert (await own.async_client())._transport._pool.connections == []
+    async with own.async_client() as client:
+        assert client._transport._pool.connections == []
     later = asked.stream(CHAT, body(stream=True))
     next(later)
     with pytest.raises(KeyboardInterrupt) as interrupted:
         later.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
-    assert own.client()._transport._pool.connections == []
+    with own.client() as client:
+        assert client._transport._pool.connections == []
     del raised, interrupted  # until here their tracebacks kept the frames alive
     await own.aclose()
 
@@ -555,7 +557,7 @@ def test_a_loop_closed_without_its_rites_harms_no_later_one(serve: Serve) -> Non
         assert asyncio.run(ask("astream", asked)) == "x"
         gc.collect()
         asyncio.run(gone(server))
-    assert len(asked.connections._keepers) <= 1
+    assert len(asked.connections._loops) <= 1
 
 
 def test_unfinished_streams_end_with_their_loop(serve: Serve) -> None:
@@ -577,17 +579,23 @@ def test_a_forked_child_has_connections_of_its_own(serve: Serve) -> None:
     server = serve(lambda request: said("x"))
     asked = transport(server, connections=Connections())
     asked.post(CHAT, body(stream=False))
-    mine = asked.connections.client()
-    asked.connections._lock.acquire()  # as another thread of the parent may have
+    with asked.connections.client() as mine:
+        pass
+    locks = asked.connections._lock, asked.connections._clients._lock
+    for lock in locks:
+        lock.acquire()  # as another thread of the parent may have
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads
         child = os.fork()
     if child == 0:
-        fresh = asked.connections.client() is not mine and bool(asked.post(CHAT, body(stream=False)))
-        os._exit(0 if fresh else 1)
-    asked.connections._lock.release()
+        with asked.connections.client() as client:
+            fresh = client is not mine
+        os._exit(0 if fresh and asked.post(CHAT, body(stream=False)) else 1)
+    for lock in locks:
+        lock.release()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert asked.connections.client() is mine
+    with asked.connections.client() as client:
+        assert client is mine
     asked.post(CHAT, body(stream=False))
     assert len(server.requests) == 3
 
