@@ -287,7 +287,8 @@ class AsyncOnlyToolError(KimiError, NotImplementedError):
         )
 
 
-_OVERFLOW = re.compile(r"exceeded model token limit\s*:\s*(\d+)\s*(?:\(requested:\s*(\d+)\))?")
+_OVERFLOW = re.compile(r"(?:token limit\s*:\s*|maximum context length is )(\d+)(?:.*?requested:?\s*(\d+))?", re.DOTALL)
+"""The numbers in Kimi's refusal of a request as too long, and in that of other hosts."""
 _TOO_LONG = ("input token length too long", "exceeds the model specification")
 _WAIT = re.compile(r"try again after (\d+(?:\.\d+)?) ?s")
 _PYDANTIC_LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")
@@ -339,10 +340,22 @@ def from_response(
     )
     if isinstance(error, RateLimitError) and _A_DAY.search(said):
         error.is_retryable = False
-    if isinstance(error, ContextOverflowError) and (found := _OVERFLOW.search(said)):
-        error.limit = int(found.group(1))
-        error.requested = int(found.group(2)) if found.group(2) else None
+    if isinstance(error, ContextOverflowError):
+        error.limit, error.requested = _overflow_numbers(said)
     return error
+
+
+def overflow_numbers(error: BaseException) -> tuple[int | None, int | None]:
+    """The limit and the requested tokens that an error of any integration names; None where it does not."""
+    limit, requested = getattr(error, "limit", None), getattr(error, "requested", None)
+    return _overflow_numbers(str(error)) if limit is None else (limit, requested)
+
+
+def _overflow_numbers(text: str) -> tuple[int | None, int | None]:
+    match = _OVERFLOW.search(text)
+    if match is None:
+        return None, None
+    return int(match.group(1)), int(match.group(2)) if match.group(2) else None
 
 
 def no_answer(status: int, text: str, *, host: str, headers: Mapping[str, str]) -> ServerError:

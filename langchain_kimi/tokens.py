@@ -25,10 +25,6 @@ CALL = 12
 IMAGE = 1_024
 VIDEO = 8 * IMAGE
 
-REPLACED = "kimi_replaced"
-"""Where a message that took the place of others, in `additional_kwargs`, keeps the id of the last answer whose recorded
-usage counted those others: the record says nothing of the conversation as it is now."""
-
 _CHARACTERS = 4
 _BYTES = 5
 _LONG_DATA = 1_000
@@ -51,43 +47,6 @@ def at_least(messages: Iterable[BaseMessage], tools: Sequence[Any] = ()) -> int:
     """
     texts = (count_message(message) - _count_uncertain(message) for message in messages)
     return (sum(texts) + count_tools(tools)) // 2
-
-
-def calibrated(messages: Sequence[BaseMessage], tools: Sequence[Any] = ()) -> int:
-    """The tokens of a request of these messages: as recorded up to the last answer that tells its usage, and estimated
-    behind it.
-
-    The record holds what stood before the messages too (a system prompt, tools). It does not count where messages were
-    replaced since; then, and where there is none, all is estimated.
-    """
-    place = recorded(messages)
-    if place is None:
-        return count(messages, tools)
-    message = messages[place]
-    assert isinstance(message, AIMessage)
-    assert message.usage_metadata
-    usage = message.usage_metadata
-    return usage["input_tokens"] + usage["output_tokens"] + count_messages(messages[place + 1 :])
-
-
-def recorded(messages: Sequence[BaseMessage]) -> int | None:
-    """The place of the last answer whose recorded usage holds for the messages up to it; None where none does."""
-    place = last_usage(messages)
-    if place is None:
-        return None
-    own = messages[place].id or ""
-    if any(own == message.additional_kwargs.get(REPLACED) for message in messages):
-        return None
-    return place
-
-
-def last_usage(messages: Sequence[BaseMessage]) -> int | None:
-    """The place of the last answer that tells its usage."""
-    for place in range(len(messages) - 1, -1, -1):
-        message = messages[place]
-        if isinstance(message, AIMessage) and message.usage_metadata and message.usage_metadata["input_tokens"]:
-            return place
-    return None
 
 
 def count_messages(messages: Iterable[BaseMessage]) -> int:

@@ -91,24 +91,6 @@ def test_the_model_counts_the_same_without_a_server() -> None:
     assert trim_messages(messages, max_tokens=200, token_counter=model) == messages[1:]
 
 
-def test_what_was_recorded_counts_and_only_what_follows_is_estimated() -> None:
-    before: list[BaseMessage] = [HumanMessage("x" * 40_000), called("{}", usage_metadata=USED, id="a1")]
-    result = ToolMessage("y" * 400, tool_call_id="add:0")
-    assert tokens.calibrated(before) == 1_000
-    assert tokens.calibrated([*before, result]) == 1_000 + tokens.count_message(result)
-    assert tokens.calibrated([*before, AIMessage("no usage")]) == 1_000 + tokens.count_message(AIMessage("no usage"))
-    assert tokens.calibrated([HumanMessage("hi")]) == tokens.count([HumanMessage("hi")])
-
-
-def test_a_record_does_not_hold_where_messages_before_it_were_replaced() -> None:
-    summary = HumanMessage("in short", additional_kwargs={tokens.REPLACED: "a1"})
-    old = [summary, AIMessage("done", usage_metadata=USED, id="a1")]
-    assert tokens.calibrated(old) == tokens.count(old)
-    newer = {**USED, "input_tokens": 50, "output_tokens": 10}
-    again = [*old, HumanMessage("next"), AIMessage("done", usage_metadata=newer, id="a2")]
-    assert tokens.calibrated(again) == 60
-
-
 def test_counting_leaves_messages_as_they_are() -> None:
     messages = [called('{"a":1}'), ToolMessage("2", tool_call_id="add:0")]
     copies = [message.model_copy(deep=True) for message in messages]

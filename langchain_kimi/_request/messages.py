@@ -5,14 +5,11 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
-from langchain_kimi._raw_calls import PROVIDER, REASONING, raw_calls, wire_arguments
+from langchain_kimi._raw_calls import NO_REASONING, PROVIDER, REASONING, raw_calls, wire_arguments
 from langchain_kimi._request.dynamic_tools import brought, encode_toolbox
 from langchain_kimi._request.media import NoForm, part_of
 from langchain_kimi._request.names import wire_name
 from langchain_kimi.errors import IllegalRequestError
-
-UNKNOWN_REASONING = " "
-"""What stands for reasoning that is not known: the least that Kimi accepts (`""` is refused like nothing)."""
 
 
 def encode_message(
@@ -61,7 +58,7 @@ def _encode_assistant(message: AIMessage, pads: bool) -> dict[str, Any]:
             for call in calls
         ]
         if pads and not reasoning:
-            encoded[REASONING] = UNKNOWN_REASONING
+            encoded[REASONING] = NO_REASONING
     return encoded
 
 

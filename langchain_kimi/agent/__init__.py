@@ -1,6 +1,6 @@
 """The agent: a LangGraph state machine around a chat model. It works with any chat model and does not know the wire."""
 
-from langchain_kimi.agent.compaction.compactor import Compaction
+from langchain_kimi.agent.compaction.config import Compaction
 from langchain_kimi.agent.compiled import KimiAgent
 from langchain_kimi.agent.create import create_kimi_agent
 from langchain_kimi.agent.limits import AgentLimits

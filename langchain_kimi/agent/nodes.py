@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import Runnable
 from langgraph.config import get_config, get_stream_writer
@@ -24,7 +25,7 @@ from langchain_kimi._raw_calls import CALLS, quote_arguments
 from langchain_kimi.agent.approval import Approval, approved
 from langchain_kimi.agent.budget import agent_name, budget_of
 from langchain_kimi.agent.compaction.archive import message_text, thread_id_of
-from langchain_kimi.agent.compaction.compactor import CompactionResult, Compactor, is_overflow
+from langchain_kimi.agent.compaction.compactor import CompactionResult, Compactor
 from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
 from langchain_kimi.agent.editing import edits_state
 from langchain_kimi.agent.handoff import idle_handoffs, superseded
@@ -370,8 +371,8 @@ class Loop:
         try:
             kept = with_excerpts(shorter.messages, shorter.excerpts) if shorter else messages
             said = yield from speaker.say(state, [*kept, *added], silent=silent, roomy=shorter is None)
-        except Exception as error:
-            if shorter or not is_overflow(error):
+        except ContextOverflowError as error:
+            if shorter:
                 raise
             shorter = yield from _compacted(role, compactor, state, error)
             if not (shorter.update or shorter.excerpts != excerpts or speaker.may_squeeze):

@@ -12,7 +12,8 @@ from langgraph.types import Checkpointer
 
 from langchain_kimi.agent.approval import Approval, InterruptOn
 from langchain_kimi.agent.arguments import chat_model, check_kinds, check_model, check_tools, with_known_arguments
-from langchain_kimi.agent.compaction.compactor import Compaction, Compactor
+from langchain_kimi.agent.compaction.compactor import Compactor
+from langchain_kimi.agent.compaction.config import Compaction
 from langchain_kimi.agent.compaction.recall import check_no_recall_tool, recall_tool
 from langchain_kimi.agent.compiled import KimiAgent
 from langchain_kimi.agent.graph import check, check_schema, compiled, responder, tools_of

@@ -1,371 +1,175 @@
-"""What to take out of a long thread, worked out without asking anyone.
+"""Decides what to shorten and what to remove, without any request.
 
-First goes what costs nothing, then old results are shortened, then the oldest exchanges are taken out: those of earlier
-user turns before those of the running one. An exchange is an assistant message with the results of all its calls; the
-running turn begins with what the user said last and was not answered, which stays as it is.
+An exchange is an assistant message with the results of its calls. The running turn begins with the user's last message.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
-from langchain_kimi import tokens
-from langchain_kimi._raw_calls import PROVIDER, REASONING, REASONING_DETAILS
-from langchain_kimi.agent.compaction.archive import ArchiveEntry, message_entry, reasoning_entry
-from langchain_kimi.agent.compaction.excerpts import excerpt, fitting, with_excerpts
-from langchain_kimi.agent.loop_guard import MARK, fingerprint
-from langchain_kimi.agent.state import calls_of
+from langchain_kimi.agent.compaction.archive import message_entry, reasoning_entry
+from langchain_kimi.agent.compaction.config import Compaction
+from langchain_kimi.agent.compaction.draft import CompactionStep, Draft
+from langchain_kimi.agent.compaction.excerpts import fit_excerpt
+from langchain_kimi.agent.compaction.message_groups import MessageGroup
+from langchain_kimi.agent.compaction.shortening import SHORTENED, shorten_result, without_reasoning
 
-SUMMARY = "kimi_summary"
-"""Where a message that stands for removed ones keeps what it tells: `task`, `text`, `turns` and `exchanges`."""
-SHORTENED = "kimi_shortened"
-"""Where a shortened result keeps how long it was, and its key in the archive if it is there."""
-
-_NO_THOUGHT = " "
-"""What stands for the thinking of a call's message: Kimi refuses such a message without any."""
 _BIG = 4
-"""A result so many times as long as it would be kept is shortened first."""
-_LEFT_OUT = "\n[… {cut:,} of {all:,} characters were left out here to save room{how} …]\n"
-
-
-class Step(NamedTuple):
-    """One thing that was done: to how many messages or exchanges, and the tokens that it saved."""
-
-    what: str
-    number: int
-    tokens: int
-    why: str = ""
+"""A result that is so many times as long as it would be afterwards is shortened before smaller ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """How much there is room for, in estimated tokens."""
+class Limits:
+    """Sizes of the request in estimated tokens."""
 
     target: int
-    """What the request may have afterwards."""
-    most: int
-    """From which size on the thread is made shorter."""
-    full: int
-    """What the request may have at all."""
+    """What it should have after a compaction."""
+    trigger: int
+    """The size from which on the thread is compacted."""
+    window: int
+    """What it may have at most."""
     summary: int
-    """What a summary may have."""
+    """The part of it that the message in the place of removed ones may have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Messages that stay or go together, from `start` up to `end`."""
+def drop_reasoning(draft: Draft, agent: str | None = None) -> None:
+    """Remove the reasoning of earlier user turns.
 
-    kind: Literal["system", "user", "summary", "answer"]
-    start: int
-    end: int
-    whole: bool = True
-    """Whether every call in it has its result, and nothing else is in between."""
-
-
-def is_summary(message: BaseMessage) -> bool:
-    """Whether the message stands for removed ones."""
-    return isinstance(message, HumanMessage) and SUMMARY in message.additional_kwargs
-
-
-def is_users(message: BaseMessage) -> bool:
-    """Whether the message is what a user said."""
-    return not isinstance(message, (AIMessage, ToolMessage, SystemMessage)) and not is_summary(message)
+    `agent`: the member of a team whose reasoning alone is removed, since other members may read their own.
+    """
+    dropped = saved = 0
+    for group in draft.groups[: draft.running]:
+        message = draft.messages[group.start]
+        if not isinstance(message, AIMessage) or (agent and message.name != agent):
+            continue
+        if (changed := without_reasoning(message)) is not None:
+            draft.add_to_archive(reasoning_entry(message, draft.turns[group.start]))
+            saved += draft.replace(group.start, changed)
+            dropped += 1
+    if dropped:
+        draft.steps.append(CompactionStep("dropped_reasoning", dropped, saved))
 
 
-def groups_of(messages: Sequence[BaseMessage]) -> Iterator[Group]:
-    """The thread's groups in order, all of it."""
-    start = 0
-    while start < len(messages):
-        message = messages[start]
-        if isinstance(message, SystemMessage):
-            group = Group("system", start, start + 1)
-        elif is_summary(message):
-            group = Group("summary", start, start + 1)
-        elif is_users(message):
-            group = Group("user", start, start + 1)
-        else:
-            group = _answer(messages, start)
-        yield group
-        start = group.end
-
-
-def _answer(messages: Sequence[BaseMessage], start: int) -> Group:
-    """An assistant message and all up to the last result before the next one."""
-    open_calls = [call["id"] or "" for call in calls_of(messages[start])]
-    end, whole = start + 1, True
-    if open_calls:
-        for place in range(start + 1, len(messages)):
-            message = messages[place]
-            if isinstance(message, AIMessage):
-                break
-            if isinstance(message, ToolMessage):
-                whole = whole and place == end and message.tool_call_id in open_calls
-                if message.tool_call_id in open_calls:
-                    open_calls.remove(message.tool_call_id)
-                end = place + 1
-    return Group("answer", start, end, whole and not open_calls)
-
-
-@dataclass(slots=True)
 class Plan:
-    """A thread being made shorter. The given messages are never changed: changed ones are copies with their ids."""
+    """Shortens and removes in a draft, the least loss first, until the request has its target size."""
 
-    given: Sequence[AnyMessage]
-    fixed: int
-    """Tokens of the request beside these messages."""
-    replaced: str | None
-    """The id of the last answer whose recorded usage will not hold any more; None where there is none."""
-    keep_results: int = 0
-    result_tokens: int = 400
-    archived: bool = False
-    """Whether what goes is written to the archive."""
-    excerpts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    """The results of which the model is shown an excerpt."""
+    def __init__(self, draft: Draft, limits: Limits, settings: Compaction, *, archived: bool) -> None:
+        """`archived`: whether texts may name keys of the archive."""
+        self._draft = draft
+        self._limits = limits
+        self._settings = settings
+        self._archived = archived
+        self._latest = _latest_results(draft.original, settings.keep_results)
 
-    room: Room = field(init=False)
-    messages: list[AnyMessage] = field(init=False)
-    removed: list[Group] = field(init=False, default_factory=list)
-    steps: list[Step] = field(init=False, default_factory=list)
-    entries: dict[str, ArchiveEntry] = field(init=False, default_factory=dict)
-    total: int = field(init=False)
-    _sizes: list[int] = field(init=False)
-    _groups: list[Group] = field(init=False)
-    _running: int = field(init=False)
-    """The place in `_groups` where the running turn begins."""
-    _turns: list[int] = field(init=False)
-    _recent: set[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.messages = list(self.given)
-        self.excerpts = dict(self.excerpts)
-        self._sizes = [tokens.count_message(message) for message in with_excerpts(self.given, self.excerpts)]
-        self.total = self.fixed + sum(self._sizes)
-        self._groups = list(groups_of(self.given))
-        users = [place for place, group in enumerate(self._groups) if group.kind == "user"]
-        self._running = users[-1] if users else 0
-        while self._running and self._groups[self._running - 1].kind == "user":
-            self._running -= 1
-        self._turns = list(_turns(self.given))
-        results = [place for place, message in enumerate(self.given) if isinstance(message, ToolMessage)]
-        answers = [place for place, message in enumerate(self.given) if isinstance(message, AIMessage)]
-        unread = [place for place in results if answers and place > answers[-1]]
-        self._recent = {*(results[len(results) - self.keep_results :] if self.keep_results else ()), *unread}
-
-    @property
-    def first_removed(self) -> int:
-        """The place of the first message that goes, which what stands for them takes."""
-        return self.removed[0].start
-
-    def shrink(self, room: Room) -> None:
-        """Take out as much as is needed, the least loss first."""
-        self.room = room
-        earlier, running = self._groups[: self._running], self._groups[self._running :]
-        self._shorten(earlier)
-        self._remove(earlier, whole_only=False)
-        self._shorten(running)
-        answers = [place for place, group in enumerate(running) if group.kind == "answer"]
-        self._remove(running[: answers[-1]] if answers else [], whole_only=True)
-        self._settle_removed()
-        if self._expected > room.full:
-            self._show_less()
+    def apply(self) -> None:
+        """Carry out the steps; each stops as soon as the target is reached."""
+        groups = self._draft.groups
+        earlier, running = groups[: self._draft.running], groups[self._draft.running :]
+        self._shorten_results(earlier)
+        self._remove([group for group in earlier if self._is_removable(group)])
+        self._shorten_results(running)
+        self._remove(_complete_exchanges(running))
+        self._confirm_removal()
+        if self._expected > self._limits.window:
+            self._show_excerpts()
 
     @property
     def _expected(self) -> int:
-        return self.total + (self.room.summary if self.removed else 0)
+        """The size of the request, with a summary where messages are removed."""
+        return self._draft.total + (self._limits.summary if self._draft.removed else 0)
 
-    @property
-    def exchanges(self) -> int:
-        """How many exchanges and messages of the user go."""
-        return sum(group.kind != "summary" for group in self.removed)
-
-    @property
-    def removed_tokens(self) -> int:
-        """The tokens of what goes."""
-        return sum(sum(self._sizes[group.start : group.end]) for group in self.removed)
-
-    def drop_reasoning(self, agent: str | None = None) -> None:
-        """Drop the thinking of earlier user turns; in a team, only the agent's own: others may still read theirs."""
-        dropped = saved = 0
-        for group in self._groups[: self._running]:
-            message = self.messages[group.start]
-            if not isinstance(message, AIMessage) or (agent and message.name != agent):
-                continue
-            if (plain := _without_reasoning(message)) is not None:
-                self._note(reasoning_entry(message, self._turns[group.start]))
-                saved += self._replace(group.start, plain)
-                dropped += 1
-        if dropped:
-            self.steps.append(Step("dropped_reasoning", dropped, saved))
-
-    def _shorten(self, groups: Iterable[Group]) -> None:
-        """Cut older results down, big ones first and the oldest of them, until all has room."""
-        places = [place for group in groups for place in range(group.start, group.end) if place not in self._recent]
-        big = _BIG * self.result_tokens
-        places.sort(key=lambda place: (self._sizes[place] <= big, place))
+    def _shorten_results(self, groups: Iterable[MessageGroup]) -> None:
+        """Leave out the middle of results, except the latest: big ones first, and among these the oldest."""
+        draft = self._draft
+        big = _BIG * self._settings.result_tokens
+        indexes = [index for group in groups for index in group.indexes if index not in self._latest]
+        indexes.sort(key=lambda index: (draft.size(index) <= big, index))
         count = saved = 0
-        for place in places:
-            if self._expected <= self.room.target:
+        for index in indexes:
+            if self._expected <= self._limits.target:
                 break
-            message = self.messages[place]
-            if isinstance(message, ToolMessage) and (short := self._shortened(place, message)) is not None:
-                saved += self._replace(place, short)
+            result = draft.messages[index]
+            if not isinstance(result, ToolMessage):
+                continue
+            entry = message_entry(result, draft.turns[index])
+            short = shorten_result(result, self._settings.result_tokens, entry.key if self._archived else None)
+            if short is not None:
+                draft.add_to_archive(entry)
+                saved += draft.replace(index, short)
                 count += 1
         if count:
-            self.steps.append(Step("shortened_results", count, saved))
+            draft.steps.append(CompactionStep("shortened_results", count, saved))
 
-    def _show_less(self) -> None:
-        """Show excerpts of the longest results, all equally long, so that the request fits with some room to go on."""
-        gone = {place for group in self.removed for place in range(group.start, group.end)}
-        places = [
-            place
-            for place, message in enumerate(self.messages)
-            if isinstance(message, ToolMessage) and message.id and place not in gone
-        ]
-        sizes = sorted((self._sizes[place] for place in places), reverse=True)
-        over = self._expected - (self.room.target + self.room.most) // 2
-        level = self.result_tokens
-        for count, following in enumerate([*sizes[1:], 0], 1):
-            if sum(sizes[:count]) - count * following >= over:
-                level = max(level, (sum(sizes[:count]) - over) // count)
-                break
-        shown = saved = 0
-        for place in places:
-            if self._sizes[place] > level:
-                saved += self._excerpted(place, level)
-                shown += 1
-        if shown:
-            self.steps.append(Step("excerpts_of_results", shown, saved))
-
-    def _excerpted(self, place: int, size: int) -> int:
-        """Show an excerpt of a result; the tokens that saves. The message itself stays whole."""
-        message: Any = self.messages[place]
-        entry = message_entry(message, self._turns[place])
-        self._note(entry)
-        about = fitting(message, size, entry.key if self.archived else None)
-        self.excerpts[message.id] = about
-        saved = self._sizes[place] - tokens.count_message(excerpt(message, about))
-        self._sizes[place] -= saved
-        self.total -= saved
-        return saved
-
-    def _shortened(self, place: int, message: ToolMessage) -> ToolMessage | None:
-        """The result with its middle left out; None where that would save little."""
-        if SHORTENED in message.additional_kwargs:
-            return None
-        entry = message_entry(message, self._turns[place])
-        how = ""
-        if self.archived:
-            how = f'; recall(key="{entry.key}") gives all of it'
-        text = cut_middle(entry.text, self.result_tokens, how)
-        if tokens.count_text(text) * 5 > tokens.count_message(message) * 4:
-            return None
-        self._note(entry)
-        about = {"characters": len(entry.text), "key": entry.key if self.archived else None}
-        kept = {MARK: fingerprint(message), **message.additional_kwargs, SHORTENED: about}
-        return message.model_copy(update={"content": text, "additional_kwargs": kept})
-
-    def _remove(self, groups: Sequence[Group], *, whole_only: bool) -> None:
+    def _remove(self, groups: Iterable[MessageGroup]) -> None:
+        """Remove groups, the oldest first."""
         for group in groups:
-            if self._expected <= self.room.target:
+            if self._expected <= self._limits.target:
                 break
-            removable = group.whole if whole_only else _only_answers(self.given, group)
-            if group.kind == "summary" or (group.kind == "answer" and removable) or self._is_past(group):
-                self._take_out(group)
+            self._draft.remove(group)
 
-    def _is_past(self, group: Group) -> bool:
-        return group.kind == "user" and group.start < self._groups[self._running].start
+    def _is_removable(self, group: MessageGroup) -> bool:
+        """Whether a group of an earlier turn may be removed: a message between its results, such as a system message,
+        must not."""
+        messages = self._draft.original
+        only_own = all(isinstance(messages[index], (AIMessage, ToolMessage)) for index in group.indexes)
+        return group.kind in ("summary", "user") or (group.kind == "answer" and only_own)
 
-    def _take_out(self, group: Group) -> None:
-        self.removed.append(group)
-        for place in range(group.start, group.end):
-            self.total -= self._sizes[place]
-
-    def _settle_removed(self) -> None:
-        """Leave all where it is if what stands for it would be as long; else note what goes."""
-        if not self.removed:
-            return
-        if self.removed_tokens <= self.room.summary or not self.exchanges:
-            self.total += self.removed_tokens
-            self.removed = []
-        for group in self.removed:
-            for place in range(group.start, group.end):
-                message = self.given[place]
+    def _confirm_removal(self) -> None:
+        """Archive what is removed; where it is no longer than its summary would be, remove nothing."""
+        draft = self._draft
+        if draft.removed and (draft.removed_tokens <= self._limits.summary or not draft.exchanges):
+            draft.restore_removed()
+        for group in draft.removed:
+            for index in group.indexes:
+                message = draft.original[index]
                 if group.kind != "summary" and SHORTENED not in message.additional_kwargs:
-                    self._note(message_entry(message, self._turns[place]))
+                    draft.add_to_archive(message_entry(message, draft.turns[index]))
 
-    def with_standing(self, standing: HumanMessage | None) -> list[AnyMessage]:
-        """The thread with `standing` in the place of what was removed."""
-        if standing is None:
-            return self.messages
-        gone = {place for group in self.removed for place in range(group.start, group.end)}
-        first = self.first_removed
-        return [
-            standing if place == first else message
-            for place, message in enumerate(self.messages)
-            if place == first or place not in gone
+    def _show_excerpts(self) -> None:
+        """Show excerpts of the longest results, all of one length, so that requests are half-way between the target and
+        the trigger."""
+        draft = self._draft
+        removed = {index for group in draft.removed for index in group.indexes}
+        results = [
+            (index, message)
+            for index, message in enumerate(draft.messages)
+            if isinstance(message, ToolMessage) and message.id and index not in removed
         ]
-
-    def _replace(self, place: int, message: AnyMessage) -> int:
-        """Put a changed message in the place of another; the tokens that saves."""
-        kept = {**message.additional_kwargs, tokens.REPLACED: self.replaced}
-        self.messages[place] = message.model_copy(update={"additional_kwargs": kept})
-        size = tokens.count_message(message)
-        saved = self._sizes[place] - size
-        self._sizes[place] = size
-        self.total -= saved
-        return saved
-
-    def _note(self, entry: ArchiveEntry) -> None:
-        self.entries.setdefault(entry.key, entry)
-
-
-def _turns(messages: Sequence[BaseMessage]) -> Iterator[int]:
-    """The number of the user turn that each message belongs to, counted from the very beginning of the thread."""
-    turn = 0
-    for message in messages:
-        if is_summary(message):
-            turn += int(summary_of(message).get("turns", 0))
-        elif is_users(message):
-            turn += 1
-        yield turn
+        excess = self._expected - (self._limits.target + self._limits.trigger) // 2
+        length = max(_common_length([draft.size(index) for index, _ in results], excess), self._settings.result_tokens)
+        count = saved = 0
+        for index, result in results:
+            if draft.size(index) > length:
+                entry = message_entry(result, draft.turns[index])
+                draft.add_to_archive(entry)
+                excerpt = fit_excerpt(result, length, entry.key if self._archived else None)
+                saved += draft.show_excerpt(index, excerpt)
+                count += 1
+        if count:
+            draft.steps.append(CompactionStep("excerpts_of_results", count, saved))
 
 
-def summary_of(message: BaseMessage) -> Mapping[str, Any]:
-    """What a summary keeps about itself."""
-    about = message.additional_kwargs.get(SUMMARY)
-    return about if isinstance(about, Mapping) else {}
+def _latest_results(messages: Sequence[BaseMessage], number: int) -> set[int]:
+    """The indexes of so many latest results, and of those that the model has not read yet."""
+    results = [index for index, message in enumerate(messages) if isinstance(message, ToolMessage)]
+    answers = [index for index, message in enumerate(messages) if isinstance(message, AIMessage)]
+    unread = [index for index in results if answers and index > answers[-1]]
+    return {*(results[len(results) - number :] if number else ()), *unread}
 
 
-def _only_answers(messages: Sequence[BaseMessage], group: Group) -> bool:
-    return all(isinstance(message, (AIMessage, ToolMessage)) for message in messages[group.start : group.end])
+def _complete_exchanges(running: Sequence[MessageGroup]) -> list[MessageGroup]:
+    """The groups of the running turn that may be removed: complete exchanges before the last one, and summaries."""
+    answers = [index for index, group in enumerate(running) if group.kind == "answer"]
+    before_last = running[: answers[-1]] if answers else []
+    return [group for group in before_last if group.kind == "summary" or (group.kind == "answer" and group.complete)]
 
 
-def _without_reasoning(message: AIMessage) -> AIMessage | None:
-    """The message without its thinking; None where it has none to drop, or says nothing else."""
-    if message.response_metadata.get("model_provider", PROVIDER) != PROVIDER or not tokens.count_reasoning(message):
-        return None
-    calls = bool(message.tool_calls or message.invalid_tool_calls)
-    if message.additional_kwargs.get(REASONING) == _NO_THOUGHT or not (calls or message.text.strip()):
-        return None
-    kept = {key: value for key, value in message.additional_kwargs.items() if key not in (REASONING, REASONING_DETAILS)}
-    if calls:
-        kept[REASONING] = _NO_THOUGHT
-    update: dict[str, Any] = {"additional_kwargs": kept}
-    if isinstance(message.content, list):
-        update["content"] = [
-            block for block in message.content if isinstance(block, str) or block.get("type") != "reasoning"
-        ]
-    return message.model_copy(update=update)
-
-
-def cut_middle(text: str, size: int, how: str = "") -> str:
-    """The head and the tail of a text that is longer than `size` tokens, with a note of how much is left out."""
-    whole = tokens.count_text(text)
-    if whole <= size:
-        return text
-    kept = max(len(text) * size // whole, 2)
-    head, tail = kept * 2 // 3, kept - kept * 2 // 3
-    note = _LEFT_OUT.format(cut=len(text) - kept, all=len(text), how=how)
-    return f"{text[:head]}{note}{text[-tail:]}"
+def _common_length(sizes: Sequence[int], excess: int) -> int:
+    """The length to which the longest of the sizes must be reduced, all to the same, to save `excess`; 0 where that is
+    impossible."""
+    longest = sorted(sizes, reverse=True)
+    for count, following in enumerate([*longest[1:], 0], 1):
+        if sum(longest[:count]) - count * following >= excess:
+            return (sum(longest[:count]) - excess) // count
+    return 0

@@ -3,7 +3,7 @@
 An agent with `Compaction(archive=True)` has the tool by itself, whatever its `select_tools` chooses.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -12,8 +12,9 @@ from langgraph.prebuilt import ToolRuntime
 from langgraph.store.base import BaseStore, GetOp, SearchOp
 
 from langchain_kimi import tokens
+from langchain_kimi._steps import Steps, arun_steps, run_steps
 from langchain_kimi.agent.compaction.archive import StoreBatch, archive_namespace, thread_id_of
-from langchain_kimi.agent.steps import Effect, adrive, drive
+from langchain_kimi.agent.compaction.shortening import cut_middle
 
 RECALL = "recall"
 """The tool's name."""
@@ -34,10 +35,10 @@ def recall_tool() -> BaseTool:
     """The tool. It searches by meaning where the store has an index, and by words elsewhere."""
 
     def recall(runtime: ToolRuntime, query: str | None = None, key: str | None = None, limit: int = 5) -> str:
-        return drive(_recall(runtime, query, key, limit), runtime.config)
+        return run_steps(_recall(runtime, query, key, limit), runtime.config)
 
     async def arecall(runtime: ToolRuntime, query: str | None = None, key: str | None = None, limit: int = 5) -> str:
-        return await adrive(_recall(runtime, query, key, limit), runtime.config)
+        return await arun_steps(_recall(runtime, query, key, limit), runtime.config)
 
     return StructuredTool.from_function(
         recall,
@@ -69,7 +70,7 @@ def always_recall(select_tools: Callable[..., Sequence[BaseTool | str]]) -> Call
     return select
 
 
-def _recall(runtime: ToolRuntime, query: str | None, key: str | None, limit: int) -> Generator[Effect, Any, str]:
+def _recall(runtime: ToolRuntime, query: str | None, key: str | None, limit: int) -> Steps[str]:
     thread_id = thread_id_of(runtime.config)
     if runtime.store is None or thread_id is None:
         return _NO_ARCHIVE
@@ -83,7 +84,7 @@ def _recall(runtime: ToolRuntime, query: str | None, key: str | None, limit: int
     return _format_items(items, _MAX_TOKENS // len(items))
 
 
-def _search(store: BaseStore, thread_id: str, query: str, limit: int) -> Generator[Effect, Any, list[Any]]:
+def _search(store: BaseStore, thread_id: str, query: str, limit: int) -> Steps[list[Any]]:
     """The entries of the thread that match the query best; the latest ones where the query is empty."""
     # A store treats the namespace as a prefix, so that the filter must name the thread too.
     namespace, same_thread = archive_namespace(thread_id), {"thread": thread_id}
@@ -128,7 +129,5 @@ def _format_item(key: str, value: dict[str, Any], max_tokens: int) -> str:
     total = tokens.count_text(text)
     if total <= max_tokens:
         return text
-    size = len(text) * max_tokens // total
     how = f'recall(key="{key}") shows more' if max_tokens < _MAX_TOKENS else "it is too long to show in one piece"
-    tail = size // 3
-    return text[: size - tail] + _CUT.format(cut=len(text) - size, all=len(text), how=how) + text[len(text) - tail :]
+    return cut_middle(text, len(text) * max_tokens // total, _CUT, how)

@@ -10,12 +10,14 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.store.base import BaseStore
 from pydantic import Field
 
-from langchain_kimi import ChatKimi, tokens
+from langchain_kimi import ChatKimi
 from langchain_kimi._request.repair import repair
-from langchain_kimi.agent.compaction.compactor import Compaction, CompactionResult, Compactor
-from langchain_kimi.agent.compaction.plan import is_summary
+from langchain_kimi._steps import arun_steps, run_steps
+from langchain_kimi.agent.compaction.compactor import CompactionResult, Compactor
+from langchain_kimi.agent.compaction.config import Compaction
+from langchain_kimi.agent.compaction.message_groups import is_summary
+from langchain_kimi.agent.compaction.recorded_usage import OUTDATED_USAGE
 from langchain_kimi.agent.state import add_kimi_messages
-from langchain_kimi.agent.steps import adrive, drive
 
 THREAD: Any = {"configurable": {"thread_id": "t1"}}
 SMALL = {"window": 10_000, "reserve": 1_000}
@@ -71,13 +73,13 @@ def many_turns(turns: int, size: int = 1_000, **more: Any) -> list[AnyMessage]:
 def compact(
     compactor: Compactor, messages: Sequence[Any], thread_id: str | None = "t1", **more: Any
 ) -> CompactionResult:
-    return drive(compactor.compact(messages, thread_id=thread_id, **more), {})
+    return run_steps(compactor.compact(messages, thread_id=thread_id, **more), {})
 
 
 async def acompact(
     compactor: Compactor, messages: Sequence[Any], thread_id: str | None = "t1", **more: Any
 ) -> CompactionResult:
-    return await adrive(compactor.compact(messages, thread_id=thread_id, **more), {})
+    return await arun_steps(compactor.compact(messages, thread_id=thread_id, **more), {})
 
 
 async def compacted(way: str, compactor: Compactor, messages: Sequence[Any], **more: Any) -> CompactionResult:
@@ -107,7 +109,7 @@ def check(compacted: CompactionResult, given: Sequence[AnyMessage]) -> None:
     old = {message.id: message for message in given}
     for message in messages:
         if not is_summary(message) and message is not old[message.id]:
-            assert tokens.REPLACED in message.additional_kwargs
+            assert OUTDATED_USAGE in message.additional_kwargs
             assert type(message) is type(old[message.id])
     assert add_kimi_messages(list(given), [compacted.update]) == messages
 
