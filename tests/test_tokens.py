@@ -59,8 +59,8 @@ def test_results_pictures_and_videos_count() -> None:
     url = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
     video = {"type": "video_url", "video_url": {"url": "ms://abc"}}
     blocks: list[Any] = [picture, url, video]
-    shown = [tokens.count_message(HumanMessage([block])) - tokens.MESSAGE for block in blocks]
-    assert shown == [tokens.IMAGE, tokens.IMAGE, tokens.VIDEO]
+    shown = [tokens.count_message(HumanMessage([block])) - tokens.PER_MESSAGE for block in blocks]
+    assert shown == [tokens.PER_IMAGE, tokens.PER_IMAGE, tokens.PER_VIDEO]
 
 
 def test_tools_count_in_every_form_that_bind_tools_takes() -> None:

@@ -38,14 +38,14 @@ def _write_estimate(messages: Sequence[BaseMessage], tools: Sequence[Any]) -> in
     """Print the estimate with its overhead; the sum."""
     of_messages = tokens.count_messages(messages)
     of_tools = tokens.count_tools([tool.wire for tool in Tools.of(tools).declared])
-    frames = tokens.MESSAGE * len(messages)
-    total = tokens.REQUEST + of_messages + of_tools
+    frames = tokens.PER_MESSAGE * len(messages)
+    total = tokens.PER_REQUEST + of_messages + of_tools
     parts = [f"{of_messages - frames:,} content"]
     if tools:
         parts.append(f"{of_tools:,} tool declarations")
     plural = "" if len(messages) == 1 else "s"
-    parts.append(f"{frames:,} overhead of {len(messages):,} message{plural} ({tokens.MESSAGE} each)")
-    parts.append(f"{tokens.REQUEST} overhead of any request")
+    parts.append(f"{frames:,} overhead of {len(messages):,} message{plural} ({tokens.PER_MESSAGE} each)")
+    parts.append(f"{tokens.PER_REQUEST} overhead of any request")
     write_line(f"{total:,} tokens (estimated here; --exact asks Kimi)")
     write_line(f"= {' + '.join(parts)}")
     return total
