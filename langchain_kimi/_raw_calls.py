@@ -22,9 +22,10 @@ import orjson
 from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
+from langchain_kimi._hosts import KIMI_REASONING_KEY
 from langchain_kimi._surrogates import replaced, replaced_in
 
-REASONING = "reasoning_content"
+REASONING = KIMI_REASONING_KEY
 CALLS = "kimi_calls"
 REASONING_KEY = "kimi_reasoning_key"
 REASONING_DETAILS = "kimi_reasoning_details"

@@ -5,7 +5,6 @@ encodes what the user chose, `conversation` keeps what was encoded before, and `
 """
 
 from langchain_kimi._request.dynamic_tools import dynamic_tools_message
-from langchain_kimi._request.hosts import DialectName, dialect_of
 from langchain_kimi._request.messages import encode_message
 from langchain_kimi._request.request import Encoded, encode_request
 from langchain_kimi._request.settings import Note, encode_thinking
@@ -15,11 +14,9 @@ from langchain_kimi._schema import Change
 __all__ = [
     "Change",
     "Declared",
-    "DialectName",
     "Encoded",
     "Note",
     "Tools",
-    "dialect_of",
     "dynamic_tools_message",
     "encode_message",
     "encode_request",

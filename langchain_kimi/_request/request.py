@@ -8,10 +8,11 @@ from typing import Any
 import orjson
 from langchain_core.messages import BaseMessage
 
+from langchain_kimi._hosts import DIALECTS, HostDialect
 from langchain_kimi._request.cap import CAP, Fit, fit_cap, refitted_cap
 from langchain_kimi._request.conversation import Begun, Transcript, renamed
 from langchain_kimi._request.encode_cache import Form
-from langchain_kimi._request.hosts import DIALECTS, Dialect, reasoning_key, translate_fields
+from langchain_kimi._request.hosts import reasoning_key, translate_fields
 from langchain_kimi._request.missing_reasoning import lacks_reasoning
 from langchain_kimi._request.names import wire_name
 from langchain_kimi._request.repair import Repair
@@ -60,7 +61,7 @@ class Encoded:
     fields: dict[str, Any]
     """All of it but the messages, in Kimi's form."""
     transcript: Transcript
-    dialect: Dialect
+    dialect: HostDialect
     schemas: Mapping[str, Mapping[str, Any]]
     """The schema of each tool's arguments by the user's name."""
     names: Mapping[str, str]
@@ -117,7 +118,7 @@ class Encoded:
 
 
 def encode_request(
-    chosen: Mapping[str, Any], messages: Sequence[BaseMessage], *, stream: bool, dialect: Dialect = DIALECTS["kimi"]
+    chosen: Mapping[str, Any], messages: Sequence[BaseMessage], *, stream: bool, dialect: HostDialect = DIALECTS["kimi"]
 ) -> Encoded:
     """The request for `messages` under the settings `chosen` (ChatKimi's names; None and unset are the same).
 

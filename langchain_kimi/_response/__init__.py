@@ -1,15 +1,16 @@
-"""Wire to LangChain: one decoder for whole and streamed answers, without I/O.
+"""Decodes chat responses, whole or streamed, into LangChain messages, without I/O.
 
-`answer` puts a message together, `calls` the tool calls in it, `thinking` reads every host's reasoning, `mend` joins
-characters that were cut in two; `complete` raises for answers that are not whole; `blocks` tells LangChain how our
-messages look as content blocks.
+`decoder` reads the events; `reasoning`, `tool_calls` and `split_characters` collect their parts; `chunks` makes the
+chunks of a stream and `metadata` the `response_metadata`; `completeness` raises for responses that are not whole;
+`content_blocks` reads LangChain's standard content blocks off our messages.
 """
 
-from langchain_kimi._response.completeness import check_complete, check_cut
-from langchain_kimi._response.content_blocks import register
-from langchain_kimi._response.decoder import REPORT, ResponseDecoder
-from langchain_kimi._response.fast_chunks import generation_of
+from langchain_kimi._response.chunks import generation_chunk
+from langchain_kimi._response.completeness import check_complete, check_output_cap
+from langchain_kimi._response.content_blocks import register_block_translator
+from langchain_kimi._response.decoder import ResponseDecoder
+from langchain_kimi._response.metadata import REPORT
 
-register()
+register_block_translator()
 
-__all__ = ["REPORT", "ResponseDecoder", "check_complete", "check_cut", "generation_of"]
+__all__ = ["REPORT", "ResponseDecoder", "check_complete", "check_output_cap", "generation_chunk"]

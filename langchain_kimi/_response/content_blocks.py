@@ -1,4 +1,4 @@
-"""Our messages as LangChain's standard content blocks: thinking, then text, then tool calls in the answer's order."""
+"""Reads LangChain's standard content blocks off our messages: reasoning, then text, then tool calls."""
 
 from collections.abc import Iterable
 from typing import Any, cast
@@ -10,26 +10,26 @@ from langchain_core.messages.content import ReasoningContentBlock, TextContentBl
 from langchain_kimi._raw_calls import CALLS, PROVIDER, REASONING, call_blocks
 
 
-def register() -> None:
-    """Tell LangChain how to read `content_blocks` off messages of this provider."""
-    register_translator(PROVIDER, of_message, of_chunk)
+def register_block_translator() -> None:
+    """Register the functions by which LangChain reads `content_blocks` off messages of this provider."""
+    register_translator(PROVIDER, message_blocks, chunk_blocks)
 
 
-def of_message(message: AIMessage) -> list[ContentBlock]:
-    """The blocks of a whole message. As in LangChain's own translators, calls that cannot be run are not among them."""
-    return [*_said(message), *_as_blocks(message.tool_calls)]
+def message_blocks(message: AIMessage) -> list[ContentBlock]:
+    """The blocks of a whole message. Invalid tool calls are not among them, as in LangChain's own translators."""
+    return [*_reasoning_and_text(message), *_as_blocks(message.tool_calls)]
 
 
-def of_chunk(chunk: AIMessageChunk) -> list[ContentBlock]:
-    """The blocks of a chunk, or of chunks joined: pieces of calls, and whole calls once the last chunk is in."""
+def chunk_blocks(chunk: AIMessageChunk) -> list[ContentBlock]:
+    """The blocks of a chunk or of joined chunks: tool call chunks, and whole tool calls after the last chunk."""
     if chunk.chunk_position != "last":
-        return [*_said(chunk), *_as_blocks(chunk.tool_call_chunks)]
-    # The last chunk by itself has the record of the calls and none of their pieces.
+        return [*_reasoning_and_text(chunk), *_as_blocks(chunk.tool_call_chunks)]
+    # The last chunk by itself has the raw calls and none of their chunks.
     calls = chunk.additional_kwargs.get(CALLS, ()) if chunk.tool_call_chunks else ()
-    return [*_said(chunk), *_as_blocks(call_blocks(calls))]
+    return [*_reasoning_and_text(chunk), *_as_blocks(call_blocks(calls))]
 
 
-def _said(message: AIMessage) -> list[ContentBlock]:
+def _reasoning_and_text(message: AIMessage) -> list[ContentBlock]:
     if not isinstance(message.content, str):
         raise NotImplementedError  # LangChain then reads the list by its own rules.
     blocks: list[ContentBlock] = []

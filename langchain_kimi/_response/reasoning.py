@@ -1,110 +1,131 @@
-"""The thinking in an answer, under whichever key its host sends it."""
+"""Collects the reasoning of a response, under whichever key the host sends it."""
 
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+from langchain_kimi._hosts import OTHER_REASONING_KEYS, REASONING_DETAILS_KEY
 from langchain_kimi._raw_calls import BOTH_KEYS, REASONING, REASONING_DETAILS, REASONING_KEY
 
-_STRING = "reasoning"
-_DETAILS = "reasoning_details"
-_READABLE = {"reasoning.text": "text", "reasoning.summary": "summary"}
-_PER_VALUE = 32
-"""Characters that a value counts beside its own: an empty list takes twenty times the memory of its two brackets."""
-_PIECES = ("text", "summary", "data")
+_OTHER_KEYS = frozenset((*OTHER_REASONING_KEYS, REASONING_DETAILS_KEY))
+_TEXT_FIELDS = {"reasoning.text": "text", "reasoning.summary": "summary"}
+"""The field with the readable text of a detail, by the detail's type."""
+_JOINED_FIELDS = ("text", "summary", "data")
+_MEMORY_PER_VALUE = 32
+"""Characters that each value counts beside its own: an empty list takes twenty times the memory of its two brackets."""
 
 
-class Thinking:
-    """The thinking while its pieces arrive."""
+class ReasoningAccumulator:
+    """Collects reasoning from the deltas of a response."""
 
     def __init__(self) -> None:
         self._pieces: list[str] | None = None
         self._key = REASONING
         self._details: list[Any] = []
-        self._begun: dict[tuple[int | str, str], _Detail] = {}
-        self.size = 0
-        """Characters of `reasoning_details`, and what their values take beside them."""
+        self._open_details: dict[tuple[int | str, str], _DetailAccumulator] = {}
+        self.details_size = 0
+        """Characters of `reasoning_details`, and the memory of their values in characters."""
 
-    def take(self, delta: Mapping[str, Any], *, joins: bool) -> str:
-        """Collect what a delta or message says of thinking; the text that it adds. `joins`: details come in pieces."""
-        found = delta.get(REASONING)
-        if not isinstance(found, str):
-            if _STRING in delta or _DETAILS in delta:
-                found = self._take_other(delta, joins=joins)
-        elif isinstance(delta.get(_STRING), str):
+    def add(self, delta: Mapping[str, Any], *, joins: bool) -> str:
+        """Collect the reasoning of a delta or message and return the text that it adds.
+
+        `joins`: details with the same index continue each other, as in the deltas of a stream.
+        """
+        reasoning = delta.get(REASONING)
+        if not isinstance(reasoning, str):
+            if _OTHER_KEYS.isdisjoint(delta):
+                return ""
+            reasoning = self._add_under_other_keys(delta, joins=joins)
+            if reasoning is None:
+                return ""
+        elif _text_under_other_key(delta) is not None:
             self._key = BOTH_KEYS
-        if not isinstance(found, str):
-            return ""
         if self._pieces is None:
             self._pieces = []
-        self._pieces.append(found)
-        return found
+        self._pieces.append(reasoning)
+        return reasoning
 
-    def kept(self, *, text: bool) -> dict[str, Any]:
-        """What goes onto the message; an empty text where `text` is false, since chunks carried it."""
-        kept: dict[str, Any] = {}
+    def additional_kwargs(self, *, include_text: bool) -> dict[str, Any]:
+        """The entries for the message's `additional_kwargs`; an empty text without `include_text`, for the end of a
+        stream whose chunks carried the text.
+        """
+        kwargs: dict[str, Any] = {}
         if self._pieces is not None:
-            kept[REASONING] = self.text if text else ""
+            kwargs[REASONING] = self.text if include_text else ""
         if self._key != REASONING:
-            kept[REASONING_KEY] = self._key
+            kwargs[REASONING_KEY] = self._key
         if self._details:
-            kept[REASONING_DETAILS] = [one.joined() if isinstance(one, _Detail) else one for one in self._details]
-        return kept
+            kwargs[REASONING_DETAILS] = [
+                detail.joined() if isinstance(detail, _DetailAccumulator) else detail for detail in self._details
+            ]
+        return kwargs
 
     @property
     def text(self) -> str:
-        """All of it that can be read."""
+        """The readable reasoning so far."""
         if self._pieces and len(self._pieces) > 1:
             self._pieces = ["".join(self._pieces)]
         return self._pieces[0] if self._pieces else ""
 
-    def _take_other(self, delta: Mapping[str, Any], *, joins: bool) -> str | None:
-        details, said = delta.get(_DETAILS), delta.get(_STRING)
+    def _add_under_other_keys(self, delta: Mapping[str, Any], *, joins: bool) -> str | None:
+        details = delta.get(REASONING_DETAILS_KEY)
         if details and isinstance(details, list):
-            self.size += _size_of(details)
+            self.details_size += _memory_of(details)
             for detail in details:
-                self._keep(detail, joins=joins)
-        if isinstance(said, str):
-            self._key = _STRING
-            return said
-        if not details or self._key == _STRING:
+                self._add_detail(detail, joins=joins)
+        if (keyed := _text_under_other_key(delta)) is not None:
+            self._key, text = keyed
+            return text
+        if not isinstance(details, list) or not details or self._key in OTHER_REASONING_KEYS:
             return None
-        self._key = _DETAILS
-        read = [detail.get(_READABLE.get(str(detail.get("type")))) for detail in details if isinstance(detail, dict)]
-        texts = [text for text in read if isinstance(text, str)]
+        self._key = REASONING_DETAILS_KEY
+        texts = [read for detail in details if (read := _text_of_detail(detail)) is not None]
         return "".join(texts) if texts else None
 
-    def _keep(self, detail: Any, *, joins: bool) -> None:
+    def _add_detail(self, detail: Any, *, joins: bool) -> None:
         index = detail.get("index") if joins and isinstance(detail, dict) else None
         if not isinstance(index, (int, str)):
             self._details.append(deepcopy(detail))
             return
         key = (index, str(detail.get("type")))
-        begun = self._begun.get(key)
-        if begun is None:
-            begun = self._begun[key] = _Detail()
-            self._details.append(begun)
-        begun.take(detail)
+        accumulator = self._open_details.get(key)
+        if accumulator is None:
+            accumulator = self._open_details[key] = _DetailAccumulator()
+            self._details.append(accumulator)
+        accumulator.add(detail)
 
 
-def _size_of(details: list[Any]) -> int:
-    written = repr(details)
-    return len(written) + _PER_VALUE * sum(map(written.count, ",[{"))
-
-
-class _Detail:
-    """One entry of `reasoning_details` while its pieces arrive."""
+class _DetailAccumulator:
+    """Joins the pieces of one entry of `reasoning_details`."""
 
     def __init__(self) -> None:
-        self._facts: dict[str, Any] = {}
+        self._fields: dict[str, Any] = {}
         self._pieces: dict[str, list[str]] = {}
 
-    def take(self, detail: Mapping[str, Any]) -> None:
+    def add(self, detail: Mapping[str, Any]) -> None:
         for key, value in detail.items():
-            if key in _PIECES and isinstance(value, str):
+            if key in _JOINED_FIELDS and isinstance(value, str):
                 self._pieces.setdefault(key, []).append(value)
-            elif value is not None or key not in self._facts:
-                self._facts[key] = value
+            elif value is not None or key not in self._fields:
+                self._fields[key] = value
 
     def joined(self) -> dict[str, Any]:
-        return self._facts | {key: "".join(pieces) for key, pieces in self._pieces.items()}
+        return self._fields | {key: "".join(pieces) for key, pieces in self._pieces.items()}
+
+
+def _text_under_other_key(delta: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The first reasoning key other than Kimi's that holds text, and the text."""
+    for key in OTHER_REASONING_KEYS:
+        if isinstance(text := delta.get(key), str):
+            return key, text
+    return None
+
+
+def _text_of_detail(detail: object) -> str | None:
+    text = detail.get(_TEXT_FIELDS.get(str(detail.get("type")))) if isinstance(detail, dict) else None
+    return text if isinstance(text, str) else None
+
+
+def _memory_of(details: list[Any]) -> int:
+    written = repr(details)
+    return len(written) + _MEMORY_PER_VALUE * sum(map(written.count, ",[{"))

@@ -1,4 +1,4 @@
-"""The tool calls of an answer while their pieces arrive, however a host cuts and labels them."""
+"""Collects the tool calls of a response from their deltas, however a host cuts and labels them."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,172 +10,181 @@ from langchain_core.messages import ToolCallChunk
 from langchain_core.messages.tool import tool_call_chunk
 
 from langchain_kimi._raw_calls import SPOILER, RawCall, parse_arguments, parse_json
-from langchain_kimi._response.stringified_arguments import stringified
+from langchain_kimi._response.stringified_arguments import stringified_arguments
 from langchain_kimi.errors import ResponseTooLargeError
 
 _NAME_IN_ID = re.compile(r"(?:.*\.)?([\w-]+):\d+")
 
 
-class _Slot:
-    """One call: `said_id` is the host's id for it, `id` the one it goes by, None until it is known to be unique."""
+class _PartialCall:
+    """One tool call while its deltas arrive."""
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self.said_id: str | None = None
+        self.host_id: str | None = None
         self.id: str | None = None
+        """The host's id where no earlier call has it; otherwise None until the response ends."""
         self.name = ""
         self.arguments: list[str] = []
         self.has_arguments = False
-        """Whether the host sent any, be they empty."""
+        """Whether the host sent arguments, be they empty."""
 
 
-class Calls:
-    """The calls of one answer.
+class ToolCallAccumulator:
+    """Collects the tool calls of one response.
 
-    `names` has the user's name of each tool that is called otherwise on the wire, `schemas` the JSON schema of a tool's
-    arguments by the user's name, `first` the number at which made-up ids begin. More than `most` calls raise
-    ResponseTooLargeError.
+    `names` maps a tool's name on the wire to the user's name where they differ; `schemas` has the JSON schema of a
+    tool's arguments by the user's name. Made-up ids are numbered from `first_number`. Raises ResponseTooLargeError for
+    more than `max_calls` calls.
     """
 
     def __init__(
         self,
         names: Mapping[str, str],
         schemas: Mapping[str, Mapping[str, Any]],
-        first: int,
+        first_number: int,
         *,
-        most: int = 1_000,
+        max_calls: int = 1_000,
         host: str = "",
     ) -> None:
-        self._most = most
+        self._max_calls = max_calls
         self._host = host
         self._names = names
         self._schemas = schemas
-        self._first = first
-        self._slots: list[_Slot] = []
-        self._by_key: dict[object, _Slot] = {}
-        self._by_id: dict[tuple[object, str], _Slot] = {}
+        self._first_number = first_number
+        self._calls: list[_PartialCall] = []
+        self._by_key: dict[object, _PartialCall] = {}
+        self._by_id: dict[tuple[object, str], _PartialCall] = {}
         self._ids: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._calls)
 
-    def take(self, deltas: object, *, whole: bool = False) -> list[ToolCallChunk]:
-        """Collect the pieces of one event, or the calls of a `whole` message, each one by itself; what they add."""
+    def add(self, deltas: object, *, whole: bool = False) -> list[ToolCallChunk]:
+        """Collect the tool call deltas of one event, and return what they add as chunks.
+
+        `whole`: the calls of a whole message, none of which continues another.
+        """
         if not isinstance(deltas, list):
             return []
-        pieces = [(place, delta) for place, delta in enumerate(deltas) if isinstance(delta, dict)]
-        return [self._take(place, place if whole else delta.get("index"), delta) for place, delta in pieces]
+        positioned = [(position, delta) for position, delta in enumerate(deltas) if isinstance(delta, dict)]
+        return [
+            self._add_delta(position, position if whole else delta.get("index"), delta)
+            for position, delta in positioned
+        ]
 
-    def record(self, *, cut: bool, not_run: str | None = None) -> list[RawCall]:
-        """The calls as they were said, with made-up ids where the host sent none.
+    def raw_calls(self, *, cut: bool, not_run: str | None = None) -> list[RawCall]:
+        """The calls so far, with made-up ids where the host sent none.
 
-        In an answer that was cut, and where the host sent no arguments at all to a tool with parameters, no arguments
-        does not mean empty ones. `not_run` says why none of them may run.
+        Where the response was `cut`, or the host sent no arguments at all to a tool with parameters, missing arguments
+        do not mean empty ones. `not_run` says why none of the calls may run.
         """
-        calls: list[RawCall] = []
+        raw: list[RawCall] = []
         ids = set(self._ids)
         numbers: dict[str, Iterator[int]] = {}
-        for slot in self._slots:
-            name = slot.name or self._name_in(slot.said_id)
-            own_id = slot.id or self._new_id(name, ids, numbers)
-            ids.add(own_id)
-            call = self._recorded(own_id, name, "".join(slot.arguments))
-            came = slot.has_arguments or self._takes_nothing(name)
-            if (cut or not came) and not call["arguments"].strip():
+        for partial in self._calls:
+            name = partial.name or self._name_in_id(partial.host_id)
+            call_id = partial.id or self._new_id(name, ids, numbers)
+            ids.add(call_id)
+            call = self._raw_call(call_id, name, "".join(partial.arguments))
+            complete = partial.has_arguments or self._has_no_parameters(name)
+            if (cut or not complete) and not call["arguments"].strip():
                 call["cut"] = True
             if not_run:
                 call["not_run"] = not_run
-            calls.append(call)
-        return calls
+            raw.append(call)
+        return raw
 
-    def amendments(self, record: Sequence[RawCall]) -> list[ToolCallChunk]:
-        """What the pieces lack at the end: ids and names that never came, and what makes cut arguments unreadable."""
-        amended = []
-        for slot, call in zip(self._slots, record, strict=True):
-            new_id = call["id"] if slot.id is None else None
-            new_name = call["name"] if not slot.name and call["name"] else None
+    def closing_chunks(self, calls: Sequence[RawCall]) -> list[ToolCallChunk]:
+        """What the chunks lack of `calls` at the end of a stream: ids and names that never came, and an ending that
+        makes cut arguments unreadable.
+        """
+        chunks = []
+        for partial, call in zip(self._calls, calls, strict=True):
+            new_id = call["id"] if partial.id is None else None
+            new_name = call["name"] if not partial.name and call["name"] else None
             runs = _is_json(call["arguments"]) and not call.get("cut") and not call.get("not_run")
             spoiler = "" if runs else SPOILER
             if new_id or new_name or spoiler:
-                amended.append(tool_call_chunk(name=new_name, args=spoiler, id=new_id, index=slot.index))
-        return amended
+                chunks.append(tool_call_chunk(name=new_name, args=spoiler, id=new_id, index=partial.index))
+        return chunks
 
-    def _take(self, place: int, index: object, delta: Mapping[str, Any]) -> ToolCallChunk:
+    def _add_delta(self, position: int, index: object, delta: Mapping[str, Any]) -> ToolCallChunk:
         function = delta.get("function")
         function = function if isinstance(function, dict) else {}
-        said_id, said_name = _text(delta.get("id")), _text(function.get("name"))
-        slot = self._slot(place, index, said_id, said_name)
+        host_id, wire_name = _text(delta.get("id")), _text(function.get("name"))
+        partial = self._continued_call(position, index, host_id, wire_name)
         arguments = function.get("arguments")
         if arguments is None:
             arguments = ""
         else:
-            slot.has_arguments = True
+            partial.has_arguments = True
         if not isinstance(arguments, str):
             arguments = orjson.dumps(arguments).decode()
         new_id = new_name = None
-        if said_id and slot.said_id is None:
-            slot.said_id = said_id
-            if said_id not in self._ids:
-                self._ids.add(said_id)
-                slot.id = new_id = said_id
-        if said_name and not slot.name:
-            slot.name = new_name = self._names.get(said_name, said_name)
-        slot.arguments.append(arguments)
-        return tool_call_chunk(name=new_name, args=arguments, id=new_id, index=slot.index)
+        if host_id and partial.host_id is None:
+            partial.host_id = host_id
+            if host_id not in self._ids:
+                self._ids.add(host_id)
+                partial.id = new_id = host_id
+        if wire_name and not partial.name:
+            partial.name = new_name = self._names.get(wire_name, wire_name)
+        partial.arguments.append(arguments)
+        return tool_call_chunk(name=new_name, args=arguments, id=new_id, index=partial.index)
 
-    def _slot(self, place: int, index: object, said_id: str, said_name: str) -> _Slot:
-        """The call that a piece continues: by its index and id, without index by its id, else its place in the event.
+    def _continued_call(self, position: int, index: object, host_id: str, wire_name: str) -> _PartialCall:
+        """The call that a delta continues: by its index and id; without index by its id, else by its position.
 
-        Another id is another call, and so is another name where the pieces have neither index nor id.
+        Another id is another call, and so is another name where the deltas have neither index nor id.
         """
         indexed = isinstance(index, (int, str))
-        key = ("index", index) if indexed else ("place", place)
-        family = key if indexed else None
-        slot = self._by_id.get((family, said_id)) if said_id else self._by_key.get(key)
-        if slot is None and said_id:
-            slot = self._by_key.get(key)
-            slot = None if slot is not None and slot.said_id else slot
-        if slot is not None and not indexed and not said_id and said_name and slot.name:
-            slot = None if self._names.get(said_name, said_name) != slot.name else slot
-        if slot is None:
-            if len(self._slots) >= self._most:
-                raise ResponseTooLargeError.of("tool_calls", self._most, "tool calls", self._host)
-            slot = _Slot(len(self._slots))
-            self._slots.append(slot)
-        self._by_key[key] = slot
-        if said_id:
-            self._by_id[family, said_id] = slot
-        return slot
+        key = ("index", index) if indexed else ("position", position)
+        id_key = (key if indexed else None, host_id)
+        partial = self._by_id.get(id_key) if host_id else self._by_key.get(key)
+        if partial is None and host_id:
+            partial = self._by_key.get(key)
+            partial = None if partial is not None and partial.host_id else partial
+        if partial is not None and not indexed and not host_id and wire_name and partial.name:
+            partial = None if self._names.get(wire_name, wire_name) != partial.name else partial
+        if partial is None:
+            if len(self._calls) >= self._max_calls:
+                raise ResponseTooLargeError.of("tool_calls", self._max_calls, "tool calls", self._host)
+            partial = _PartialCall(len(self._calls))
+            self._calls.append(partial)
+        self._by_key[key] = partial
+        if host_id:
+            self._by_id[id_key] = partial
+        return partial
 
-    def _recorded(self, own_id: str, name: str, arguments: str) -> RawCall:
+    def _raw_call(self, call_id: str, name: str, arguments: str) -> RawCall:
         try:
-            arguments = _decoded_once(arguments)
+            arguments = _unquote_object(arguments)
             args = parse_arguments(arguments)
         except ValueError:
-            return RawCall(id=own_id, name=name, arguments=arguments)
-        call = RawCall(id=own_id, name=name, arguments=arguments)
-        if unwrapped := stringified(args, self._schemas.get(name)):
+            return RawCall(id=call_id, name=name, arguments=arguments)
+        call = RawCall(id=call_id, name=name, arguments=arguments)
+        if unwrapped := stringified_arguments(args, self._schemas.get(name)):
             call["unwrapped"] = unwrapped
         return call
 
-    def _takes_nothing(self, name: str) -> bool:
+    def _has_no_parameters(self, name: str) -> bool:
         """Whether the tool is known to have no parameters, so that no arguments can be missing."""
         schema = self._schemas.get(name)
         return schema is not None and not schema.get("properties")
 
-    def _name_in(self, said_id: str | None) -> str:
+    def _name_in_id(self, host_id: str | None) -> str:
         """The tool's name in an id of Kimi's form, for hosts that lose the name itself."""
-        found = _NAME_IN_ID.fullmatch(said_id or "")
-        return self._names.get(found.group(1), found.group(1)) if found else ""
+        match = _NAME_IN_ID.fullmatch(host_id or "")
+        return self._names.get(match.group(1), match.group(1)) if match else ""
 
     def _new_id(self, name: str, taken: set[str], numbers: dict[str, Iterator[int]]) -> str:
         """An id that no call has; `numbers` has the next numbers of each name, so that none is tried twice."""
         name = name or "call"
-        numbers.setdefault(name, count(self._first))
-        return next(own for number in numbers[name] if (own := f"{name}:{number}") not in taken)
+        numbers.setdefault(name, count(self._first_number))
+        return next(new_id for number in numbers[name] if (new_id := f"{name}:{number}") not in taken)
 
 
-def _decoded_once(arguments: str) -> str:
+def _unquote_object(arguments: str) -> str:
     """The JSON object in a JSON string, else the text as it is."""
     if not arguments.lstrip().startswith('"'):
         return arguments

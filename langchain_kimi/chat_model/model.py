@@ -35,6 +35,7 @@ from typing_extensions import TypedDict
 
 from langchain_kimi import tokens
 from langchain_kimi._endpoints import HOSTS, NO_KEY, USER_AGENT, authorization_header
+from langchain_kimi._hosts import DialectName, host_dialect
 from langchain_kimi._http import (
     CLOCK,
     MAX_RETRY_WAIT,
@@ -51,14 +52,12 @@ from langchain_kimi._raw_calls import PROVIDER, reparse_calls
 from langchain_kimi._redaction import MASK, is_secret_header
 from langchain_kimi._request import (
     Declared,
-    DialectName,
     Encoded,
     Tools,
-    dialect_of,
     encode_request,
     encode_thinking,
 )
-from langchain_kimi._response import REPORT, ResponseDecoder, check_complete, check_cut, generation_of
+from langchain_kimi._response import REPORT, ResponseDecoder, check_complete, check_output_cap, generation_chunk
 from langchain_kimi._warning_location import calling
 from langchain_kimi.catalogue import SAMPLING, find
 from langchain_kimi.chat_model.call_settings import check_call_settings
@@ -296,13 +295,13 @@ class ChatKimi(BaseChatModel):
             with closing(asked.transport.stream(**asked.call)) as events:
                 for data in events:
                     for chunk in asked.answer.chunks(data):
-                        generation = generation_of(chunk)
+                        generation = generation_chunk(chunk)
                         if run_manager:
                             run_manager.on_llm_new_token(generation.text, chunk=generation)
                         yield generation
             message = self._complete(asked, asked.answer.message())
             for chunk in asked.answer.last_chunks():
-                yield generation_of(chunk)
+                yield generation_chunk(chunk)
             asked.check_cut(message)
 
     async def _astream(
@@ -317,13 +316,13 @@ class ChatKimi(BaseChatModel):
             async with aclosing(asked.transport.astream(**asked.call)) as events:
                 async for data in events:
                     for chunk in asked.answer.chunks(data):
-                        generation = generation_of(chunk)
+                        generation = generation_chunk(chunk)
                         if run_manager:
                             await run_manager.on_llm_new_token(generation.text, chunk=generation)
                         yield generation
             message = self._complete(asked, asked.answer.message())
             for chunk in asked.answer.last_chunks():
-                yield generation_of(chunk)
+                yield generation_chunk(chunk)
             asked.check_cut(message)
 
     # LangChain joins streamed chunks with a parser that completes arguments that were cut short. What `invoke` and
@@ -551,7 +550,7 @@ class ChatKimi(BaseChatModel):
             )
         chosen["k2_ids"] = row is not None and row.family == "k2" and self._elsewhere
         chosen |= {"elsewhere": self._elsewhere, "host": self._transport().host}
-        encoded = encode_request(chosen, messages, stream=stream, dialect=dialect_of(self._url, self.dialect))
+        encoded = encode_request(chosen, messages, stream=stream, dialect=host_dialect(self._url, self.dialect))
         if encoded.violations:
             raise IllegalRequestError.of(encoded.violations)
         if encoded.overflow:
@@ -666,7 +665,7 @@ class _Asked:
     def check_cut(self, message: AIMessage) -> None:
         """Raise AnswerCutShort where the cap went into thinking, unless such an answer is wanted."""
         if self.cut_short == "raise":
-            check_cut(message, self.encoded.fields.get("max_completion_tokens"))
+            check_output_cap(message, self.encoded.fields.get("max_completion_tokens"))
 
     @contextmanager
     def carrying_what_arrived(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from langchain_kimi import _surrogates as surrogates
 from langchain_kimi._endpoints import Batch
 from langchain_kimi._http import OnProgress, Pause, ResponseLimits, Transport
 from langchain_kimi._request import Encoded
-from langchain_kimi._response import ResponseDecoder, check_complete, check_cut
+from langchain_kimi._response import ResponseDecoder, check_complete, check_output_cap
 from langchain_kimi._steps import Steps, arun_steps, run_steps
 from langchain_kimi.catalogue import MODELS, find
 from langchain_kimi.errors import APITimeoutError, BadRequestError, IllegalRequestError, KimiError, ServerError
@@ -257,7 +257,7 @@ class _Reader:
                 max_characters=self._limits.characters,
             ).decode_body(said)
             check_complete(message, self._host)
-            check_cut(message)
+            check_output_cap(message)
         except KimiError as error:
             return error
         return message

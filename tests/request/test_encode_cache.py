@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
+from langchain_kimi._hosts import DIALECTS
 from langchain_kimi._raw_calls import CALLS, REASONING
 from langchain_kimi._request import conversation as transcript
 from langchain_kimi._request import dynamic_tools_message, encode_request
 from langchain_kimi._request import encode_cache as recent
 from langchain_kimi._request.encode_cache import Recent, fingerprints
-from langchain_kimi._request.hosts import DIALECTS
 from langchain_kimi._request.repair import repair
 from langchain_kimi._rules import check, check_new
 from langchain_kimi._rules import judged as judge

@@ -1,13 +1,15 @@
 """Kimi models on other hosts: reasoning and the thinking switch in the host's own fields."""
 
-from typing import Any
+import json
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from langchain_kimi import ChatKimi, create_kimi_agent
-from langchain_kimi._request import dialect_of
-from langchain_kimi._request.hosts import reasoning_key
+from langchain_kimi._hosts import DIALECTS, DialectName, host_dialect
+from langchain_kimi._request.hosts import reasoning_key, translate_message
 from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.errors import BadRequestError, IllegalRequestError
 from langchain_kimi.testing import KimiServer, Reply, Request, said, thought
@@ -102,13 +104,13 @@ def test_the_hosts_refuse_kimis_own_fields(serve: Serve, dialect: Any) -> None:
     [
         ("https://openrouter.ai/api/v1", "reasoning"),
         ("https://api.together.xyz/v1", "reasoning"),
-        ("https://notopenrouter.ai/v1", "kimi"),
-        ("https://api.moonshot.ai/v1", "kimi"),
-        ("http://127.0.0.1:8000/v1", "kimi"),
+        ("https://notopenrouter.ai/v1", "thinking"),
+        ("https://api.moonshot.ai/v1", "thinking"),
+        ("http://127.0.0.1:8000/v1", "thinking"),
     ],
 )
 def test_known_hosts_speak_their_dialect_unasked(url: str, switch: str) -> None:
-    assert dialect_of(url, None).switch == switch
+    assert host_dialect(url, None).thinking_switch == switch
 
 
 def test_ids_of_other_makers_become_k2s_on_other_hosts(serve: Serve) -> None:
@@ -160,6 +162,40 @@ async def test_a_named_dialect_yields_to_the_key_that_the_host_used(serve: Serve
     assert server.requests[1].json["messages"][1][key] == THOUGHT
 
 
+def host_message(reasoning: dict[str, Any]) -> AIMessage:
+    message = {"role": "assistant", "content": "5", **reasoning}
+    body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    return ResponseDecoder(host="h").decode_body(body)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_the_key_of_every_host_in_the_table_is_read_and_sent_back(name: DialectName) -> None:
+    dialect = DIALECTS[name]
+    answer = host_message({dialect.reasoning_key: THOUGHT})
+    assert answer.additional_kwargs["reasoning_content"] == THOUGHT
+    streamed = ResponseDecoder(host="h")
+    delta = {"choices": [{"index": 0, "delta": {dialect.reasoning_key: "\ud83d"}}]}
+    rest = {"choices": [{"index": 0, "delta": {dialect.reasoning_key: "\ude00"}, "finish_reason": "stop"}]}
+    for event in (delta, rest):
+        streamed.feed(json.dumps(event).encode())
+    assert streamed.message().additional_kwargs["reasoning_content"] == "\U0001f600"
+    for chosen in DIALECTS.values():
+        key = reasoning_key([answer], chosen, "h")
+        assert key == dialect.reasoning_key
+        encoded = translate_message({"role": "assistant", "reasoning_content": THOUGHT}, answer, key)
+        assert encoded == {"role": "assistant", key: THOUGHT}
+    assert reasoning_key([], dialect, "h") == dialect.reasoning_key
+
+
+def test_the_table_of_hosts_names_every_dialect_and_the_docs_list_it() -> None:
+    assert tuple(DIALECTS) == get_args(DialectName)
+    docs = (Path(__file__).parents[2] / "docs/hosts.md").read_text()
+    for name, row in DIALECTS.items():
+        domains = ", ".join(f"`{domain}`" for domain in row.domains) or "–"
+        assert f"| `{name}` | {domains} | `{row.reasoning_key}` | `{row.thinking_switch}` |" in docs
+        assert all(host_dialect(f"https://api.{domain}/v1", None) is row for domain in row.domains)
+
+
 def test_answers_of_another_host_say_nothing_of_this_ones_key(serve: Serve) -> None:
     theirs, ours = serve(script, dialect="vllm", models=[MODEL]), serve([said("ok")], models=[MODEL])
     history: list[Any] = [HumanMessage("2 + 3?"), kimi(theirs, MODEL).bind_tools([add]).invoke("2 + 3?")]
@@ -168,11 +204,9 @@ def test_answers_of_another_host_say_nothing_of_this_ones_key(serve: Serve) -> N
 
 
 def test_a_host_that_uses_both_keys_gets_its_dialects() -> None:
-    both = {"role": "assistant", "content": "", "reasoning": "hm", "reasoning_content": "hm"}
-    body = {"choices": [{"index": 0, "message": both, "finish_reason": "stop"}]}
-    answer = ResponseDecoder(host="h").decode_body(body)
+    answer = host_message({"reasoning": "hm", "reasoning_content": "hm"})
     for name, key in (("vllm", "reasoning"), ("sglang", "reasoning_content"), ("kimi", "reasoning_content")):
-        dialect = dialect_of("https://h/v1", name)  # type: ignore[arg-type]
+        dialect = host_dialect("https://h/v1", name)  # type: ignore[arg-type]
         assert reasoning_key([answer], dialect, "h") == key
 
 

@@ -15,8 +15,8 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from langchain_kimi._http import Events
 from langchain_kimi._raw_calls import raw_calls, reparse_calls
-from langchain_kimi._response import ResponseDecoder, check_cut, generation_of
-from langchain_kimi._response.fast_chunks import Pieces, _works
+from langchain_kimi._response import ResponseDecoder, check_output_cap, generation_chunk
+from langchain_kimi._response.chunks import PlainChunks, can_skip_validation
 from langchain_kimi.errors import AnswerCutShort, KimiError, OverloadedError, RateLimitError
 from langchain_kimi.testing import called, raw_call, said, thought
 from tests.conftest import Serve, kimi
@@ -367,14 +367,14 @@ def test_a_cap_spent_on_thinking_is_an_error_that_says_what_to_raise() -> None:
     with pytest.raises(
         AnswerCutShort, match=r"cap of 32,768 tokens.*40 output.*raise max_tokens.*thinking=False"
     ) as caught:
-        check_cut(message, 32_768)
+        check_output_cap(message, 32_768)
     assert (caught.value.message, caught.value.max_tokens) == (message, 32_768)
     assert caught.value.usage_metadata == message.usage_metadata
     assert not caught.value.is_retryable
     assert pickle.loads(pickle.dumps(caught.value)).message == message
     message.response_metadata["model_name"] = "kimi-k3"
     with pytest.raises(AnswerCutShort, match="thinking='low'") as caught:
-        check_cut(message)
+        check_output_cap(message)
     assert "thinking=False" not in str(caught.value)
 
 
@@ -390,7 +390,7 @@ def test_a_cap_spent_on_thinking_is_an_error_that_says_what_to_raise() -> None:
     ],
 )
 def test_other_answers_are_not_cut_short(message: dict[str, Any], finish: str) -> None:
-    check_cut(ResponseDecoder().decode_body(whole(message, finish)))
+    check_output_cap(ResponseDecoder().decode_body(whole(message, finish)))
 
 
 MARKUP = "<|tool_calls_section_begin|><|tool_call_begin|>functions.rm:0<|tool_call_argument_begin|>{}<|tool_call_end|>"
@@ -672,13 +672,13 @@ async def test_events_of_v3_and_v2_end_in_the_same_message(serve: Serve, reply: 
 
 
 def test_plain_chunks_are_those_of_the_constructors() -> None:
-    pieces = Pieces()
-    assert _works()
+    pieces = PlainChunks()
+    assert can_skip_validation()
     for made, plain in (
         (pieces.text("a"), AIMessageChunk(content="a")),
         (pieces.reasoning("b"), AIMessageChunk(content="", additional_kwargs={"reasoning_content": "b"})),
     ):
-        generation, expected = generation_of(made), ChatGenerationChunk(message=plain)
+        generation, expected = generation_chunk(made), ChatGenerationChunk(message=plain)
         for one, other in ((made, plain), (generation, expected)):
             assert one == other
             assert one.model_dump() == other.model_dump()
