@@ -99,7 +99,7 @@ def cost_of(usage: UsageMetadata | None, model: str, currency: Literal["usd", "c
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class Usage:
     """The sum of the usage of responses. Input includes cached and written tokens, output includes reasoning."""
 
     input_tokens: int = 0
@@ -130,12 +130,12 @@ class Spent:
         )
 
     @classmethod
-    def of(cls, answer: AIMessage, model: str) -> "Spent":
+    def of(cls, answer: AIMessage, model: str) -> "Usage":
         """The usage of an answer and of earlier attempts at it. `model`: the model's name where the answer has none."""
         metadata = answer.response_metadata
         name = str(metadata.get("model_name") or model)
         attempts = [answer.usage_metadata, *metadata.get(REPEATED, ())]
-        return sum((cls.on(usage, name) for usage in attempts), Spent())
+        return sum((cls.on(usage, name) for usage in attempts), Usage())
 
     @classmethod
     def fee(cls, usd: float | None) -> Self:
@@ -147,8 +147,8 @@ class Spent:
         """The share of the input that came from the cache; None without input."""
         return self.cached_tokens / self.input_tokens if self.input_tokens else None
 
-    def __add__(self, other: "Spent") -> "Spent":
-        return Spent(
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
             self.input_tokens + other.input_tokens,
             self.cached_tokens + other.cached_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
@@ -188,43 +188,43 @@ class UsageMeter(BaseCallbackHandler):
         self._lock = threading.Lock()
         self._roots: dict[UUID, UUID] = {}
         self._open_requests: dict[UUID, tuple[RunKey, str]] = {}
-        self._by_run: dict[tuple[RunKey, str], Spent] = {}
+        self._by_run: dict[tuple[RunKey, str], Usage] = {}
 
     def __repr__(self) -> str:
         return f"UsageMeter({self.total})"
 
     @property
-    def total(self) -> Spent:
+    def total(self) -> Usage:
         """The sum of everything."""
-        return sum(self._sums(lambda run, model: None).values(), Spent())
+        return sum(self._sums(lambda run, model: None).values(), Usage())
 
     @property
-    def by_model(self) -> dict[str, Spent]:
+    def by_model(self) -> dict[str, Usage]:
         """The sums per model id, as the answers name it; fees stand under the tool's name."""
         return self._sums(lambda run, model: model)
 
     @property
-    def by_agent(self) -> dict[str | None, Spent]:
+    def by_agent(self) -> dict[str | None, Usage]:
         """The sums per agent, by its name; None stands for requests outside of agents."""
         return self._sums(lambda run, model: run.agent)
 
     @property
-    def by_agent_and_model(self) -> dict[tuple[str | None, str], Spent]:
+    def by_agent_and_model(self) -> dict[tuple[str | None, str], Usage]:
         """The sums per agent and model id."""
         return self._sums(lambda run, model: (run.agent, model))
 
     @property
-    def by_run(self) -> dict[RunKey, Spent]:
+    def by_run(self) -> dict[RunKey, Usage]:
         """The sums per outermost run, agent and node."""
         return self._sums(lambda run, model: run)
 
-    def _sums(self, key: Callable[[RunKey, str], _Key]) -> dict[_Key, Spent]:
+    def _sums(self, key: Callable[[RunKey, str], _Key]) -> dict[_Key, Usage]:
         with self._lock:
             parts = list(self._by_run.items())
-        sums: dict[_Key, Spent] = {}
+        sums: dict[_Key, Usage] = {}
         for (run, model), spent in parts:
             own = key(run, model)
-            sums[own] = sums.get(own, Spent()) + spent
+            sums[own] = sums.get(own, Usage()) + spent
         return sums
 
     # LangChain's callbacks.
@@ -274,7 +274,7 @@ class UsageMeter(BaseCallbackHandler):
                 root = self._roots.get(run_id, run_id)
                 run = RunKey(root, metadata.get("lc_agent_name"), metadata.get("langgraph_node"))
                 tool = str(data["tool"])
-                self._by_run[run, tool] = self._by_run.get((run, tool), Spent()) + Spent.fee(data["usd"])
+                self._by_run[run, tool] = self._by_run.get((run, tool), Usage()) + Usage.fee(data["usd"])
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool ended."""
@@ -301,8 +301,8 @@ class UsageMeter(BaseCallbackHandler):
             run, requested_model = self._open_requests.pop(run_id, (RunKey(run_id), "unknown"))
             for answer in answers:
                 model = str(answer.response_metadata.get("model_name") or requested_model)
-                spent = Spent.of(answer, requested_model)
-                self._by_run[run, model] = self._by_run.get((run, model), Spent()) + spent
+                spent = Usage.of(answer, requested_model)
+                self._by_run[run, model] = self._by_run.get((run, model), Usage()) + spent
 
 
 def answers_by_prompt(result: LLMResult | None) -> list[list[AIMessage]]:

@@ -14,8 +14,8 @@ import pytest
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
-        "langchain_kimi.agent.create",
-        "langchain_kimi.agent.team",
+        "langchain_kimi.agent.create_agent",
+        "langchain_kimi.agent.create_team",
         "langchain_kimi.chat_model",
         "langchain_kimi.platform",
         "langchain_kimi.testing.cassettes",

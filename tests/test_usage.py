@@ -17,7 +17,7 @@ from langchain_kimi import KimiError, create_kimi_agent
 from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.errors import AnswerCutShort
 from langchain_kimi.testing import KimiServer, cut_after, empty, garbage, overloaded, said, thought
-from langchain_kimi.usage import RunKey, Spent, UsageMeter, cost_of, is_inconsistent, usage_metadata
+from langchain_kimi.usage import RunKey, Usage, UsageMeter, cost_of, is_inconsistent, usage_metadata
 from tests.conftest import FOUR_WAYS, SYNC_AND_ASYNC, Serve, kimi
 from tests.response.test_decode import event, read, sse, whole
 
@@ -64,7 +64,7 @@ def test_details_are_read_wherever_they_are(wire: dict[str, Any], cached: int, w
 )
 def test_numbers_that_contradict_each_other_are_clamped_and_flagged(wire: dict[str, Any], expected: Any) -> None:
     message = ResponseDecoder().decode_body({**whole({"content": "x"}, "stop"), "usage": PLAIN | wire})
-    spent = Spent.on(message.usage_metadata, "kimi-k2.6")
+    spent = Usage.on(message.usage_metadata, "kimi-k2.6")
     counts = (spent.input_tokens, spent.cached_tokens, spent.cache_write_tokens, spent.output_tokens)
     assert (*counts, spent.reasoning_tokens) == expected
     assert message.usage_metadata is not None
@@ -150,10 +150,10 @@ def play(request: Any) -> Any:
     return said("It is there.") if request.tool_results() else thought("Where? ").calling("look", at="b")
 
 
-def spent_by(server: KimiServer, messages: list[Any], model: str = "kimi-k2.6") -> Spent:
+def spent_by(server: KimiServer, messages: list[Any], model: str = "kimi-k2.6") -> Usage:
     answers = [message for message in messages if isinstance(message, AIMessage)]
     assert len(answers) == len(server.requests)
-    return sum((Spent.on(answer.usage_metadata, model) for answer in answers), Spent())
+    return sum((Usage.on(answer.usage_metadata, model) for answer in answers), Usage())
 
 
 async def test_meter_counts_every_way_to_ask(serve: Serve) -> None:
@@ -165,7 +165,7 @@ async def test_meter_counts_every_way_to_ask(serve: Serve) -> None:
     [chunk async for chunk in model.astream("Hi", config)]
     model.batch(["Hi", "Hi"], config)
     list(model.stream_events("Hi", config, version="v3"))
-    one = Spent.on(answer.usage_metadata, "kimi-k2.6")
+    one = Usage.on(answer.usage_metadata, "kimi-k2.6")
     total = meter.total
     assert (total.requests, total.output_tokens) == (7, 7 * one.output_tokens)
     assert total.input_tokens == 7 * one.input_tokens
@@ -207,7 +207,7 @@ def test_meter_tells_agents_and_models_apart(serve: Serve) -> None:
     assert {run.root for run in meter.by_run} == {config["run_id"]}
     assert {run.agent for run in meter.by_run} == {"chief", "kimi_agent"}
     assert meter.total.requests == 4
-    assert meter.total == sum(meter.by_model.values(), Spent())
+    assert meter.total == sum(meter.by_model.values(), Usage())
 
 
 def test_meter_is_shared_by_threads_and_loops(serve: Serve) -> None:
@@ -244,7 +244,7 @@ def test_refusals_cost_nothing_and_broken_answers_what_is_known_of_them(serve: S
     config: Any = {"callbacks": [meter]}
     with pytest.raises(KimiError):
         model.invoke("Hi", config)
-    assert meter.total == Spent()
+    assert meter.total == Usage()
     with pytest.raises(KimiError):
         list(model.stream("Hi", config))
     assert meter.total.requests == 1
@@ -289,11 +289,11 @@ def test_an_answer_that_an_error_carries_is_counted_once() -> None:
         meter, run_id = UsageMeter(), uuid4()
         meter.on_chat_model_start({}, [], run_id=run_id)
         meter.on_llm_error(error, run_id=run_id, response=response)
-        assert meter.total == Spent.on(message.usage_metadata, "kimi-k2.6")
+        assert meter.total == Usage.on(message.usage_metadata, "kimi-k2.6")
 
 
 def test_nothing_spent_has_no_rate_and_costs_nothing() -> None:
-    assert (UsageMeter().total, Spent().cache_hit_rate, Spent().cost_usd) == (Spent(), None, 0.0)
+    assert (UsageMeter().total, Usage().cache_hit_rate, Usage().cost_usd) == (Usage(), None, 0.0)
 
 
 @FOUR_WAYS

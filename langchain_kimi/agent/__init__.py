@@ -1,22 +1,62 @@
-"""The agent: a LangGraph state machine around a chat model. It works with any chat model and does not know the wire."""
+"""Agents and teams: a LangGraph graph around any chat model. It does not depend on the wire."""
 
+from langchain_kimi.agent.approval import DecisionType, InterruptOn
 from langchain_kimi.agent.compaction.config import Compaction
 from langchain_kimi.agent.compiled import KimiAgent
-from langchain_kimi.agent.create import create_kimi_agent
+from langchain_kimi.agent.create_agent import create_kimi_agent
+from langchain_kimi.agent.create_team import TeamMember, create_kimi_team
+from langchain_kimi.agent.events import (
+    CompactionEvent,
+    CompactionStep,
+    KimiEvent,
+    LimitEvent,
+    LoopGuardEvent,
+    ResultExcerptEvent,
+    RetryEvent,
+    ToolFinishedEvent,
+    ToolStartedEvent,
+    UsageEvent,
+)
 from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.loop_guard import LoopGuard
-from langchain_kimi.agent.state import KimiState, TeamState, add_kimi_messages
+from langchain_kimi.agent.model_call import SystemPrompt, ToolSelection
+from langchain_kimi.agent.state import (
+    AgentUsage,
+    KimiState,
+    LimitReason,
+    StopReason,
+    TeamState,
+    add_kimi_messages,
+)
 from langchain_kimi.agent.subagent import agent_as_tool
-from langchain_kimi.agent.team import TeamMember, create_kimi_team
+from langchain_kimi.agent.tool_errors import ToolErrors
 
 __all__ = [
     "AgentLimits",
+    "AgentUsage",
     "Compaction",
+    "CompactionEvent",
+    "CompactionStep",
+    "DecisionType",
+    "InterruptOn",
     "KimiAgent",
+    "KimiEvent",
     "KimiState",
+    "LimitEvent",
+    "LimitReason",
     "LoopGuard",
+    "LoopGuardEvent",
+    "ResultExcerptEvent",
+    "RetryEvent",
+    "StopReason",
+    "SystemPrompt",
     "TeamMember",
     "TeamState",
+    "ToolErrors",
+    "ToolFinishedEvent",
+    "ToolSelection",
+    "ToolStartedEvent",
+    "UsageEvent",
     "add_kimi_messages",
     "agent_as_tool",
     "create_kimi_agent",

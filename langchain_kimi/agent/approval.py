@@ -1,8 +1,8 @@
-"""Asks people before chosen tools run, in the formats of LangChain's human-in-the-loop middleware.
+"""Asks people to approve calls of chosen tools, in the formats of LangChain's human-in-the-loop middleware.
 
 The request is `{"action_requests": [{"name", "args", "description"}], "review_configs": [{"action_name",
-"allowed_decisions"}]}`, the answer `{"decisions": [{"type": "approve"}, …]}` in the order of the requests, so that
-interfaces made for that middleware work. All calls of a turn are shown in one interrupt.
+"allowed_decisions"}]}`. The response is `{"decisions": [{"type": "approve"}, …]}` in the order of the requests. User
+interfaces for that middleware work unchanged. One interrupt shows all calls of a turn.
 """
 
 import json
@@ -18,70 +18,75 @@ from langgraph.types import interrupt
 from pydantic import AfterValidator
 
 from langchain_kimi.agent.argument_checks import ArgumentChecks
-from langchain_kimi.agent.editing import edits_state
-from langchain_kimi.agent.state import AgentState, AnyCall, last_answer, refused
+from langchain_kimi.agent.state import AgentState, is_editing_state
+from langchain_kimi.agent.transcript import AnyCall, error_result, last_answer
 
-Decision = Literal["approve", "edit", "reject", "respond"]
-ALL_DECISIONS: tuple[Decision, ...] = ("approve", "edit", "reject", "respond")
+DecisionType: TypeAlias = Literal["approve", "edit", "reject", "respond"]
+"""What a person may do with a tool call: run it, run it changed, refuse it, or answer it in place of the tool."""
+ALL_DECISIONS: tuple[DecisionType, ...] = ("approve", "edit", "reject", "respond")
 
 _REJECTED = "A person rejected this call; it was not run. Do not make it again unless the user asks for it."
 _REJECTED_BECAUSE = "A person rejected this call; it was not run. Reason: {reason}"
 
 
 class InterruptOn(TypedDict):
-    """How calls of one tool are approved; a `when` that is given says for which calls."""
+    """How people approve calls of one tool; the same keys as in LangChain's middleware."""
 
-    allowed_decisions: Sequence[Decision]
+    allowed_decisions: Sequence[DecisionType]
     description: NotRequired[str | Callable[[ToolCall, Any, Runtime[Any]], str]]
+    """The text that people see, or a function of the call, the state and the Runtime that returns it."""
     when: NotRequired[Callable[[ToolCallRequest], bool]]
+    """Which calls need a decision; all without it."""
 
 
-Response: TypeAlias = dict[Literal["decisions"], list[dict[str, Any]]]
-"""What a person answers: one decision for each request, in order."""
+ReviewResponse: TypeAlias = dict[Literal["decisions"], list[dict[str, Any]]]
+"""A person's response: one decision for each request, in order."""
 
 
 class Approval:
-    """The tools that need a decision, and what decisions do."""
+    """Asks for decisions on calls of the tools in `interrupt_on`, and applies them."""
 
     def __init__(self, interrupt_on: Mapping[str, bool | InterruptOn], tools: Mapping[str, Any]) -> None:
         self._tools = tools
         self._arguments = ArgumentChecks(tools)
-        self._gates: dict[str, InterruptOn] = {}
-        for name, gate in interrupt_on.items():
+        self._interrupt_on: dict[str, InterruptOn] = {}
+        for name, setting in interrupt_on.items():
             if name not in tools:
                 known = ", ".join(tools) or "none"
                 raise ValueError(f"interrupt_on names {name!r}, which is none of the tools: {known}.")
-            if gate is True:
-                self._gates[name] = {"allowed_decisions": ALL_DECISIONS}
-            elif gate is not False:
-                allowed = gate.get("allowed_decisions")
+            if setting is True:
+                self._interrupt_on[name] = {"allowed_decisions": ALL_DECISIONS}
+            elif setting is not False:
+                allowed = setting.get("allowed_decisions")
                 if not allowed or not set(allowed) <= set(ALL_DECISIONS):
                     raise ValueError(
                         f"interrupt_on[{name!r}]: `allowed_decisions` must be some of {', '.join(ALL_DECISIONS)}, not "
                         f"{allowed!r}."
                     )
-                self._gates[name] = gate
+                self._interrupt_on[name] = setting
 
     def __bool__(self) -> bool:
-        return bool(self._gates)
+        return bool(self._interrupt_on)
 
-    def gated(self, state: AgentState, pending: Sequence[AnyCall]) -> list[ToolCall]:
+    def undecided(self, state: AgentState, pending: Sequence[AnyCall]) -> list[ToolCall]:
         """The pending calls that need a decision and have none yet."""
-        if not self._gates:
+        if not self._interrupt_on:
             return []
         calls: list[Any] = [call for call in pending if "error" not in call]
         return [
             call
             for call in calls
-            if call["name"] in self._gates and approved(state, call) is None and self._needed(call, state)
+            if call["name"] in self._interrupt_on
+            and approved(state, call) is None
+            and self._needs_decision(call, state)
         ]
 
-    def _needed(self, call: ToolCall, state: AgentState) -> bool:
-        when = self._gates[call["name"]].get("when")
-        if when is None or edits_state():  # outside of a run there is no runtime; the node that reviews looks again
+    def _needs_decision(self, call: ToolCall, state: AgentState) -> bool:
+        when = self._interrupt_on[call["name"]].get("when")
+        if when is None or is_editing_state():  # an edit has no runtime; the node `review` decides later
             return True
         runtime = get_runtime()
-        about: Any = ToolRuntime(
+        tool_runtime: Any = ToolRuntime(
             state=state,
             context=runtime.context,
             config=get_config(),
@@ -89,30 +94,36 @@ class Approval:
             tool_call_id=call["id"],
             store=runtime.store,
         )
-        return when(ToolCallRequest(tool_call=call, tool=self._tools[call["name"]], state=state, runtime=about))
+        return when(ToolCallRequest(tool_call=call, tool=self._tools[call["name"]], state=state, runtime=tool_runtime))
 
     def review(
-        self, state: AgentState, calls: Sequence[ToolCall], unusable: Callable[[ToolCall], str | None]
+        self, state: AgentState, calls: Sequence[ToolCall], rejection: Callable[[ToolCall], str | None]
     ) -> dict[str, Any]:
-        """Ask for decisions on the calls, and the update that they make. `unusable` says why a call cannot run.
+        """Interrupt the run for decisions on the calls, and return the update that applies them.
 
-        What a person is to see is recorded one superstep before they are asked. So an answer counts only for calls that
-        were shown: if the state was edited meanwhile, the calls as they are now are recorded, and asked for again.
+        `rejection` returns the reason for which a call cannot run. The calls are recorded one superstep before the
+        interrupt, so that a response counts only for calls that the person saw: if the state was edited meanwhile, the
+        changed calls are recorded and shown again.
         """
         shown = [[call["id"], _as_text(call)] for call in calls]
-        reviewed = _reviewed(state)
+        reviewed = _review_of(state)
         review: dict[str, Any] = {"message": _message_id(state), "approved": dict(reviewed.get("approved", {}))}
         if reviewed.get("shown") != shown:
             return {"kimi_review": {**review, "shown": shown}}
         request = {
             "action_requests": [self._request(call, state) for call in calls],
             "review_configs": [
-                {"action_name": call["name"], "allowed_decisions": list(self._gates[call["name"]]["allowed_decisions"])}
+                {
+                    "action_name": call["name"],
+                    "allowed_decisions": list(self._interrupt_on[call["name"]]["allowed_decisions"]),
+                }
                 for call in calls
             ],
         }
-        # Checked before LangGraph keeps the answer: one that is wrong can be given again.
-        schema: Any = Annotated[Response, AfterValidator(lambda answer: self._checked(answer, calls, state, unusable))]
+        # The check runs before LangGraph stores the response, so that an invalid response can be corrected.
+        schema: Any = Annotated[
+            ReviewResponse, AfterValidator(lambda response: self._checked(response, calls, state, rejection))
+        ]
         decisions = interrupt(request, response_schema=schema)["decisions"]
         messages: list[ToolMessage] = []
         for call, decision in zip(calls, decisions, strict=True):
@@ -120,28 +131,31 @@ class Approval:
                 action = decision["edited_action"] if decision["type"] == "edit" else call
                 review["approved"][call["id"] or ""] = {"call": _as_text(call), "runs": _action(action)}
             else:
-                messages.append(_answered(call, decision))
+                messages.append(_result_of(call, decision))
         return {"messages": messages, "kimi_review": review}
 
+    def _allowed(self, name: str) -> Sequence[DecisionType]:
+        return self._interrupt_on[name]["allowed_decisions"]
+
     def _request(self, call: ToolCall, state: AgentState) -> dict[str, Any]:
-        described = self._gates[call["name"]].get("description")
-        if callable(described):
-            described = described(call, state, get_runtime())
-        text = described or f"Tool execution requires approval\n\nTool: {call['name']}\nArgs: {call['args']}"
+        description = self._interrupt_on[call["name"]].get("description")
+        if callable(description):
+            description = description(call, state, get_runtime())
+        text = description or f"Tool execution requires approval\n\nTool: {call['name']}\nArgs: {call['args']}"
         return {"name": call["name"], "args": call["args"], "description": text}
 
     def _checked(
         self,
-        answer: Response,
+        response: ReviewResponse,
         calls: Sequence[ToolCall],
         state: AgentState,
-        unusable: Callable[[ToolCall], str | None],
-    ) -> Response:
-        decisions = answer.get("decisions", [])
+        rejection: Callable[[ToolCall], str | None],
+    ) -> ReviewResponse:
+        decisions = response.get("decisions", [])
         if len(decisions) != len(calls):
             raise ValueError(f"{len(decisions)} decisions for {len(calls)} calls: give one for each, in order.")
         for at, (call, decision) in enumerate(zip(calls, decisions, strict=True)):
-            allowed = self._gates[call["name"]]["allowed_decisions"]
+            allowed = self._allowed(call["name"])
             if decision.get("type") not in allowed:
                 raise ValueError(
                     f"decisions[{at}]: {decision.get('type')!r} is not allowed for {call['name']}; it takes "
@@ -153,43 +167,47 @@ class Approval:
                 edited = _edited_call(call, decision.get("edited_action"))
                 if edited is None:
                     raise ValueError(f"decisions[{at}]: `edit` needs an `edited_action` with `name` and `args`.")
-                if why := self._forbidden(edited, call, state, unusable):
-                    raise ValueError(f"decisions[{at}]: the edited call cannot run. {why}")
-        return answer
+                if reason := self._invalid_edit(edited, call, state, rejection):
+                    raise ValueError(f"decisions[{at}]: the edited call cannot run. {reason}")
+        return response
 
-    def _forbidden(
+    def _invalid_edit(
         self,
         edited: ToolCall,
         call: ToolCall,
         state: AgentState,
-        unusable: Callable[[ToolCall], str | None],
+        rejection: Callable[[ToolCall], str | None],
     ) -> str | None:
-        """Why a person may not edit a call into this one: it passes the checks and gates of the model's own calls."""
+        """The reason for which a person cannot change a call into this one, by the checks of the model's calls."""
         if edited["name"] not in self._tools:
             return f"There is no tool {edited['name']!r}, only {', '.join(self._tools)}."
-        if why := unusable(edited):
-            return why
-        if why := self._arguments.wrong_edit(edited):
-            return why
-        if edited["name"] == call["name"] or edited["name"] not in self._gates or not self._needed(edited, state):
+        if reason := rejection(edited):
+            return reason
+        if reason := self._arguments.invalid_edit(edited):
+            return reason
+        if (
+            edited["name"] == call["name"]
+            or edited["name"] not in self._interrupt_on
+            or not self._needs_decision(edited, state)
+        ):
             return None
-        allowed = self._gates[edited["name"]]["allowed_decisions"]
+        allowed = self._interrupt_on[edited["name"]]["allowed_decisions"]
         if {"approve", "edit"} & {*allowed}:
             return None
         return f"Calls of {edited['name']} take only these decisions: {', '.join(allowed)}."
 
 
 def approved(state: AgentState, call: Any) -> ToolCall | None:
-    """The call as a person approved it, changed or not; None where nobody approved exactly this call."""
-    approval = _reviewed(state).get("approved", {}).get(call["id"] or "")
+    """The call as a person approved it, changed or not; None if nobody approved exactly this call."""
+    approval = _review_of(state).get("approved", {}).get(call["id"] or "")
     if approval is None or "error" in call or approval["call"] != _as_text(call):
         return None
     runs = approval["runs"]
     return ToolCall(name=runs["name"], args=dict(runs["args"]), id=call["id"], type="tool_call")
 
 
-def _reviewed(state: AgentState) -> Mapping[str, Any]:
-    """What people decided of the last answer's calls, and what they were shown of them."""
+def _review_of(state: AgentState) -> Mapping[str, Any]:
+    """The decisions on the last answer's calls, and the calls as the person saw them."""
     review = state.get("kimi_review") or {}
     return review if review.get("message") == _message_id(state) else {}
 
@@ -200,7 +218,7 @@ def _message_id(state: AgentState) -> str | None:
 
 
 def _as_text(call: Mapping[str, Any]) -> str:
-    """Equal for equal calls only: in Python `1 == True`, and NaN is not equal to itself."""
+    """The call as text, to compare calls: in Python `1 == True`, and NaN is not equal to itself."""
     return json.dumps(_action(call), default=repr)
 
 
@@ -216,8 +234,8 @@ def _edited_call(call: ToolCall, action: Any) -> ToolCall | None:
     return ToolCall(name=action["name"], args=dict(action["args"]), id=call["id"], type="tool_call")
 
 
-def _answered(call: ToolCall, decision: Mapping[str, Any]) -> ToolMessage:
+def _result_of(call: ToolCall, decision: Mapping[str, Any]) -> ToolMessage:
     if decision["type"] == "respond":
         return ToolMessage(decision["message"], tool_call_id=call["id"] or "", name=call["name"])
     reason = decision.get("message")
-    return refused(call, _REJECTED_BECAUSE.format(reason=reason) if reason else _REJECTED)
+    return error_result(call, _REJECTED_BECAUSE.format(reason=reason) if reason else _REJECTED)

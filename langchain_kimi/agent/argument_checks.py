@@ -11,9 +11,9 @@ from pydantic import AliasChoices, AliasPath
 
 from langchain_kimi._json_schema import SchemaCheck
 
-_DO_NOT_FIT = "The arguments of {name} do not fit its schema"
-_INVALID = f"{_DO_NOT_FIT}, so it was not run. {{reasons}} Call it again with other arguments."
-_WRONG_EDIT = f"{_DO_NOT_FIT}. {{reasons}}"
+_MISMATCH = "The arguments of {name} do not fit its schema"
+_INVALID = f"{_MISMATCH}, so it was not run. {{reasons}} Call it again with other arguments."
+_INVALID_EDIT = f"{_MISMATCH}. {{reasons}}"
 
 _FURTHER_ARGUMENTS = {
     *("additionalProperties", "patternProperties", "unevaluatedProperties", "dependentSchemas"),
@@ -23,7 +23,7 @@ _FURTHER_ARGUMENTS = {
 
 
 class ArgumentChecks:
-    """Checks the arguments of calls: the model's before they run, a person's when they are given."""
+    """Checks the arguments of calls: the model's before they run, and a person's edits when they arrive."""
 
     def __init__(self, tools: Mapping[str, BaseTool]) -> None:
         self._tools = tools
@@ -34,51 +34,51 @@ class ArgumentChecks:
         }
 
     def invalid(self, call: ToolCall) -> str | None:
-        """Why the arguments of a call do not fit, in words for the model; None where they do.
+        """The reason for which the arguments of a call do not fit its schema, as text for the model, or None.
 
-        Only for tools that are declared by a JSON Schema, such as all tools of MCP servers: LangChain validates the
-        arguments of tools with a pydantic schema.
+        This checks only tools with a JSON Schema, such as all tools of MCP servers. LangChain validates the arguments
+        of tools with a pydantic schema.
         """
         check = self._json_schemas.get(call["name"])
         reasons = check.reasons(call["args"]) if check else None
         return reasons and _INVALID.format(name=call["name"], reasons=reasons)
 
-    def wrong_edit(self, call: ToolCall) -> str | None:
-        """Why a person may not give a call these arguments; None where they may.
+    def invalid_edit(self, call: ToolCall) -> str | None:
+        """The reason for which a person cannot change a call to these arguments, or None.
 
-        Arguments that the tool does not declare are wrong too, unless its schema allows them: LangChain would drop
-        them without a word.
+        Arguments that the tool does not declare are refused too, unless its schema allows them, because LangChain would
+        drop them silently.
         """
         schema, name, args = self._tools[call["name"]].args_schema, call["name"], call["args"]
         if schema is None:
             return None
         if isinstance(schema, dict):
-            fault = self._json_schemas[name].reasons(args)
+            mismatch = self._json_schemas[name].reasons(args)
             known = _properties(schema)
-            reasons = [fault] if fault else []
+            reasons = [mismatch] if mismatch else []
         else:
             known = _arguments(self._tools[name])
-            reasons = list(_faults(schema, args, known))
+            reasons = list(_pydantic_errors(schema, args, known))
             if _allows_extra(schema):
                 known = None
         surplus = [] if known is None else [argument for argument in args if argument not in known]
         names = ", ".join(known or ()) or "none"
         reasons += [f"`{argument}`: There is no such argument; the arguments are: {names}." for argument in surplus]
-        return _WRONG_EDIT.format(name=name, reasons=" ".join(reasons)) if reasons else None
+        return _INVALID_EDIT.format(name=name, reasons=" ".join(reasons)) if reasons else None
 
 
 def _properties(schema: Mapping[str, Any]) -> list[str] | None:
-    """The arguments that a JSON Schema declares; None where it says which others it allows, or declares none."""
+    """The arguments that a JSON Schema declares; None if it declares none or says which others it allows."""
     declared = schema.get("properties")
     return list(declared) if isinstance(declared, Mapping) and not _FURTHER_ARGUMENTS & schema.keys() else None
 
 
 def _arguments(tool: BaseTool) -> list[str]:
-    """The arguments that a call of a tool with a pydantic schema may have, aliases included, injected ones not."""
+    """The arguments of a tool with a pydantic schema, with their aliases and without injected arguments."""
     schema: Any = tool.args_schema
-    shown: Any = tool.tool_call_schema
+    declared: Any = tool.tool_call_schema
     fields = get_fields(schema)
-    return list(dict.fromkeys(name for field in get_fields(shown) for name in _names(field, fields[field])))
+    return list(dict.fromkeys(name for field in get_fields(declared) for name in _names(field, fields[field])))
 
 
 def _names(name: str, field: Any) -> Iterator[str]:
@@ -90,17 +90,17 @@ def _names(name: str, field: Any) -> Iterator[str]:
             yield own
 
 
-def _faults(schema: Any, args: Mapping[str, Any], known: list[str]) -> Iterator[str]:
-    """What pydantic has against the arguments; those that are injected later are not there yet."""
+def _pydantic_errors(schema: Any, args: Mapping[str, Any], known: list[str]) -> Iterator[str]:
+    """Pydantic's errors for the arguments, without those for arguments that are injected later."""
     try:
         (getattr(schema, "model_validate", None) or schema.parse_obj)(deepcopy(dict(args)))
     except ValueError as error:  # a ValidationError of pydantic, of either generation
-        for fault in getattr(error, "errors")():  # noqa: B009
-            place = [str(step) for step in fault["loc"]]
-            if not place or place[0] == "__root__":
-                yield f"{fault['msg'].removesuffix('.')}."
-            elif place[0] in known:
-                yield f"`{'.'.join(place)}`: {fault['msg'].removesuffix('.')}."
+        for mismatch in getattr(error, "errors")():  # noqa: B009
+            path = [str(step) for step in mismatch["loc"]]
+            if not path or path[0] == "__root__":
+                yield f"{mismatch['msg'].removesuffix('.')}."
+            elif path[0] in known:
+                yield f"`{'.'.join(path)}`: {mismatch['msg'].removesuffix('.')}."
 
 
 def _allows_extra(schema: Any) -> bool:

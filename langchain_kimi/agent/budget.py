@@ -1,225 +1,263 @@
-"""The limits of an agent's run, as the agents below it see them while they run.
+"""Shares the limits of a running agent with the agents below it, and counts what each of them uses.
 
-Each run of an agent has a `Budget`, and each tool call of the run a `CallAccount` in it. A sub-agent runs inside such a
-call: before it calls its model or a tool it asks the call's account, which asks every budget above, under one lock.
+Each run of an agent has a `RunBudget`, and each tool call of the run has a `CallBudget`. A sub-agent runs inside such a
+call. Before it calls its model or a tool, it reserves that in the call's budget, which checks all budgets above it
+under one lock.
 """
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, Literal, TypeAlias, cast
 
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 
 from langchain_kimi._warning_location import CALLER, calling_line
-from langchain_kimi.agent.spending import spent_by_agent
-from langchain_kimi.agent.state import SpentSoFar, add_spent, add_spent_by_agent
-from langchain_kimi.usage import UsageMeter
+from langchain_kimi.agent.limits import RemainingLimits
+from langchain_kimi.agent.state import AgentUsage, LimitName, add_agent_usage, add_usage_by_agent
+from langchain_kimi.usage import Usage, UsageMeter
 
 _KEY = "__kimi_budget"
-"""Where a run's config holds its Budget, and a tool call's config its CallAccount; LangGraph keeps keys that begin so
+"""The key in `configurable` of a run's RunBudget and of a tool call's CallBudget. LangGraph keeps keys with this prefix
 out of checkpoints and traces."""
 
 AGENT_NAME = "__kimi_agent_name"
-"""Where the config of a sub-agent's run holds the name of the tool that it is."""
+"""The key in `configurable` of a sub-agent's name, which is the name of its tool."""
 
 Countable = Literal["turns", "tool_calls", "tool_errors"]
-Accounts = Mapping[str, SpentSoFar]
-"""Accounts by the name of the agent."""
+UsageByAgent: TypeAlias = Mapping[str, AgentUsage]
 
 
-class Budget:
-    """What one run had left when its last tool calls began, and the accounts of these calls."""
+class RunBudget:
+    """What the limits of one run left when its last tool calls began, and the budgets of these calls."""
 
-    def __init__(self, caller: "CallAccount | None" = None, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, caller: "CallBudget | None" = None, clock: Callable[[], float] = time.perf_counter) -> None:
         self.caller = caller
-        """The account of the call in which this run is a sub-agent's."""
-        self.lock: threading.Lock = caller.budget.lock if caller else threading.Lock()
-        self._left: SpentSoFar | None = None
-        self._calls: list[CallAccount] = []
-        self._begun = 0.0
+        """The budget of the tool call in which this run is a sub-agent's."""
+        self.lock: threading.Lock = caller.run.lock if caller else threading.Lock()
+        self._remaining: RemainingLimits | None = None
+        self._calls: list[CallBudget] = []
+        self._started = 0.0
         self._clock = clock
-        self._resumed: list[CallAccount] = []
+        self._resumed: list[CallBudget] = []
         self.write_error: Exception | None = None
         """The first error of the run's checkpointer while it wrote."""
-        self._before: dict[str, Accounts] = {}
+        self._earlier: dict[str, UsageByAgent] = {}
 
     def check_writes(self) -> None:
         """Raise the error with which a checkpointer failed to write during this run or one around it.
 
-        LangGraph writes in the background unless `durability="sync"`, and tells of a failure at the end of the run.
+        LangGraph writes in the background unless `durability="sync"`, and raises the error at the end of the run.
         """
         if self.write_error is not None:
             raise self.write_error
         if self.caller:
-            self.caller.budget.check_writes()
+            self.caller.run.check_writes()
 
-    def resume(self, finished: Accounts, open_calls: Mapping[str, Accounts]) -> None:
-        """The run is resumed: what its finished calls spent, and what its open ones did, by checkpoint namespace."""
-        self._resumed = [CallAccount(self, finished), *(CallAccount(self, spent) for spent in open_calls.values())]
-        self._before = dict(open_calls)
-        for spent in open_calls.values():  # callers know of the finished calls only: these are in this run's account
+    def resume(self, finished: UsageByAgent, open_calls: Mapping[str, UsageByAgent]) -> None:
+        """Count what an interrupted run used: in its finished calls, and in its open ones by checkpoint namespace."""
+        self._resumed = [CallBudget(self, finished), *(CallBudget(self, usage) for usage in open_calls.values())]
+        self._earlier = dict(open_calls)
+        for usage in open_calls.values():  # this run reports its finished calls to the callers itself
             if self.caller:
-                self.caller.add_before(spent)
+                self.caller.add_earlier(usage)
 
-    def begin_call(self, left: SpentSoFar, namespace: str = "") -> "CallAccount":
-        """The account of a tool call that begins. Calls that begin together have the same `left`."""
+    def start_call(self, remaining: RemainingLimits, namespace: str = "") -> "CallBudget":
+        """The budget of a tool call that starts. Calls that start together have the same `remaining` limits."""
         with self.lock:
-            if left != self._left:
-                self._left, self._calls, self._begun = left, self._resumed, self._clock()
+            if remaining != self._remaining:
+                self._remaining, self._calls, self._started = remaining, self._resumed, self._clock()
                 self._resumed = []
-            call = CallAccount(self, self._before.pop(namespace, {}))
-            # What the call spent before the run was interrupted is counted once, with the call.
-            self._calls = [one for one in self._calls if not (call.before and one.before is call.before)]
+            call = CallBudget(self, self._earlier.pop(namespace, {}))
+            # What the call used before the run was interrupted is counted once, with the call.
+            self._calls = [one for one in self._calls if not (call.earlier and one.earlier is call.earlier)]
             self._calls.append(call)
         return call
 
     def allows(self, what: Countable, number: int) -> bool:
-        """Whether the run's own limit leaves room for so many."""
-        if self._left is None or what not in self._left:
-            return True
-        return sum(call.counted(what) for call in self._calls) + number <= self._left[what]
+        """Whether the run's own limit allows so many more."""
+        limit = (self._remaining or {}).get(cast(LimitName, what))
+        return limit is None or sum(call.counted(what) for call in self._calls) + number <= limit
 
-    def used_up(self) -> bool:
-        """Whether seconds, tokens or money are used up."""
-        limits = {name: left for name, left in (self._left or {}).items() if name not in ("turns", "tool_calls")}
+    def exhausted(self) -> bool:
+        """Whether the run's limit of seconds, tokens or money is reached."""
+        limits = {name: left for name, left in (self._remaining or {}).items() if name not in ("turns", "tool_calls")}
         if not limits:
             return False
-        spent: SpentSoFar = {}
+        total: AgentUsage = {}
         for call in list(self._calls):
-            spent = add_spent(spent, call.spent())
-        spent["seconds"] = self._clock() - self._begun
-        spent["tokens"] = spent.get("input_tokens", 0) + spent.get("output_tokens", 0)
-        if spent.get("unpriced") and "cost_usd" in limits:
+            total = add_agent_usage(total, call.usage())
+        if total.get("unpriced") and "cost_usd" in limits:
             return True
-        return any(spent.get(name, 0) >= left for name, left in limits.items())
+        used = {
+            "seconds": self._clock() - self._started,
+            "tokens": total.get("input_tokens", 0) + total.get("output_tokens", 0),
+            "cost_usd": total.get("cost_usd", 0),
+        }
+        return any(used[name] >= left for name, left in limits.items())
 
 
-class CallAccount:
-    """What one tool call has spent so far, with the agents in it; the agents in it ask here for more."""
+class CallBudget:
+    """The usage of one tool call and of the agents inside it, which reserve model turns and tool calls here."""
 
-    def __init__(self, budget: Budget, before: Accounts | None = None) -> None:
-        self.budget = budget
+    def __init__(self, run: RunBudget, earlier: UsageByAgent | None = None) -> None:
+        self.run = run
         self.meter = UsageMeter()
-        """To be among the callbacks of the call."""
-        self.before: Accounts = before or {}
-        """What was spent before the run was interrupted and resumed."""
-        self._counted: dict[str, SpentSoFar] = {}
-        self._given_up = False
+        """Belongs into the callbacks of the call."""
+        self.earlier: UsageByAgent = earlier or {}
+        """The usage before the run was interrupted and resumed."""
+        self._counted: dict[str, AgentUsage] = {}
+        self._abandoned = False
 
-    def spent(self) -> SpentSoFar:
-        """What the call has spent."""
-        total: SpentSoFar = {}
-        for spent in self.by_agent("").values():
-            total = add_spent(total, spent)
+    def usage(self) -> AgentUsage:
+        """The usage of the call so far."""
+        total: AgentUsage = {}
+        for usage in self.by_agent("").values():
+            total = add_agent_usage(total, usage)
         return total
 
-    def by_agent(self, own: str) -> dict[str, SpentSoFar]:
-        """What the call has spent, by agent; `own` is the agent that makes the call."""
-        return add_spent_by_agent(add_spent_by_agent(dict(self.before), self._counted), spent_by_agent(self.meter, own))
+    def by_agent(self, calling_agent: str) -> dict[str, AgentUsage]:
+        """The usage of the call so far, by agent name."""
+        counted = add_usage_by_agent(self.earlier, self._counted)
+        return add_usage_by_agent(counted, metered_usage_by_agent(self.meter, calling_agent))
 
-    def counted(self, what: Countable) -> float:
-        """How many model turns or tool calls there were in the call."""
-        return sum(spent.get(what, 0) for accounts in (self.before, self._counted) for spent in accounts.values())
+    def counted(self, what: Countable) -> int:
+        """The number of model turns, tool calls or tool errors inside the call."""
+        return sum(usage.get(what, 0) for accounts in (self.earlier, self._counted) for usage in accounts.values())
 
-    def add_before(self, more: Accounts) -> None:
-        """What agents further below spent before the run was interrupted."""
-        with self.budget.lock:
-            call: CallAccount | None = self
+    def add_earlier(self, more: UsageByAgent) -> None:
+        """Add the usage of agents further below before the run was interrupted."""
+        with self.run.lock:
+            call: CallBudget | None = self
             while call:
-                call.before = add_spent_by_agent(dict(call.before), more)
-                call = call.budget.caller
+                call.earlier = add_usage_by_agent(call.earlier, more)
+                call = call.run.caller
 
-    def update(self, own: str, tool_errors: int) -> dict[str, Any]:
-        """The update of the state for the call, which is over; `own` is the agent that made it."""
-        counted: SpentSoFar = {"tool_calls": 1}
+    def state_update(self, calling_agent: str, tool_errors: int) -> dict[str, Any]:
+        """The update of the state for the call when it has ended."""
+        counted: AgentUsage = {"tool_calls": 1}
         if tool_errors:
             counted["tool_errors"] = tool_errors
-        if tool_errors and self.budget.caller:
-            self.budget.caller.count("tool_errors", own, tool_errors)
-        by_agent = add_spent_by_agent({own: counted}, self.by_agent(own))
-        return {"spent": add_spent(counted, self.spent()), "spent_by_agent": by_agent}
+        if tool_errors and self.run.caller:
+            self.run.caller.count("tool_errors", calling_agent, tool_errors)
+        by_agent = add_usage_by_agent({calling_agent: counted}, self.by_agent(calling_agent))
+        return {"spent": add_agent_usage(counted, self.usage()), "spent_by_agent": by_agent}
 
-    def give_up(self) -> None:
-        """Nobody waits for the call any more: an agent that goes on in it gets nothing more."""
-        self._given_up = True
+    def abandon(self) -> None:
+        """Refuse everything from now on: nobody waits for the call any more, but an agent may still run in it."""
+        self._abandoned = True
 
-    def take(self, what: Countable, agent: str) -> bool:
-        """Count one more model turn or tool call of an agent in this call, if all limits above leave room for it."""
-        with self.budget.lock:
+    def reserve(self, what: Countable, agent: str) -> bool:
+        """Count one more model turn or tool call of an agent in this call, and return whether all limits allow it.
+
+        Nothing is counted if a limit does not allow it.
+        """
+        with self.run.lock:
             if not self._allows(what, 1):
                 return False
             self._count(what, agent, 1)
         return True
 
     def count(self, what: Countable, agent: str, number: int) -> None:
-        """Count so many more, whatever the limits are."""
-        with self.budget.lock:
+        """Count so many more, regardless of the limits."""
+        with self.run.lock:
             self._count(what, agent, number)
 
-    def reached(self, calls: int = 0) -> bool:
+    def forbids(self, calls: int = 0) -> bool:
         """Whether a limit above forbids another model turn, or so many tool calls."""
-        with self.budget.lock:
+        with self.run.lock:
             allowed = self._allows("turns", 1) and (not calls or self._allows("tool_calls", calls))
-        return not allowed or self.used_up()
+        return not allowed or self.exhausted()
 
-    def used_up(self) -> bool:
-        """Whether seconds, tokens or money above are used up."""
-        caller = self.budget.caller
-        return self._given_up or self.budget.used_up() or (caller is not None and caller.used_up())
+    def exhausted(self) -> bool:
+        """Whether a limit of seconds, tokens or money above is reached."""
+        caller = self.run.caller
+        return self._abandoned or self.run.exhausted() or (caller is not None and caller.exhausted())
 
     def _allows(self, what: Countable, number: int) -> bool:
-        caller = self.budget.caller
-        if self._given_up or not self.budget.allows(what, number):
+        caller = self.run.caller
+        if self._abandoned or not self.run.allows(what, number):
             return False
         return caller is None or caller._allows(what, number)
 
     def _count(self, what: Countable, agent: str, number: int) -> None:
-        self._counted = add_spent_by_agent(self._counted, {agent: {what: number}})
-        if self.budget.caller:
-            self.budget.caller._count(what, agent, number)
+        self._counted = add_usage_by_agent(self._counted, {agent: cast(AgentUsage, {what: number})})
+        if self.run.caller:
+            self.run.caller._count(what, agent, number)
 
 
 def with_budget(config: RunnableConfig | None, name: str) -> RunnableConfig:
     """The config for a new run of the agent `name`, below the tool call in which it runs.
 
-    A sub-agent goes by the name of its tool; and `lc_agent_name` in the metadata is the caller's wish, but in a run
-    inside another run, which inherits it.
+    A sub-agent has the name of its tool. Elsewhere `lc_agent_name` in the caller's metadata replaces `name`, except in
+    a run inside another run, which inherits that metadata.
     """
     configurable: Mapping[str, Any] = (config or {}).get("configurable", {})
     metadata = dict((config or {}).get("metadata", {}))
     inside = any(key.startswith("__pregel") for key in configurable)
-    wish = None if inside else metadata.get("lc_agent_name")
-    metadata["lc_agent_name"] = configurable.get(AGENT_NAME) or wish or name
-    own = {_KEY: Budget(_caller(config)), AGENT_NAME: None, CALLER: configurable.get(CALLER) or calling_line()}
+    chosen = None if inside else metadata.get("lc_agent_name")
+    metadata["lc_agent_name"] = configurable.get(AGENT_NAME) or chosen or name
+    own = {_KEY: RunBudget(_caller(config)), AGENT_NAME: None, CALLER: configurable.get(CALLER) or calling_line()}
     return {**(config or {}), "metadata": metadata, "configurable": {**configurable, **own}}
 
 
-def of_call(account: CallAccount, agent: str) -> RunnableConfig:
-    """What the config of a tool call has beside that of its run."""
+def call_config(call: CallBudget, agent: str) -> RunnableConfig:
+    """What a tool call's config has in addition to the config of its run."""
     return {
-        "callbacks": [account.meter],
+        "callbacks": [call.meter],
         "metadata": {"lc_agent_name": agent},
-        "configurable": {_KEY: account},
+        "configurable": {_KEY: call},
     }
 
 
-def budget_of(config: RunnableConfig) -> Budget:
+def budget_of(config: RunnableConfig) -> RunBudget:
     """The budget of the run that a node's config belongs to."""
-    found = config.get("configurable", {}).get(_KEY)
-    return found if isinstance(found, Budget) else Budget()
+    budget = config.get("configurable", {}).get(_KEY)
+    return budget if isinstance(budget, RunBudget) else RunBudget()
 
 
 def agent_name(config: RunnableConfig) -> str:
-    """The name of the agent whose run a node's config belongs to, as accounts, meters and streams have it."""
+    """The name of the agent whose run a node's config belongs to, as usage and streams have it."""
     return str(config.get("metadata", {}).get("lc_agent_name") or "")
 
 
-def _caller(config: RunnableConfig | None) -> CallAccount | None:
-    """The tool call in which an agent is run, by its config or, where that was not handed on, by the context."""
+def answers_usage(answers: Iterable[AIMessage], model: str) -> AgentUsage:
+    """The usage of these answers. `model` is the model of an answer that names none."""
+    return _agent_usage(Usage.of(answer, model) for answer in answers)
+
+
+def metered_usage(meter: UsageMeter) -> AgentUsage:
+    """The usage that a meter counted."""
+    return _agent_usage(meter.by_model.values())
+
+
+def metered_usage_by_agent(meter: UsageMeter, calling_agent: str) -> dict[str, AgentUsage]:
+    """The usage that a meter counted, by agent name. Requests outside of agents count for the calling agent."""
+    parts: dict[str, list[Usage]] = {}
+    for (agent, _), usage in meter.by_agent_and_model.items():
+        parts.setdefault(agent or calling_agent, []).append(usage)
+    return {agent: _agent_usage(usages) for agent, usages in parts.items()}
+
+
+def _agent_usage(parts: Iterable[Usage]) -> AgentUsage:
+    total: dict[str, Any] = {}
+    for part in parts:
+        numbers = asdict(part)
+        cost = numbers.pop("cost_usd")
+        numbers |= {"unpriced": part.requests} if cost is None else {"cost_usd": cost}
+        for key, value in numbers.items():
+            if value:
+                total[key] = total.get(key, 0) + value
+    return cast(AgentUsage, total)
+
+
+def _caller(config: RunnableConfig | None) -> CallBudget | None:
+    """The tool call in which an agent runs, from its config or, if that was not passed on, from the context."""
     for known in (config, var_child_runnable_config.get()):
-        found = (known or {}).get("configurable", {}).get(_KEY)
-        if found is not None:
-            return found.caller if isinstance(found, Budget) else found
+        budget = (known or {}).get("configurable", {}).get(_KEY)
+        if budget is not None:
+            return budget.caller if isinstance(budget, RunBudget) else budget
     return None

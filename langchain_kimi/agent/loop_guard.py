@@ -1,7 +1,7 @@
-"""Tells an agent that goes in circles from one that works.
+"""Detects an agent that repeats itself.
 
-A circle is the same call with the same arguments and the same result, again and again; calls in between do not break
-it. A tool whose result changes, such as one that polls, is left alone.
+An agent repeats itself if it makes the same call with the same arguments and gets the same result again and again, also
+with other calls in between. A tool whose result changes, such as one that polls, is not affected.
 """
 
 import hashlib
@@ -11,12 +11,12 @@ from itertools import islice
 
 from langchain_core.messages import BaseMessage, ToolMessage
 
-from langchain_kimi.agent.state import AnyCall, exchanges
+from langchain_kimi.agent.transcript import AnyCall, exchanges
 
-MARK = "kimi_guard"
-"""Where a result that the guard changed keeps the fingerprint of the tool's own result."""
+FINGERPRINT = "kimi_guard"
+"""The key in `additional_kwargs` of a result that the guard changed: the fingerprint of the tool's own result."""
 _WINDOW = 60
-"""Model turns that are looked at."""
+"""Model turns that are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,11 @@ class Repeats:
 
 @dataclass(frozen=True, slots=True)
 class LoopGuard:
-    """When an agent goes in circles. Counts are of one call with the same arguments and the same result in a user turn.
+    """When to stop an agent that repeats itself. It counts results of one call with the same arguments in a user turn.
 
-    At the `hint`-th such result a hint is added to it; after `block` of them the call is not run any more; at the
-    `stop`-th try the turn ends with one last answer. `errors`: so many model turns in a row of which every call failed
-    end the turn too. Calls of tools in `exempt` are not looked at.
+    `hint`: from this number of equal results on, the result has a hint for the model. `block`: after this number the
+    call does not run any more. `stop`: at this attempt the turn ends with one last answer. `errors`: the turn also ends
+    after this number of model turns in a row in which every call failed. `exempt`: tools whose calls are not counted.
     """
 
     hint: int = 3
@@ -51,7 +51,7 @@ class LoopGuard:
             raise ValueError(f"LoopGuard(exempt={self.exempt!r}): a set of tool names, not one string.")
 
     def repeats(self, messages: Sequence[BaseMessage], call: AnyCall) -> Repeats:
-        """How often this pending call was made before, each time with the result that it had last."""
+        """How often this pending call was made before with its latest result."""
         if call["name"] in self.exempt:
             return Repeats()
         count, last = 0, ""
@@ -59,14 +59,14 @@ class LoopGuard:
             for earlier, result in reversed(answered):
                 if earlier["name"] != call["name"] or earlier["args"] != call["args"]:
                     continue
-                seen = fingerprint(result)
-                if last and seen != last:
+                current = fingerprint(result)
+                if last and current != last:
                     return Repeats(count, last)
-                count, last = count + 1, seen
+                count, last = count + 1, current
         return Repeats(count, last)
 
     def only_errors(self, messages: Sequence[BaseMessage]) -> bool:
-        """Whether for too many model turns in a row every call failed."""
+        """Whether every call failed in the last `errors` model turns."""
         last = list(islice(exchanges(messages), self.errors))
         results = [(call, result) for answered in last for call, result in answered]
         return len(last) == self.errors and all(
@@ -75,16 +75,16 @@ class LoopGuard:
 
 
 def fingerprint(result: ToolMessage) -> str:
-    """Equal for equal results; of a result that the guard changed, that of the tool's own."""
-    marked = result.additional_kwargs.get(MARK)
-    if isinstance(marked, str):
-        return marked
+    """A text that is equal for equal results. A result with a hint has the fingerprint of the tool's own result."""
+    original = result.additional_kwargs.get(FINGERPRINT)
+    if isinstance(original, str):
+        return original
     return hashlib.blake2b(f"{result.status} {result.content}".encode(errors="replace"), digest_size=8).hexdigest()
 
 
-def hinted(result: ToolMessage, count: int) -> ToolMessage:
+def with_hint(result: ToolMessage, count: int) -> ToolMessage:
     """The result with the hint that it is the same as before."""
     hint = f"This call has now had the same result {count} times. Do something else, or answer with what you have."
     content = f"{result.content}\n\n{hint}" if isinstance(result.content, str) else [*result.content, hint]
-    kept = {**result.additional_kwargs, MARK: fingerprint(result)}
-    return result.model_copy(update={"content": content, "additional_kwargs": kept})
+    additional_kwargs = {**result.additional_kwargs, FINGERPRINT: fingerprint(result)}
+    return result.model_copy(update={"content": content, "additional_kwargs": additional_kwargs})

@@ -1,55 +1,92 @@
-"""Asks the model: with which prompt and tools, and what to do when an answer does not come out whole."""
+"""Calls an agent's model: with its prompt and tools, and again if the answer is not complete."""
 
 import inspect
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.runtime import get_runtime
 
 from langchain_kimi import tokens
 from langchain_kimi._finish_reasons import ABNORMAL
-from langchain_kimi.agent.state import AgentState, is_empty, is_regular
-from langchain_kimi.agent.steps import Ask, Effect
-from langchain_kimi.agent.visible_messages import view, with_readable_calls
+from langchain_kimi._steps import Operation
+from langchain_kimi.agent.state import AgentState
+from langchain_kimi.agent.transcript import is_complete, is_empty
+from langchain_kimi.agent.visible_messages import visible_messages, with_readable_calls
 from langchain_kimi.catalogue import find
 from langchain_kimi.errors import AnswerCutShort, IncompleteAnswerError, KimiError, check_unique_tools
 
-Prompt: TypeAlias = "str | SystemMessage | Callable[..., str | SystemMessage | Sequence[BaseMessage]] | None"
+SystemPrompt: TypeAlias = "str | SystemMessage | Callable[..., str | SystemMessage | Sequence[BaseMessage]] | None"
+"""A system prompt: a text, a SystemMessage, or a function from the state, and as second argument LangGraph's Runtime,
+to one of these or to the messages that precede the conversation."""
 ToolSelection: TypeAlias = "Callable[..., Sequence[BaseTool | str]] | None"
+"""A function from the state, and as second argument LangGraph's Runtime, to the tools of a request or their names."""
 
 KIMI = "kimi-chat"
-"""The `_llm_type` of ChatKimi, which sends unreadable calls in a form that hosts take."""
-SHOWN = "kimi_tools_shown"
-"""Where an answer keeps the names of the tools that the model was shown, if they
-were chosen for that request or that agent."""
+"""The `_llm_type` of ChatKimi, which sends calls with unreadable arguments in a form that hosts accept."""
+VISIBLE_TOOLS = "kimi_tools_shown"
+"""The key in `additional_kwargs` of an answer: the names of the tools in its request, if they were chosen for that
+request or for that member of a team."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """An answer, every answer that was paid for on the way to it, and what the thread's messages get before it."""
+class ModelRequest:
+    """A request to a model, as an operation for `run_steps`."""
+
+    model: Runnable[Any, Any]
+    messages: Sequence[BaseMessage]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the call."""
+    callbacks: Sequence[BaseCallbackHandler] = ()
+    """Handlers of this request, in addition to the run's."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Metadata of this request for the run's handlers and streams."""
+
+    def run(self, config: RunnableConfig) -> Any:
+        """The model's answer."""
+        return self.model.invoke(self.messages, self._config(config), **self.settings)
+
+    async def arun(self, config: RunnableConfig) -> Any:
+        """The model's answer."""
+        return await self.model.ainvoke(self.messages, self._config(config), **self.settings)
+
+    def _config(self, config: RunnableConfig) -> RunnableConfig:
+        if not (self.callbacks or self.metadata):
+            return config
+        return merge_configs(config, {"callbacks": list(self.callbacks), "metadata": dict(self.metadata)})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTurn:
+    """An answer of the model, and what belongs to it."""
 
     answer: AIMessage
-    paid: list[AIMessage]
-    before: list[Any]
+    billed_answers: list[AIMessage]
+    """The answer and those of failed attempts, for the usage."""
+    preceding: list[Any]
+    """Updates of `messages` that come before the answer."""
     update: dict[str, Any] = field(default_factory=dict)
-    """What else of the state changes."""
+    """Updates of other keys of the state."""
 
 
-class Speaker:
-    """A model with a prompt and tools, both fixed or chosen for each request. In a team it is the one called `agent`:
-    it gets its own view of the conversation and signs what it says."""
+class ModelCaller:
+    """A model with a prompt and tools, both fixed or chosen for each request.
+
+    In a team it belongs to the member `agent`: it gets that member's view of the conversation and signs its answers.
+    """
 
     def __init__(
         self,
         model: BaseChatModel,
         tools: Sequence[BaseTool],
-        prompt: Prompt,
+        prompt: SystemPrompt,
         select_tools: ToolSelection = None,
         agent: str | None = None,
     ) -> None:
@@ -57,104 +94,127 @@ class Speaker:
         check_unique_tools([tool.name for tool in tools])
         self._tools = {tool.name: tool for tool in tools}
         self._prompt = SystemMessage(prompt) if isinstance(prompt, str) else prompt
-        self._select = select_tools
+        self._select_tools = select_tools
         self._bound: dict[tuple[tuple[str, ...], bool], Runnable[LanguageModelInput, AIMessage]] = {}
         if select_tools is None:
-            self.bound(tuple(self._tools))  # refuses tools that no request can hold
+            self._bind(tuple(self._tools))  # raises for tools that no request can contain
         self.name = model_name(model)
         self.agent = agent
         self.metadata = {"lc_agent_name": agent} if agent else {}
-        # The second request after an answer that was cut in its thinking needs to know the cap of the first.
+        # The second request after an answer that was cut in its thinking needs the output cap of the first.
         returns_cut = getattr(model, "on_cut_short", None) == "return"
         self._settings: dict[str, Any] = {"on_cut_short": "raise"} if returns_cut else {}
-        # A request that fits only with less than an answer needs is refused while the thread can be made shorter.
+        # A request that fits only with a reduced output cap is refused as long as the thread can be made shorter.
         default_cap = hasattr(model, "max_tokens_over_window") and getattr(model, "max_tokens", None) is None
-        self._roomy: dict[str, Any] = {"max_tokens_over_window": "raise"} if default_cap else {}
+        self._full_cap: dict[str, Any] = {"max_tokens_over_window": "raise"} if default_cap else {}
         self._is_kimi = model._llm_type == KIMI
         row = find(self.name)
-        self._joins = select_tools is not None and row is not None and row.dynamic_tools
-
-    def bound(self, names: tuple[str, ...], *, silent: bool = False) -> Runnable[LanguageModelInput, AIMessage]:
-        """The model with these tools; `silent`, it may call none. They stay in the request all the same: taking them
-        out would move the prefix that Kimi's cache holds."""
-        if not names:
-            return self._model
-        key = (names, silent)
-        if key not in self._bound:
-            choice = {"tool_choice": "none"} if silent else {}
-            self._bound[key] = self._model.bind_tools([self._tools[name] for name in names], **choice)
-        return self._bound[key]
+        self._has_dynamic_tools = select_tools is not None and row is not None and row.dynamic_tools
 
     @property
     def selects_in_run(self) -> bool:
-        """Whether the tools for a request can be chosen only while the agent runs."""
-        return self._select is not None and takes_runtime(self._select)
+        """Whether the tools of a request can be chosen only while the agent runs."""
+        return self._select_tools is not None and takes_runtime(self._select_tools)
 
     @property
-    def may_squeeze(self) -> bool:
-        """Whether a request that was refused as too long may fit with less room for its answer."""
-        return bool(self._roomy)
+    def can_reduce_cap(self) -> bool:
+        """Whether a request that was refused as too long may fit with a smaller output cap."""
+        return bool(self._full_cap)
 
     def prompt(self, state: AgentState) -> list[BaseMessage]:
-        """What stands before the conversation."""
-        prompt = with_state(self._prompt, state) if callable(self._prompt) else self._prompt
+        """The messages before the conversation."""
+        prompt = call_with_state(self._prompt, state) if callable(self._prompt) else self._prompt
         if prompt is None:
             return []
         if isinstance(prompt, (str, SystemMessage)):
             return [SystemMessage(prompt) if isinstance(prompt, str) else prompt]
         return list(prompt)
 
-    def view(self, messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
-        """What the model sees of the conversation."""
-        return messages if self.agent is None else view(messages, self.agent)
+    def visible(self, messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
+        """The conversation as this model reads it."""
+        return messages if self.agent is None else visible_messages(messages, self.agent)
 
-    def say(
-        self, state: AgentState, messages: Sequence[BaseMessage], *, silent: bool = False, roomy: bool = False
-    ) -> Generator[Effect, Any, Said]:
-        """The model's answer. One that broke off is asked for once more, since nothing of it is in the state; so is one
-        that spent its cap on thinking, with twice the cap, and, unless it is `silent`, one with neither text nor calls.
-        With `roomy`, a request that leaves it less room than it needs is refused. Raises IncompleteAnswerError where
-        the host gave up on it.
+    def visible_tools(self, state: AgentState) -> tuple[str, ...]:
+        """The names of the tools for this request, in the order of the agent's tools, so that equal selections are
+        equal bytes."""
+        if self._select_tools is None:
+            return tuple(self._tools)
+        selection = call_with_state(self._select_tools, state)
+        names = {tool if isinstance(tool, str) else tool.name for tool in selection}
+        if unknown := names - self._tools.keys():
+            known = ", ".join(self._tools) or "none"
+            raise ValueError(f"select_tools returned {', '.join(sorted(unknown))}; the agent's tools are: {known}.")
+        return tuple(name for name in self._tools if name in names)
+
+    def call(
+        self, state: AgentState, messages: Sequence[BaseMessage], *, allow_tools: bool = True, full_cap: bool = False
+    ) -> Generator[Operation, Any, ModelTurn]:
+        """The model's answer.
+
+        The request is sent once more if the answer broke off, if it used up its output cap by thinking (with twice the
+        cap), or, with `allow_tools`, if it has neither text nor calls. With `full_cap`, a request that leaves less
+        space than the output cap is refused. Raises IncompleteAnswerError if the host gave up on the answer.
         """
-        names = self.shown(state)
-        declared, joined = (names, []) if silent or not self._joins else self._joining(messages, names)
-        model, request = self.bound(declared, silent=silent), [*self.prompt(state), *self.view(messages), *joined]
+        names = self.visible_tools(state)
+        declared, added = names, list[BaseMessage]()
+        if allow_tools and self._has_dynamic_tools:
+            declared, added = self._dynamic_tools(messages, names)
+        model = self._bind(declared, allow_tools=allow_tools)
+        request_messages: list[BaseMessage] = [*self.prompt(state), *self.visible(messages), *added]
         if not self._is_kimi:
-            request = with_readable_calls(request)
-        paid: list[AIMessage] = []
-        ask = Ask(model, request, {**self._settings, **(self._roomy if roomy else {})}, metadata=self.metadata)
+            request_messages = with_readable_calls(request_messages)
+        settings = {**self._settings, **(self._full_cap if full_cap else {})}
+        request = ModelRequest(model, request_messages, settings, metadata=self.metadata)
+        billed: list[AIMessage] = []
         try:
-            answer = yield from self._answer(ask, paid)
-            if is_empty(answer) and is_regular(answer) and not silent:
-                paid.append(answer)
-                answer = yield from self._answer(ask, paid)
+            answer = yield from self._request_with_larger_cap(request, billed)
+            if is_empty(answer) and is_complete(answer) and allow_tools:
+                billed.append(answer)
+                answer = yield from self._request_with_larger_cap(request, billed)
         except IncompleteAnswerError as error:
             if error.finish_reason in ABNORMAL:
                 raise
             answer = error.message  # its calls do not run
-        if self._select is not None or self.agent:
-            answer.additional_kwargs[SHOWN] = list(names)
+        if self._select_tools is not None or self.agent:
+            answer.additional_kwargs[VISIBLE_TOOLS] = list(names)
         if self.agent:
             answer.name = self.agent
-        return Said(answer, [*paid, answer], joined)
+        return ModelTurn(answer, [*billed, answer], added)
 
-    def _answer(self, ask: Ask, paid: list[AIMessage]) -> Generator[Effect, Any, AIMessage]:
+    def _bind(self, names: tuple[str, ...], *, allow_tools: bool = True) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model with these tools.
+
+        Without `allow_tools` the tools stay in the request, with `tool_choice="none"`: without them, the prefix in
+        Kimi's cache would change.
+        """
+        if not names:
+            return self._model
+        key = (names, allow_tools)
+        if key not in self._bound:
+            choice = {} if allow_tools else {"tool_choice": "none"}
+            self._bound[key] = self._model.bind_tools([self._tools[name] for name in names], **choice)
+        return self._bound[key]
+
+    def _request_with_larger_cap(
+        self, request: ModelRequest, billed: list[AIMessage]
+    ) -> Generator[Operation, Any, AIMessage]:
+        """The answer, from a second request with a larger output cap if the first used up its cap by thinking."""
         answer: AIMessage
         try:
-            answer = yield from asked_again(ask, paid)
+            answer = yield from request_with_retry(request, billed)
             return answer
         except AnswerCutShort as cut:
-            paid.append(cut.message)
-            settings = {**self._settings, **self._larger_cap(cut, ask.messages)}
+            billed.append(cut.message)
+            settings = {**self._settings, **self._larger_cap(cut, request.messages)}
         try:
-            answer = yield from asked_again(replace(ask, settings=settings), paid)
+            answer = yield from request_with_retry(replace(request, settings=settings), billed)
         except AnswerCutShort as cut:
             answer = cut.message
         return answer
 
-    def _larger_cap(self, cut: AnswerCutShort, request: Sequence[BaseMessage]) -> dict[str, int]:
-        """Twice the cap of the answer that was cut in its thinking, as far as the window has room; never less than it
-        was. Nothing where the cap is not known.
+    def _larger_cap(self, cut: AnswerCutShort, messages: Sequence[BaseMessage]) -> dict[str, int]:
+        """Twice the output cap of the answer that was cut in its thinking, at most what the window allows, and never
+        less than before. Empty if the cap is not known.
         """
         usage, row = cut.message.usage_metadata, find(self.name)
         cap = max(cut.max_tokens or 0, usage["output_tokens"] if usage else 0)
@@ -162,69 +222,61 @@ class Speaker:
             return {}
         larger = 2 * cap
         if row is not None:
-            prompt = usage["input_tokens"] if usage else tokens.count(request, list(self._tools.values())) * 11 // 10
+            prompt = usage["input_tokens"] if usage else tokens.count(messages, list(self._tools.values())) * 11 // 10
             larger = min(larger, row.output_limit, row.context - prompt)
         return {"max_tokens": max(larger, cap)}
 
-    def _joining(
+    def _dynamic_tools(
         self, messages: Sequence[BaseMessage], names: tuple[str, ...]
     ) -> tuple[tuple[str, ...], list[BaseMessage]]:
-        """The tools to declare at the top, which stay those of the first request so that the prefix stays, and the
-        message that brings along those that no request has declared yet."""
+        """The tools to declare at the top of the request, and a message that declares new ones.
+
+        The tools at the top stay those of the thread's first request, so that the cached prefix stays.
+        """
         first: tuple[str, ...] | None = None
-        brought: set[str] = set()
+        declared: set[str] = set()
         for message in messages:
-            if first is None and SHOWN in message.additional_kwargs:
-                first = tuple(message.additional_kwargs[SHOWN])
+            if first is None and VISIBLE_TOOLS in message.additional_kwargs:
+                first = tuple(message.additional_kwargs[VISIBLE_TOOLS])
             if isinstance(message, SystemMessage):
-                brought |= {tool["function"]["name"] for tool in message.additional_kwargs.get("tools", ())}
+                declared |= {tool["function"]["name"] for tool in message.additional_kwargs.get("tools", ())}
         if first is None:
             return names, []
-        new = [self._tools[name] for name in names if name not in brought and name not in first]
+        new = [self._tools[name] for name in names if name not in declared and name not in first]
         tools = [convert_to_openai_tool(tool) for tool in new]
         return first, [SystemMessage("", additional_kwargs={"tools": tools})] if tools else []
 
-    def shown(self, state: AgentState) -> tuple[str, ...]:
-        """The names of the tools for this request, in their given order, so that the same tools are the same bytes."""
-        if self._select is None:
-            return tuple(self._tools)
-        chosen = {tool if isinstance(tool, str) else tool.name for tool in with_state(self._select, state)}
-        if unknown := chosen - self._tools.keys():
-            known = ", ".join(self._tools) or "none"
-            raise ValueError(f"select_tools gave {', '.join(sorted(unknown))}; the agent's tools are: {known}.")
-        return tuple(name for name in self._tools if name in chosen)
-
 
 def model_name(model: BaseChatModel) -> str:
-    """The model's id, as far as it tells."""
+    """The model's id, `unknown` if it has none."""
     return str(getattr(model, "model", None) or getattr(model, "model_name", None) or "unknown")
 
 
-def with_state(function: Callable[..., Any], state: AgentState) -> Any:
-    """The function's value for the state, and for LangGraph's Runtime where it takes a second argument."""
+def call_with_state(function: Callable[..., Any], state: AgentState) -> Any:
+    """The function's value for the state, and for LangGraph's Runtime if it has a second parameter."""
     return function(state, get_runtime()) if takes_runtime(function) else function(state)
 
 
 def takes_runtime(function: Callable[..., Any]) -> bool:
-    """Whether a function of the state takes LangGraph's Runtime too."""
+    """Whether a function of the state has a second required parameter, for LangGraph's Runtime."""
     return sum(p.default is p.empty for p in inspect.signature(function).parameters.values()) > 1
 
 
-def asked_again(ask: Ask, paid: list[AIMessage]) -> Generator[Effect, Any, Any]:
-    """The answer to a request, which is sent once more where the first answer broke off; that one is added to `paid`.
+def request_with_retry(request: ModelRequest, billed: list[AIMessage]) -> Generator[Operation, Any, Any]:
+    """The answer to a request, which is sent once more if the first answer broke off. That answer is added to `billed`.
 
-    Raises IncompleteAnswerError for an answer that is not whole, whichever model gave it.
+    Raises IncompleteAnswerError for an answer that is not complete, whichever model gave it.
     """
     try:
-        return _whole((yield ask))
+        return _checked((yield request))
     except KimiError as error:
         if not error.broke_off:
             raise
-        paid.append(error.message or AIMessage(""))
-    return _whole((yield ask))
+        billed.append(error.message or AIMessage(""))
+    return _checked((yield request))
 
 
-def _whole(answer: Any) -> Any:
+def _checked(answer: Any) -> Any:
     reason = answer.response_metadata.get("finish_reason") if isinstance(answer, AIMessage) else None
     if reason in ABNORMAL:
         name = str(answer.response_metadata.get("model_name") or "The model")

@@ -1,59 +1,89 @@
-"""What an agent remembers: messages and plain values. What is pending or done is read off the messages."""
+"""The state of agents and teams: its keys, their reducers and the reasons for which a turn stops."""
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
-from typing import Annotated, Any, NotRequired, TypeAlias, TypedDict
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict, cast
 
 from langchain_core.messages import (
-    AIMessage,
     AnyMessage,
     BaseMessage,
     BaseMessageChunk,
-    HumanMessage,
-    InvalidToolCall,
     RemoveMessage,
-    ToolCall,
-    ToolMessage,
     convert_to_messages,
     message_chunk_to_message,
 )
 from langgraph.channels import DeltaChannel
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.managed import RemainingSteps
+from typing_extensions import TypedDict as ExtendedTypedDict
 
-from langchain_kimi._finish_reasons import COMPLETE
-from langchain_kimi._raw_calls import CALLS
 from langchain_kimi._surrogates import replaced
 
-AnyCall: TypeAlias = ToolCall | InvalidToolCall
-SpentSoFar: TypeAlias = dict[str, float]
+TOOLS_NODE = "tools"
+"""The name of the node that runs tools."""
 
-BROUGHT = "kimi_brought_by"
-"""Where a message that a tool brought beside its result keeps the id of the tool's call."""
+LimitName: TypeAlias = Literal["turns", "tool_calls", "seconds", "tokens", "cost_usd"]
+"""The names of the limits in `AgentLimits`."""
 
-CLOSING = "kimi_closing"
-"""Marks the message by which the agent itself ends a turn in which the model gave no answer."""
+LimitReason: TypeAlias = LimitName | Literal["recursion_limit", "loop", "errors", "caller"]
+"""Why the agent stopped a turn before the model ended it: the name of a limit of `AgentLimits`, LangGraph's
+`recursion_limit`, a `loop` or a row of `errors` that the LoopGuard found, or a limit of the `caller` of a sub-agent."""
 
-EMPTY = "empty"
-"""The `stop_reason` of a turn that the model ended by itself with neither text nor tool calls."""
+StopReason: TypeAlias = LimitReason | Literal["empty", "stop", "length", "content_filter"]
+"""The values of `state["stop_reason"]` with Kimi's models.
 
-_NOT_SHOWN = frozenset({"text", "reasoning", "thinking", "redacted_thinking"})
-"""Types of content blocks that hold nothing for the user beside `text`."""
+A turn that the agent stopped has a `LimitReason`. `empty` stands for a turn that the model ended with neither text nor
+tool calls. The others are Kimi's finish reasons: `stop` (the model ended its answer), `length` (the answer reached its
+output cap) and `content_filter` (the host's moderation stopped it). Other providers have finish reasons of their own,
+such as `end_turn`, which are passed on unchanged, so `stop_reason` has the type `StopReason | str`.
+"""
 
 SNAPSHOT_EVERY = 5_000
-"""Updates between two full copies of the messages in the checkpoints. In between, each checkpoint holds only what is
-new; reading a thread replays what came since the last copy."""
+"""Updates between two full copies of the messages in the checkpoints. Each checkpoint in between holds only new
+messages; reading a thread replays the updates since the last full copy."""
+
+_editing: ContextVar[bool] = ContextVar("kimi_editing_state", default=False)
+
+
+class AgentUsage(ExtendedTypedDict, total=False):
+    """The usage that `state["spent"]` sums: requests, tokens, time and money. A key is missing while its sum is 0."""
+
+    turns: int
+    """Answers of the model."""
+    tool_calls: int
+    """Tools that ran."""
+    tool_errors: int
+    """Exceptions that tools raised."""
+    seconds: float
+    """Time in the model and in tools, without waits for people."""
+    requests: int
+    """Requests to models, with retries and summaries."""
+    input_tokens: int
+    cached_tokens: int
+    """The part of `input_tokens` that came from the cache."""
+    cache_write_tokens: int
+    """The part of `input_tokens` that was written to the cache."""
+    output_tokens: int
+    reasoning_tokens: int
+    """The part of `output_tokens` that is thinking."""
+    cost_usd: float
+    """At list price, with `fees_usd`, without the answers that `unpriced` counts."""
+    fees_usd: float
+    """The part of `cost_usd` that is fees for tools that run on Kimi's side."""
+    unpriced: int
+    """Answers whose cost is not known."""
 
 
 def add_kimi_messages(state: Sequence[Any], writes: Sequence[Any]) -> list[AnyMessage]:
     """LangGraph's `add_messages` as the reducer of a `DeltaChannel`: each write is a message or a list of them.
 
-    A message with a known id replaces the one that has it, `RemoveMessage` removes one, or with `REMOVE_ALL_MESSAGES`
-    all before it. Raises ValueError where the one to remove is not there.
+    A message with the id of an earlier one replaces it. `RemoveMessage` removes one message, or with
+    `REMOVE_ALL_MESSAGES` all messages before it. Raises ValueError if there is no message with the id to remove.
 
-    Messages that come without an id get one from their place and content, since a DeltaChannel applies the same writes
-    again on every load.
+    A message without an id gets one that is derived from its position and content, because a DeltaChannel applies the
+    same writes again on every load.
     """
     merged: list[AnyMessage] = list(_coerced(state))
     for write in writes:
@@ -63,7 +93,7 @@ def add_kimi_messages(state: Sequence[Any], writes: Sequence[Any]) -> list[AnyMe
 
 
 def _coerced(messages: Sequence[Any]) -> Sequence[Any]:
-    """The messages as BaseMessages that are no chunks; nearly always the very same list."""
+    """The messages as BaseMessages that are not chunks; usually the same list object."""
     if all(
         issubclass(kind, BaseMessage) and not issubclass(kind, BaseMessageChunk) for kind in set(map(type, messages))
     ):
@@ -105,54 +135,50 @@ def _with_ids(messages: list[AnyMessage]) -> list[AnyMessage]:
     return messages
 
 
-def _fresh_id(message: BaseMessage, place: int, known: Mapping[str | None, int]) -> str:
+def _fresh_id(message: BaseMessage, position: int, known: Mapping[str | None, int]) -> str:
     count = 0
-    said = replaced(f"{message.type} {message.content}")
-    while (own := str(uuid.uuid5(uuid.NAMESPACE_OID, f"{place} {count} {said}"))) in known:
+    content = replaced(f"{message.type} {message.content}")
+    while (own := str(uuid.uuid5(uuid.NAMESPACE_OID, f"{position} {count} {content}"))) in known:
         count += 1
     return own
 
 
-def add_spent(before: SpentSoFar | None, more: SpentSoFar | None) -> SpentSoFar:
-    """The sums of two accounts, key by key."""
-    total = dict(before or {})
+def add_agent_usage(before: AgentUsage | None, more: AgentUsage | None) -> AgentUsage:
+    """The sum of two usages, key by key."""
+    total: dict[str, Any] = dict(before or {})
     for key, value in (more or {}).items():
         total[key] = total.get(key, 0) + value
-    return total
+    return cast(AgentUsage, total)
 
 
-def spent_since(now: SpentSoFar | None, earlier: SpentSoFar | None) -> SpentSoFar:
-    """What came on top of an earlier account."""
-    earlier = earlier or {}
-    return {key: value - earlier.get(key, 0) for key, value in (now or {}).items()}
+def usage_since(now: AgentUsage | None, earlier: AgentUsage | None) -> AgentUsage:
+    """The usage since an earlier sum."""
+    before: Mapping[str, Any] = {**(earlier or {})}
+    return cast(AgentUsage, {key: value - before.get(key, 0) for key, value in cast(Any, now or {}).items()})
 
 
-def add_spent_by_agent(
-    before: dict[str, SpentSoFar] | None, more: Mapping[str, SpentSoFar] | None
-) -> dict[str, SpentSoFar]:
-    """The sums of two accounts of many agents."""
+def add_usage_by_agent(
+    before: Mapping[str, AgentUsage] | None, more: Mapping[str, AgentUsage] | None
+) -> dict[str, AgentUsage]:
+    """The sums of the usages of many agents, by agent name."""
     total = dict(before or {})
-    for agent, spent in (more or {}).items():
-        total[agent] = add_spent(total.get(agent), spent)
+    for agent, usage in (more or {}).items():
+        total[agent] = add_agent_usage(total.get(agent), usage)
     return total
 
 
 class KimiState(TypedDict):
-    """The agent's state; usable in graphs of your own, and to be extended by the `state_schema` of an agent."""
+    """The agent's state. Graphs of your own can use it, and the `state_schema` of an agent extends it."""
 
     messages: Annotated[list[AnyMessage], DeltaChannel(add_kimi_messages, snapshot_frequency=SNAPSHOT_EVERY)]
     remaining_steps: RemainingSteps
-    spent: Annotated[SpentSoFar, add_spent]
-    """What the thread has used so far, sub-agents, retries and summaries included: `turns`, `tool_calls`, `seconds`,
-    `requests`, `input_tokens`, `cached_tokens`, `cache_write_tokens`, `output_tokens`, `reasoning_tokens`, `cost_usd`,
-    `unpriced`, the number of answers whose cost is not known and not in `cost_usd`, and `tool_errors`, the number of
-    exceptions that tools raised."""
-    spent_by_agent: Annotated[dict[str, SpentSoFar], add_spent_by_agent]
-    """`spent`, by the name of the agent that spent it: an agent's `name`, a member's, or for a sub-agent the name of
-    the tool that it is. The same names are in `UsageMeter.by_agent` and in `lc_agent_name` of streams."""
-    stop_reason: NotRequired[str | None]
-    """Why the last user turn ended: the model's finish reason, the limit that was reached, or `empty` where the model
-    answered with neither text nor calls; None while it runs."""
+    spent: Annotated[AgentUsage, add_agent_usage]
+    """The usage of the whole thread, including sub-agents, retries and summaries."""
+    spent_by_agent: Annotated[dict[str, AgentUsage], add_usage_by_agent]
+    """`spent` by agent name: an agent's `name`, the name of a `TeamMember`, or for a sub-agent the name of its tool.
+    `UsageMeter.by_agent` and `lc_agent_name` in the metadata of streams have the same names."""
+    stop_reason: NotRequired[StopReason | str | None]
+    """Why the last user turn ended; None while it runs."""
     structured_response: NotRequired[Any]
     """The validated object of an agent with a `response_format`."""
 
@@ -165,161 +191,41 @@ class TeamState(KimiState):
     """The state of a team, to be extended by its `state_schema`."""
 
     active_agent: Annotated[str, _latest]
-    """Who speaks next."""
+    """The name of the member that answers next."""
 
 
 class TurnState(TypedDict):
-    """What the agent keeps for itself beside KimiState."""
+    """The agent's private keys beside KimiState."""
 
-    kimi_turn: NotRequired[SpentSoFar]
-    """The thread's account when the user turn began."""
+    kimi_turn: NotRequired[AgentUsage]
+    """The thread's usage when the user turn began."""
     kimi_review: NotRequired[Mapping[str, Any]]
-    """What people decided of the last answer's calls: the id of the `message`; `shown`, the calls that they are asked
-    about, by id and as text; and `approved`, by call id the `call` that they saw, as text, and the `name` and `args`
-    that it `runs` with. The next answer of the model and the next user turn empty it."""
+    """The decisions of people on the last answer's calls: the id of the `message`; `shown`, the calls to decide on, by
+    id and as text; and `approved`, by call id the `call` that the person saw, as text, and the `name` and `args` that
+    it `runs` with. The next answer of the model and the next user turn clear it."""
     kimi_excerpts: NotRequired[Mapping[str, Mapping[str, Any]]]
-    """Results of which the model is shown an excerpt, because the whole does not fit into its window."""
+    """Tool results of which the model reads an excerpt, because the whole does not fit into its window."""
     llm_input_messages: NotRequired[list[AnyMessage]]
-    """What a `pre_model_hook` wants the model to see instead of `messages`."""
+    """The messages that a `pre_model_hook` gives to the model instead of `messages`."""
 
 
 class AgentState(KimiState, TurnState):
-    """Everything that an agent keeps."""
+    """All keys of an agent's state."""
 
 
-def begins_turn(message: BaseMessage) -> bool:
-    """Whether a user's turn begins with the message: it is one of theirs, and no tool brought it."""
-    return isinstance(message, HumanMessage) and BROUGHT not in message.additional_kwargs
+@contextmanager
+def editing_state() -> Iterator[None]:
+    """Marks a block in which LangGraph evaluates routes for an edit of the state (`update_state`).
 
-
-def calls_of(message: BaseMessage) -> list[AnyCall]:
-    """Every tool call of a message, in the order in which the model made them."""
-    if not isinstance(message, AIMessage):
-        return []
-    calls: list[AnyCall] = [*message.tool_calls, *message.invalid_tool_calls]
-    if len(calls) < 2:
-        return calls
-    made = [call["id"] for call in message.additional_kwargs.get(CALLS, ())]
-    order = {call_id: position for position, call_id in reversed(list(enumerate(made)))}
-    return sorted(calls, key=lambda call: order.get(call["id"], len(order)))
-
-
-def is_empty(answer: AIMessage) -> bool:
-    """Whether an answer has neither text nor calls, nor a picture or other content for the user."""
-    if calls_of(answer) or answer.text.strip():
-        return False
-    blocks = answer.content if isinstance(answer.content, list) else []
-    return all(isinstance(block, str) or block.get("type") in _NOT_SHOWN for block in blocks)
-
-
-def is_regular(answer: AIMessage) -> bool:
-    """Whether the model ended the answer by itself, as far as its finish reason tells."""
-    reason = answer.response_metadata.get("finish_reason")
-    return reason is None or str(reason).lower() in COMPLETE
-
-
-def has_unique_ids(message: AIMessage) -> bool:
-    """Whether every tool call of the message has an id of its own."""
-    calls = [*message.tool_calls, *message.invalid_tool_calls]
-    ids = {call["id"] for call in calls}
-    return len(ids) == len(calls) and all(ids)
-
-
-def with_unique_ids(message: AIMessage) -> AIMessage:
-    """The message itself, or a copy in which every tool call has an id of its own.
-
-    Results are matched to calls by id, so calls that share an id could not be told apart.
+    LangGraph then has no runtime and shows two remaining steps, whatever the `recursion_limit` of the next run is.
     """
-    if has_unique_ids(message):
-        return message
-    calls: list[AnyCall] = [*message.tool_calls, *message.invalid_tool_calls]
-    unique = _unique_ids(calls)
-    copy = message.model_copy()
-    copy.tool_calls = [{**call, "id": own} for call, own in zip(message.tool_calls, unique, strict=False)]
-    invalid = unique[len(message.tool_calls) :]
-    copy.invalid_tool_calls = [
-        {**call, "id": own} for call, own in zip(message.invalid_tool_calls, invalid, strict=True)
-    ]
-    if isinstance(message.content, list):
-        by_id: dict[Any, list[str]] = {}
-        for call, own in zip(calls, unique, strict=True):
-            by_id.setdefault(call["id"], []).append(own)
-        copy.content = [_with_next_id(block, by_id) for block in message.content]
-    return copy
+    token = _editing.set(True)
+    try:
+        yield
+    finally:
+        _editing.reset(token)
 
 
-def _unique_ids(calls: Sequence[AnyCall]) -> list[str]:
-    taken = {call["id"] for call in calls}
-    unique: list[str] = []
-    for call in calls:
-        call_id = call["id"]
-        if not call_id or call_id in unique:
-            base = call_id or call["name"] or "call"
-            call_id = next(own for number in count(2) if (own := f"{base}-{number}") not in taken)
-            taken.add(call_id)
-        unique.append(call_id)
-    return unique
-
-
-def _with_next_id(block: Any, by_id: Mapping[Any, list[str]]) -> Any:
-    """A content block of a tool call under the next unique id of those that shared its id."""
-    if not isinstance(block, dict) or block.get("type") not in ("tool_call", "invalid_tool_call", "tool_use"):
-        return block
-    unique = by_id.get(block.get("id"))
-    return {**block, "id": unique.pop(0)} if unique else block
-
-
-def as_new(answer: AIMessage, messages: Sequence[BaseMessage]) -> AIMessage:
-    """The model's answer as it joins the messages: its calls have unique ids, and it replaces no message before it."""
-    answer = with_unique_ids(answer)
-    if answer.id is not None and any(answer.id == message.id for message in messages):
-        return answer.model_copy(update={"id": None})
-    return answer
-
-
-def last_answer(messages: Sequence[BaseMessage]) -> AIMessage | None:
-    """The last message of an assistant, None where there is none."""
-    return next((message for message in reversed(messages) if isinstance(message, AIMessage)), None)
-
-
-def pending_calls(messages: Sequence[BaseMessage]) -> list[AnyCall]:
-    """The calls of the last assistant message that have no result yet, in order."""
-    answered: list[str] = []
-    for message in reversed(messages):
-        if isinstance(message, AIMessage):
-            return [call for call in calls_of(message) if not _taken(answered, call["id"])]
-        if isinstance(message, ToolMessage):
-            answered.append(message.tool_call_id)
-        elif begins_turn(message):
-            break
-    return []
-
-
-def _taken(answered: list[str], call_id: str | None) -> bool:
-    """Whether a result has the id; each result answers one call."""
-    if call_id in answered:
-        answered.remove(call_id or "")
-        return True
-    return False
-
-
-def exchanges(messages: Sequence[BaseMessage]) -> Iterator[list[tuple[AnyCall, ToolMessage]]]:
-    """The answered calls of each model turn since the user last spoke, the newest first."""
-    results: dict[str, ToolMessage] = {}
-    for message in reversed(messages):
-        if isinstance(message, ToolMessage):
-            results[message.tool_call_id] = message
-        elif isinstance(message, AIMessage):
-            calls = calls_of(message)
-            answered = [(call, results[call["id"] or ""]) for call in calls if (call["id"] or "") in results]
-            if answered:
-                yield answered
-            results = {}
-        elif begins_turn(message):
-            return
-
-
-def refused(call: Any, why: str, **kept: Any) -> ToolMessage:
-    """An error result for a call that is not run."""
-    name, call_id = call["name"] or "", call["id"] or ""
-    return ToolMessage(why, tool_call_id=call_id, name=name, status="error", additional_kwargs=kept)
+def is_editing_state() -> bool:
+    """Whether routes are evaluated for an edit of the state, outside of a run."""
+    return _editing.get()

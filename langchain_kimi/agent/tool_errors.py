@@ -1,4 +1,4 @@
-"""What becomes of an exception that a tool raises."""
+"""Turns exceptions that tools raise into error results, or raises them."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -12,21 +12,21 @@ from langchain_core.tools import BaseTool, ToolException
 from langgraph.prebuilt.tool_node import ToolInvocationError
 
 from langchain_kimi._redaction import redact
-from langchain_kimi.agent.interruption import ToolTimeoutError
+from langchain_kimi.agent.tool_threads import ToolTimeoutError
 from langchain_kimi.errors import AsyncOnlyToolError, without_links
 
 logger = logging.getLogger("langchain_kimi")
 
 ToolErrors: TypeAlias = bool | str | type[Exception] | tuple[type[Exception], ...] | Callable[..., Any]
-"""Which exceptions of tools become error results, as LangGraph's ToolNode takes them: True for all, False for none, the
-text of the result, exception types, or a function from the exception to the text of the result (or to a bool)."""
+"""Which exceptions of tools become error results, with the same values as LangGraph's ToolNode: True for all, False for
+none, the text of the result, exception types, or a function from the exception to the result's text or to a bool."""
 
 _raised: ContextVar[list[Exception] | None] = ContextVar("kimi_raised_by_a_tool", default=None)
 
 
 @contextmanager
 def collected_errors() -> Iterator[list[Exception]]:
-    """The exceptions that became error results meanwhile."""
+    """Collects the exceptions that become error results inside the block."""
     errors: list[Exception] = []
     token = _raised.set(errors)
     try:
@@ -35,39 +35,41 @@ def collected_errors() -> Iterator[list[Exception]]:
         _raised.reset(token)
 
 
-def note_error(error: Exception) -> None:
-    """Count an exception of the tool that runs now, which made an error result of it by itself."""
+def record_error(error: Exception) -> None:
+    """Record an exception for which the running tool returns an error result by itself."""
     if (errors := _raised.get()) is not None:
         errors.append(error)
 
 
 def error_handler(choice: ToolErrors) -> Callable[[Exception], str]:
-    """The `handle_tool_errors` of a ToolNode for a choice. Arguments that do not fit are always an error result."""
+    """The `handle_tool_errors` of a ToolNode. Arguments that do not fit a tool's schema are always an error result."""
     decide = _decision(choice)
 
     def handle(error: Exception) -> str:
         if isinstance(error, ToolInvocationError):
-            if _is_of_arguments(error.source):
+            if _is_argument_error(error.source):
                 return str(error)
             error = error.source
-        if isinstance(error, NotImplementedError) and (name := _without_sync(error)):
+        if isinstance(error, NotImplementedError) and (name := _async_only_name(error)):
             raise AsyncOnlyToolError([name]) from error
         text = None if isinstance(error, AsyncOnlyToolError | ToolTimeoutError) else decide(error)
         if text is None:
             raise error
-        note_error(error)
+        record_error(error)
         return text
 
     return handle
 
 
 def _decision(choice: ToolErrors) -> Callable[[Exception], str | None]:
-    """From an exception to the text of its result; None means that it is raised."""
+    """A function from an exception to the text of its result, or to None if the exception is raised."""
     if isinstance(choice, bool):
         return lambda error: error_text(error) if choice else None
     if choice in ("raise", "result", "results", "return"):
-        # As a text, which ToolNode takes for every failed tool's result, it would do the opposite.
-        raise ValueError(f"tool_errors={choice!r}: give False to raise what tools raise, or True to make it results.")
+        # As the text of every error result, it would do the opposite of what it says.
+        raise ValueError(
+            f"tool_errors={choice!r}: give False to raise the exceptions of tools, or True to make them error results."
+        )
     if isinstance(choice, str):
         return lambda error: choice
     if isinstance(choice, type | tuple):
@@ -81,25 +83,25 @@ def _decision(choice: ToolErrors) -> Callable[[Exception], str | None]:
 
 
 def _from_function(function: Callable[[Exception], Any]) -> Callable[[Exception], str | None]:
-    """A function whose parameter is annotated with exception types handles only these, as ToolNode has it."""
+    """As in ToolNode, a function whose parameter is annotated with exception types handles only these."""
     if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
         raise ValueError(f"tool_errors={function!r}: give a synchronous function.")
-    types = _annotated(function)
+    types = _handled_types(function)
 
     def decide(error: Exception) -> str | None:
-        outcome = function(error) if isinstance(error, types) else None
-        if isinstance(outcome, str):
-            return outcome
-        return error_text(error) if outcome else None
+        result = function(error) if isinstance(error, types) else None
+        if isinstance(result, str):
+            return result
+        return error_text(error) if result else None
 
     return decide
 
 
-def _annotated(function: Callable[..., Any]) -> tuple[type[Exception], ...]:
-    """The exception types of a function's first parameter; Exception where it names none."""
-    annotated = function if isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+def _handled_types(function: Callable[..., Any]) -> tuple[type[Exception], ...]:
+    """The exception types in the annotation of a function's first parameter; Exception if there are none."""
+    routine = function if isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
     try:
-        hints = [hint for name, hint in get_type_hints(annotated).items() if name != "return"]
+        hints = [hint for name, hint in get_type_hints(routine).items() if name != "return"]
     except (NameError, TypeError):  # names known to type checkers only; objects without annotations
         hints = []
     types = (get_args(hints[0]) or (hints[0],)) if hints else ()
@@ -107,14 +109,14 @@ def _annotated(function: Callable[..., Any]) -> tuple[type[Exception], ...]:
     return types if are_exceptions else (Exception,)
 
 
-def noting(tool: BaseTool) -> BaseTool:
-    """The tool, or a copy of one that makes a result of its ToolExceptions by itself, which notes them too."""
+def with_recorded_errors(tool: BaseTool) -> BaseTool:
+    """The tool, or a copy that also records the ToolExceptions for which the tool returns a result by itself."""
     own = tool.handle_tool_error
     if not own:
         return tool
 
     def handle(error: ToolException) -> Any:
-        note_error(error)
+        record_error(error)
         if callable(own):
             return own(error)
         return own if isinstance(own, str) else (error.args[0] if error.args else "Tool execution error")
@@ -123,7 +125,7 @@ def noting(tool: BaseTool) -> BaseTool:
 
 
 def error_text(error: BaseException) -> str:
-    """An exception's type and its words, without secrets and links."""
+    """An exception's type and text, without secrets and links."""
     return redact(f"{type(error).__name__}: {without_links(error)}")
 
 
@@ -138,7 +140,7 @@ def is_async_only(tool: BaseTool) -> bool:
     return getattr(tool, "func", ...) is None and getattr(tool, "coroutine", None) is not None
 
 
-def _without_sync(error: NotImplementedError) -> str | None:
+def _async_only_name(error: NotImplementedError) -> str | None:
     """The name of the tool whose own `_run` raised the error, if it can run asynchronously; else None."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
@@ -149,9 +151,10 @@ def _without_sync(error: NotImplementedError) -> str | None:
     return tool.name if isinstance(tool, BaseTool) and type(tool)._arun is not BaseTool._arun else None
 
 
-def _is_of_arguments(error: BaseException) -> bool:
-    """Whether the arguments of the tool did not fit; else its own work raised pydantic's error, which ToolNode takes
-    for the same.
+def _is_argument_error(error: BaseException) -> bool:
+    """Whether the arguments did not fit the tool's schema.
+
+    Otherwise the tool itself raised pydantic's error, which ToolNode reports in the same way.
     """
     frames = (frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__))
     return next((name for name in frames if name in ("_parse_input", "_run", "_arun")), None) in (None, "_parse_input")

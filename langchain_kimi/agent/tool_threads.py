@@ -1,34 +1,198 @@
-"""Threads for synchronous tools: one each, so that no tool waits for another, and none keeps a process from ending."""
+"""Runs synchronous tools in threads, and leaves them behind after a timeout, a cancelled run or Ctrl-C.
+
+A thread cannot be stopped. LangGraph waits for the threads of a superstep before it raises a KeyboardInterrupt, and the
+interpreter waits for the threads of pools before it exits. A tool that may have to be left behind therefore runs in a
+daemon thread of its own, and everything that waits for it stops waiting.
+"""
 
 import asyncio
+import signal
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from typing import TypeVar
+from socket import socket, socketpair
+from typing import Any, TypeVar
 
-_T = TypeVar("_T")
+from langchain_core.runnables import RunnableConfig
+
+from langchain_kimi.errors import warn
+
+_KEY = "__kimi_interruption"
+"""The key in `configurable` of a run's Interruption. LangGraph keeps keys with this prefix out of checkpoints and
+traces."""
+
+_GRACE = 2.0
+"""Seconds that an agent inside a tool call has to end after its own tools were left behind."""
+
+T = TypeVar("T")
+
+_running: set["Interruption"] = set()
+_watcher = threading.Thread()
+_wake = socket()
 
 
-def submit(work: Callable[[], _T]) -> Future[_T]:
-    """Start `work` in a thread of its own, in the caller's context."""
-    future: Future[_T] = Future()
+def start_in_thread(function: Callable[[], T]) -> Future[T]:
+    """Start a function in a daemon thread of its own, in the caller's context."""
+    future: Future[T] = Future()
     context = copy_context()
 
     def run() -> None:
         if not future.set_running_or_notify_cancel():
             return
         try:
-            outcome = context.run(work)
+            result = context.run(function)
         except BaseException as error:
             future.set_exception(error)
         else:
-            future.set_result(outcome)
+            future.set_result(result)
 
     threading.Thread(target=run, name="kimi-tool", daemon=True).start()
     return future
 
 
-async def run(work: Callable[[], _T]) -> _T:
-    """The outcome of `work`, run in a thread of its own. A thread cannot be cancelled: it goes on by itself."""
-    return await asyncio.wrap_future(submit(work))
+async def run_in_thread(function: Callable[[], T]) -> T:
+    """The result of a function that runs in a thread of its own. The thread goes on if the caller is cancelled."""
+    return await asyncio.wrap_future(start_in_thread(function))
+
+
+class ToolTimeoutError(Exception):
+    """A tool has no result after its timeout of so many `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no result within {seconds:g} seconds")
+        self.seconds = seconds
+
+
+class Interruption:
+    """Ends every wait for a tool when its result is no longer wanted; with `warns`, it issues a KimiWarning."""
+
+    def __init__(self, *, warns: bool = False) -> None:
+        self._ended: Future[None] = Future()
+        self._warns = warns
+        self._calls: set[Interruption] = set()
+        self._runs = 0
+
+    @contextmanager
+    def for_call(self) -> Iterator["Interruption"]:
+        """An interruption for one tool call, which ends with the block and with this interruption."""
+        interruption = Interruption(warns=self._warns)
+        self._calls.add(interruption)
+        if self._ended.done():
+            interruption.end()
+        try:
+            yield interruption
+        finally:
+            self._calls.discard(interruption)
+            interruption.end()
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """Marks a block in which an agent runs inside the tool call. It ends by itself soon after this interruption."""
+        self._runs += 1
+        try:
+            yield
+        finally:
+            self._runs -= 1
+
+    def end(self) -> None:
+        """End all waits."""
+        with suppress(InvalidStateError):  # it has ended already
+            self._ended.set_result(None)
+        for interruption in list(self._calls):
+            interruption.end()
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if the interruption has ended."""
+        if self._ended.done():
+            raise KeyboardInterrupt
+
+    def wait_for(self, future: Future[T], seconds: float | None, tool: str) -> T:
+        """The result of a tool.
+
+        Raises ToolTimeoutError after so many seconds, and KeyboardInterrupt if the interruption ends.
+        """
+        both: tuple[Future[Any], Future[Any]] = (future, self._ended)
+        try:
+            finished, _ = wait(both, timeout=seconds, return_when=FIRST_COMPLETED)
+            if future not in finished:
+                if self._runs:  # an agent that still writes needs its database open
+                    wait((future,), timeout=_GRACE)
+                self.check()
+                raise ToolTimeoutError(seconds or 0)
+        except KeyboardInterrupt:
+            if self._warns:
+                warn(
+                    f"The run was interrupted while the tool {tool} was at work. A thread cannot be stopped: the tool "
+                    "goes on until it returns or the process ends, and may still take effect."
+                )
+            raise
+        return future.result()
+
+
+def with_interruption(config: RunnableConfig | None, interruption: Interruption) -> RunnableConfig:
+    """The config of a run or a call that the interruption ends."""
+    return {**(config or {}), "configurable": {**(config or {}).get("configurable", {}), _KEY: interruption}}
+
+
+def interruption_of(config: RunnableConfig | None) -> Interruption | None:
+    """The interruption of the run that a config belongs to; None if Ctrl-C is not handled here."""
+    interruption: Any = (config or {}).get("configurable", {}).get(_KEY)
+    return interruption if isinstance(interruption, Interruption) else None
+
+
+@contextmanager
+def ended_by_ctrl_c(config: RunnableConfig | None) -> Iterator[RunnableConfig | None]:
+    """The config for a run that Ctrl-C ends at once, in the main thread and with Python's own handler of SIGINT."""
+    handler = signal.getsignal(signal.SIGINT)
+    ours = threading.current_thread() is threading.main_thread() and handler in (signal.default_int_handler, _pressed)
+    if outer := interruption_of(config):
+        with outer.run():
+            yield config
+        return
+    if not ours:
+        yield config
+        return
+    interruption = Interruption(warns=True)
+    _running.add(interruption)
+    _install()
+    try:
+        yield with_interruption(config, interruption)
+    finally:
+        _running.discard(interruption)
+        if not _running and threading.current_thread() is threading.main_thread():
+            _uninstall()
+
+
+def _pressed(number: int, frame: Any) -> None:
+    with suppress(BlockingIOError):  # the watcher has enough to read
+        _wake.send(bytes([number]))
+    signal.default_int_handler(number, frame)
+
+
+def _install() -> None:
+    """Handle Ctrl-C. The signal wakes the watcher thread even while the main thread runs no signal handlers."""
+    global _watcher, _wake
+    if not _watcher.is_alive():  # the first time, or after a fork
+        signals, _wake = socketpair()
+        _wake.setblocking(False)
+        _watcher = threading.Thread(target=_watch, args=(signals,), name="kimi-ctrl-c", daemon=True)
+        _watcher.start()
+    signal.signal(signal.SIGINT, _pressed)
+    if (before := signal.set_wakeup_fd(_wake.fileno(), warn_on_full_buffer=False)) not in (-1, _wake.fileno()):
+        signal.set_wakeup_fd(before)  # another library uses it
+
+
+def _uninstall() -> None:
+    if signal.getsignal(signal.SIGINT) is _pressed:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if (before := signal.set_wakeup_fd(-1)) not in (-1, _wake.fileno()):
+        signal.set_wakeup_fd(before)
+
+
+def _watch(signals: socket) -> None:
+    while received := signals.recv(64):
+        if signal.SIGINT in received:
+            for interruption in list(_running):
+                interruption.end()

@@ -147,7 +147,7 @@ async def test_tools_are_chosen_for_each_request_and_no_other_can_be_called(serv
     results = [message.content for message in state["messages"] if isinstance(message, ToolMessage)]
     assert results == ["multiply is not a tool you have. Your tools are: add.", "5"]
     wrong = create_kimi_agent(kimi(server), [add], select_tools=lambda state: ["fly"])
-    with pytest.raises(ValueError, match="select_tools gave fly"):
+    with pytest.raises(ValueError, match="select_tools returned fly"):
         await ran(wrong, way)
 
 

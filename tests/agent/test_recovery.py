@@ -15,7 +15,7 @@ from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.types import Command, interrupt
 
 from langchain_kimi import AgentLimits, create_kimi_agent
-from langchain_kimi.agent.compiled import UNKNOWN
+from langchain_kimi.agent.recovery import UNKNOWN_RESULT
 from langchain_kimi.testing import FakeKimi, KimiServer, Reply, Request, called, refused, said, thought
 from tests import forks
 from tests.agent.killed import begin_a_turn, note
@@ -110,7 +110,7 @@ async def test_a_result_recorded_beside_a_kill_stays(database: Database, goes_on
             agent = create_kimi_agent(kimi(server), [tool("note")(watched), ALIVE[1]], checkpointer=saver)
             state = await database.run(agent, None if goes_on == "resumed" else new("and?"))
             recorded = await database.state(agent)
-        rest = "survived b" if goes_on == "resumed" else UNKNOWN
+        rest = "survived b" if goes_on == "resumed" else UNKNOWN_RESULT
         assert results(server.requests[1]) == ["noted a", rest]
         assert said_in(server.requests[1]) == SAID
         assert ran == []
@@ -129,7 +129,7 @@ async def test_an_answer_recorded_after_the_last_checkpoint_stays_when_a_message
         state = await database.run(agent, new("and?"))
         recorded = await database.state(agent)
     assert [message["role"] for message in model.requests[-1].messages] == ["user", "assistant", "tool", "tool", "user"]
-    assert results(model.requests[-1]) == [UNKNOWN, UNKNOWN]
+    assert results(model.requests[-1]) == [UNKNOWN_RESULT, UNKNOWN_RESULT]
     assert said_in(model.requests[-1]) == SAID
     assert recorded.values["messages"] == state["messages"]
 
@@ -170,7 +170,7 @@ async def test_a_message_that_breaks_down_before_it_is_taken_changes_nothing(dat
             agent = create_kimi_agent(kimi(server), ALIVE, checkpointer=saver)
             state = await database.run(agent, None if goes_on == "resumed" else new("and?"))
             recorded = await database.state(agent)
-        rest = "survived b" if goes_on == "resumed" else UNKNOWN
+        rest = "survived b" if goes_on == "resumed" else UNKNOWN_RESULT
         assert results(server.requests[-1]) == ["noted a", rest]
         assert "lost" not in str(server.requests[-1].messages)
         assert recorded.values["messages"] == state["messages"]
@@ -210,7 +210,7 @@ async def test_a_cancelled_run_keeps_what_finished_and_the_thread_goes_on(databa
             await run
         assert cancelled == ["b"]
         state = await agent.ainvoke(new("and?"), THREAD)
-    assert results(model.requests[-1]) == ["noted a", UNKNOWN]
+    assert results(model.requests[-1]) == ["noted a", UNKNOWN_RESULT]
     assert state["messages"][-1].text == "answer to and?"
 
 
@@ -235,7 +235,7 @@ async def test_results_stand_in_call_order_whichever_was_recorded(database: Data
         await database.run(agent, new("go"))
         state = await database.run(agent, new("and?"))
     told, noted, unknown, noted_too = results(model.requests[-1])
-    assert (told, noted, noted_too) == (UNKNOWN, "noted b", "noted c")
+    assert (told, noted, noted_too) == (UNKNOWN_RESULT, "noted b", "noted c")
     assert "fly is not a tool you have" in unknown
     order = [call["id"] for call in state["messages"][1].tool_calls]
     assert [message.tool_call_id for message in state["messages"][2:6]] == order
@@ -261,7 +261,7 @@ async def test_what_a_command_of_a_finished_tool_brought_stays(database: Databas
         await database.run(agent, new("go"))
         state = await database.run(agent, new("and?"))
     assert [message.content for message in state["messages"]] == [
-        *("go", "", "remarked", UNKNOWN, "a remark", "and?", "Well.")
+        *("go", "", "remarked", UNKNOWN_RESULT, "a remark", "and?", "Well.")
     ]
     assert state["spent"]["remarks"] == 1
 
@@ -329,7 +329,7 @@ async def test_a_thread_left_during_its_last_answer_goes_on(database: Database, 
     if goes_on == "resumed":
         assert (state["stop_reason"], state["messages"][-1].text) == ("tool_calls", "last words")
     else:
-        assert (state["stop_reason"], results(model.requests[-1])) == ("stop", ["noted a", UNKNOWN])
+        assert (state["stop_reason"], results(model.requests[-1])) == ("stop", ["noted a", UNKNOWN_RESULT])
     assert recorded.next == ()
 
 

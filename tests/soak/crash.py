@@ -28,8 +28,9 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from langchain_kimi import create_kimi_agent
-from langchain_kimi.agent.compiled import UNKNOWN
-from langchain_kimi.agent.state import add_kimi_messages, calls_of, pending_calls
+from langchain_kimi.agent.recovery import UNKNOWN_RESULT
+from langchain_kimi.agent.state import add_kimi_messages
+from langchain_kimi.agent.transcript import pending_calls, tool_calls_of
 from langchain_kimi.testing import FakeKimi, KimiServer, Request
 from tests.services import fresh_schema, no_postgres
 from tests.soak.crash_child import WAYS
@@ -215,7 +216,7 @@ class Thread:
             elif open_calls:
                 self.wrong.append(f"{self.name}: OPEN {open_calls}")
             if isinstance(message, AIMessage):
-                open_calls = [str(call["id"]) for call in calls_of(message)]
+                open_calls = [str(call["id"]) for call in tool_calls_of(message)]
 
     def _check_wire(self) -> None:
         """Every request against what the model said and what was recorded."""
@@ -248,7 +249,7 @@ class Thread:
     def _check_result(self, request: Request, call: str, content: str) -> None:
         since = self._unknown.get(call)
         if since is not None and request.number > since:
-            right = content == UNKNOWN
+            right = content == UNKNOWN_RESULT
         else:
             right = content == self._recorded.get(call) or self._durability == "async"
         if not right:

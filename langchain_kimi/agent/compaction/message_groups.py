@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from langchain_kimi.agent.state import calls_of
+from langchain_kimi.agent.transcript import tool_calls_of
 
 SUMMARY = "kimi_summary"
 """The key of `additional_kwargs` under which the message in the place of removed ones has its `task`, `text`, `turns`
@@ -87,7 +87,7 @@ def turn_numbers(messages: Sequence[BaseMessage]) -> Iterator[int]:
 
 def _answer_group(messages: Sequence[BaseMessage], start: int) -> MessageGroup:
     """The assistant message at `start` and everything up to the last result before the next assistant message."""
-    open_calls = [call["id"] or "" for call in calls_of(messages[start])]
+    open_calls = [call["id"] or "" for call in tool_calls_of(messages[start])]
     end, complete = start + 1, True
     if open_calls:
         for index in range(start + 1, len(messages)):

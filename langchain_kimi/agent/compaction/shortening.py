@@ -7,7 +7,7 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langchain_kimi import tokens
 from langchain_kimi._raw_calls import NO_REASONING, PROVIDER, REASONING, REASONING_DETAILS
 from langchain_kimi.agent.compaction.archive import message_text
-from langchain_kimi.agent.loop_guard import MARK, fingerprint
+from langchain_kimi.agent.loop_guard import FINGERPRINT, fingerprint
 
 SHORTENED = "kimi_shortened"
 """The key of `additional_kwargs` under which a shortened result has its original length in `characters`, and its `key`
@@ -47,7 +47,7 @@ def shorten_result(result: ToolMessage, max_tokens: int, key: str | None) -> Too
     if tokens.count_text(text) * 5 > tokens.count_message(result) * 4:
         return None
     original = {"characters": len(whole), "key": key}
-    kwargs = {MARK: fingerprint(result), **result.additional_kwargs, SHORTENED: original}
+    kwargs = {FINGERPRINT: fingerprint(result), **result.additional_kwargs, SHORTENED: original}
     return result.model_copy(update={"content": text, "additional_kwargs": kwargs})
 
 

@@ -21,9 +21,8 @@ from langchain_kimi.agent.compaction.draft import Draft
 from langchain_kimi.agent.compaction.message_groups import SUMMARY, is_summary, is_user_message, summary_fields
 from langchain_kimi.agent.compaction.recorded_usage import OUTDATED_USAGE
 from langchain_kimi.agent.compaction.shortening import cut_to_tokens
-from langchain_kimi.agent.model_call import SHOWN, asked_again
-from langchain_kimi.agent.steps import Ask
-from langchain_kimi.agent.transcript import indented, plain_name
+from langchain_kimi.agent.model_call import VISIBLE_TOOLS, ModelRequest, request_with_retry
+from langchain_kimi.agent.visible_messages import indented, plain_name
 from langchain_kimi.errors import KimiError
 
 _SUMMARY_OF = (
@@ -58,7 +57,7 @@ class Summary:
     answers: list[AIMessage] = field(default_factory=list)
 
 
-class SummaryRequest(Ask):
+class SummaryRequest(ModelRequest):
     """A request whose answer does not appear on the `messages` stream of the agent."""
 
     def _config(self, config: RunnableConfig) -> RunnableConfig:
@@ -93,7 +92,7 @@ def summarise(
         sections = [instructions, *([_EARLIER.format(so_far)] if so_far else []), _PART.format(text)]
         request = SummaryRequest(model, [HumanMessage("\n\n".join(sections))], metadata=metadata or {})
         try:
-            answer: AIMessage = yield from asked_again(request, summary.answers)
+            answer: AIMessage = yield from request_with_retry(request, summary.answers)
         except ContextOverflowError as error:
             refusals += 1
             if max_request <= 2 * _MIN_PART or refusals > _MAX_REFUSALS:
@@ -181,9 +180,9 @@ def summary_message(draft: Draft, summary: Summary, max_tokens: int, *, archived
         "exchanges": sum(int(one.get("exchanges", 0)) for one in earlier) + draft.exchanges,
     }
     kwargs: dict[str, Any] = {SUMMARY: fields, OUTDATED_USAGE: draft.outdated_usage}
-    with_tools = next((message for message in removed if SHOWN in message.additional_kwargs), None)
+    with_tools = next((message for message in removed if VISIBLE_TOOLS in message.additional_kwargs), None)
     if with_tools is not None:  # the tools of the first request stay those that requests declare
-        kwargs[SHOWN] = with_tools.additional_kwargs[SHOWN]
+        kwargs[VISIBLE_TOOLS] = with_tools.additional_kwargs[VISIBLE_TOOLS]
     return HumanMessage("\n\n".join(sections), id=removed[0].id, additional_kwargs=kwargs)
 
 

@@ -6,7 +6,7 @@ from langchain_core.tools import tool
 from langgraph.types import Command, interrupt
 
 from langchain_kimi import TeamMember, agent_as_tool, create_kimi_agent, create_kimi_team
-from langchain_kimi.agent.compiled import UNKNOWN
+from langchain_kimi.agent.recovery import UNKNOWN_RESULT
 from langchain_kimi.testing import FakeKimi, Reply, Request, said, thought
 from tests.databases import Database
 
@@ -53,11 +53,11 @@ async def test_a_new_message_after_half_a_hand_off_reaches_who_took_over(databas
         assert (spent["turns"], spent["requests"], spent["tool_calls"]) == (1, 1, 1)
         seen = model.requests[-1].messages
         assert [message["role"] for message in seen] == ["system", "user", "user", "user"]
-        assert UNKNOWN in seen[2]["content"]
+        assert UNKNOWN_RESULT in seen[2]["content"]
         state = await database.run(agent, MORE | {"active_agent": "planner"})
     assert state["messages"][-1].text == "planner answers."
     back = model.requests[-1]
-    assert told(back) == [UNKNOWN, "The conversation was handed over to doer."]
+    assert told(back) == [UNKNOWN_RESULT, "The conversation was handed over to doer."]
     own = next(message for message in back.messages if message["role"] == "assistant")
     assert (own["reasoning_content"], own["tool_calls"][1]["function"]["arguments"]) == ("p\u2028", "{  }")
 
@@ -97,7 +97,7 @@ async def test_what_a_finished_sub_agent_said_stays_when_its_siblings_did_not_fi
         await database.run(agent(saver), GO)
     async with database.saver() as saver:
         state = await database.run(agent(saver), MORE)
-    assert told(model.requests[-1]) == ["All about a.", UNKNOWN]
+    assert told(model.requests[-1]) == ["All about a.", UNKNOWN_RESULT]
     assert len(own.requests) == 2
     assert state["spent"]["requests"] == 3
     assert state["messages"][-1].text == "Well."

@@ -15,7 +15,7 @@ from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
 from langchain_kimi import AgentLimits, Compaction, UsageMeter, agent_as_tool, create_kimi_agent
-from langchain_kimi.agent.budget import Budget
+from langchain_kimi.agent.budget import RunBudget
 from langchain_kimi.testing import FakeKimi, KimiServer, Reply, Request, called, refused, said, thought
 from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
 from tests.databases import THREAD
@@ -287,14 +287,14 @@ async def test_what_the_caller_had_spent_before_counts(serve: Serve, way: str) -
 
 def test_the_seconds_of_the_caller_go_on_while_they_work() -> None:
     now = 100.0
-    call = Budget(None, lambda: now).begin_call({"seconds": 3.0})
-    below = Budget(call, lambda: now).begin_call({})
-    assert not call.used_up()
+    call = RunBudget(None, lambda: now).start_call({"seconds": 3.0})
+    below = RunBudget(call, lambda: now).start_call({})
+    assert not call.exhausted()
     now += 2.9
-    assert not below.used_up()
+    assert not below.exhausted()
     now += 0.2
-    assert call.used_up()
-    assert below.used_up()
+    assert call.exhausted()
+    assert below.exhausted()
 
 
 @SYNC_AND_ASYNC

@@ -13,7 +13,7 @@ from langchain_core.tools import tool
 
 from langchain_kimi import TeamMember, create_kimi_team
 from langchain_kimi.agent.compaction.summary import exchange_text
-from langchain_kimi.agent.visible_messages import view
+from langchain_kimi.agent.visible_messages import visible_messages
 from langchain_kimi.testing import called, said
 from tests.agent.team.test_handoffs import Play, of, ran
 from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
@@ -73,7 +73,7 @@ def message(kind: str, name: str, text: str, args: str, valid: bool) -> Any:
 
 @given(st.lists(SPOKEN, min_size=1, max_size=5))
 def test_there_are_as_many_entries_as_were_made(spoken: list[tuple[str, str, str, str, bool]]) -> None:
-    seen = view([HumanMessage("go"), *(message(*one) for one in spoken)], "nobody")
+    seen = visible_messages([HumanMessage("go"), *(message(*one) for one in spoken)], "nobody")
     assert [type(one) for one in seen] == [HumanMessage, HumanMessage]
     made = sum(1 if kind == "tool" else 1 + bool(text) for kind, _, text, _, _ in spoken)
     assert len(entries(str(seen[1].content))) == made

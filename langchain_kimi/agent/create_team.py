@@ -1,0 +1,210 @@
+"""`create_kimi_team`, which builds a team: several agents in one graph, of which one at a time is active."""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool
+from langgraph.store.base import BaseStore
+from langgraph.types import Checkpointer, Command
+
+from langchain_kimi.agent import parameters
+from langchain_kimi.agent.approval import Approval, InterruptOn
+from langchain_kimi.agent.compaction.compactor import Compactor
+from langchain_kimi.agent.compaction.config import Compaction
+from langchain_kimi.agent.compaction.recall import check_no_recall_tool, recall_tool
+from langchain_kimi.agent.compiled import KimiAgent
+from langchain_kimi.agent.graph import compile_graph, response_runnable
+from langchain_kimi.agent.limits import AgentLimits
+from langchain_kimi.agent.loop_guard import LoopGuard
+from langchain_kimi.agent.model_call import ModelCaller, SystemPrompt
+from langchain_kimi.agent.parameters import checks_parameter_names
+from langchain_kimi.agent.routes import AgentConfig, GraphConfig
+from langchain_kimi.agent.state import AgentState, TeamState
+from langchain_kimi.agent.tool_call import ToolRunner
+from langchain_kimi.agent.tool_errors import ToolErrors
+
+HANDOFF_PREFIX = "transfer_to_"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,50}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeamMember:
+    """One agent of a team.
+
+    `name`: letters, digits, `_` and `-`. It signs the agent's messages and names the tool `transfer_to_<name>`.
+    `model`: any chat model, or the name of one, as for `create_kimi_agent`.
+    `tools`: the agent's own. In addition it gets a tool `transfer_to_<name>` for each agent in `transfers_to`, or for
+    all others if that is None. `system_prompt`: as for `create_kimi_agent`. `description`: tells the other agents when
+    to hand over to this one.
+    """
+
+    name: str
+    model: BaseChatModel | str
+    tools: Sequence[BaseTool | Callable[..., Any]] = ()
+    system_prompt: SystemPrompt = None
+    description: str = ""
+    transfers_to: Collection[str] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise ValueError(f"TeamMember(name={self.name!r}): 1 to 50 letters, digits, `_` and `-`.")
+        if isinstance(self.transfers_to, str):
+            raise ValueError(f"TeamMember(transfers_to={self.transfers_to!r}): a list of names, not one string.")
+        parameters.check_tools(f"TeamMember({self.name!r})", self.tools)
+        parameters.check_model(self.model, f"TeamMember({self.name!r})")
+
+
+@checks_parameter_names
+def create_kimi_team(
+    members: Sequence[TeamMember],
+    *,
+    default_active_agent: str | None = None,
+    response_format: type | dict[str, Any] | None = None,
+    limits: AgentLimits | None = None,
+    guard: LoopGuard | None = LoopGuard(),  # noqa: B008 (frozen)
+    compaction: Compaction | None = Compaction(),  # noqa: B008 (frozen)
+    tool_timeout: float | Mapping[str, float] | None = None,
+    tool_errors: ToolErrors = True,
+    sequential_tools: Collection[str] = (),
+    max_concurrency: int | None = None,
+    interrupt_on: Mapping[str, bool | InterruptOn] | None = None,
+    run_input_tool_calls: bool = False,
+    state_schema: type = TeamState,
+    context_schema: type | None = None,
+    checkpointer: Checkpointer = None,
+    store: BaseStore | None = None,
+    name: str = "kimi_team",
+) -> KimiAgent:
+    """A compiled graph of several agents that share one conversation and hand it over to each other.
+
+    The agent in `state["active_agent"]` answers: the first of `members` or `default_active_agent`, until one calls
+    `transfer_to_<name>`. It stays the same over user turns, and an input may set it. A hand-off beside other calls
+    keeps all their results. If the model hands off several times in one turn, only the first takes effect; the others
+    get error results.
+
+    Each agent reads its own messages with its own reasoning, exactly as its model wrote them, and a report of the other
+    agents' messages in a user message. So every model gets a conversation that it accepts, and its requests grow only
+    at their end. An agent can only call tools of its own requests.
+
+    `limits` and `guard` hold for the whole team. `state["spent"]` is the usage of all members, and
+    `state["spent_by_agent"]` the usage of each. All other parameters are those of `create_kimi_agent`.
+
+    Raises TypeError for a parameter of a wrong type, and ValueError for settings that do not fit together.
+    """
+    parameters.check_types(
+        "create_kimi_team", limits=(limits, AgentLimits), guard=(guard, LoopGuard), compaction=(compaction, Compaction)
+    )
+    by_name = {member.name: member for member in members}
+    first = default_active_agent or next(iter(by_name), "")
+    _check_members(members, by_name, first)
+    models = {member.name: parameters.to_chat_model(member.model, f"TeamMember({member.name!r})") for member in members}
+    handoffs = {member.name: handoff_tool(member.name, member.description) for member in members}
+    own_tools = _own_tools(members)
+    archive = [recall_tool()] if compaction and compaction.archive else []
+    for member in members if archive else ():
+        check_no_recall_tool(f"TeamMember({member.name!r})", own_tools[member.name])
+    tools = {member.name: [*own_tools[member.name], *archive, *_handoff_tools(member, handoffs)] for member in members}
+    runner = ToolRunner(_distinct_tools(tools), tool_timeout, tool_errors)
+    limits = limits or AgentLimits()
+    parameters.check_sequential_tools(sequential_tools, runner.tools_by_name)
+    parameters.check_prices(limits, models.values())
+    parameters.check_state_schema(state_schema, TeamState)
+    agents = {
+        member.name: AgentConfig(
+            ModelCaller(models[member.name], tools[member.name], member.system_prompt, agent=member.name),
+            Compactor(compaction, models[member.name], tools[member.name], member.name) if compaction else None,
+            response_runnable(models[member.name], tools[member.name], response_format),
+        )
+        for member in members
+    }
+    names = frozenset(tool.name for tool in handoffs.values())
+    config = GraphConfig(
+        active_agent=lambda state: _active_agent(state, agents, first),
+        limits=limits,
+        guard=replace(guard, exempt={*guard.exempt, *names}) if guard else None,
+        approval=Approval(interrupt_on or {}, runner.tools_by_name),
+        sequential_tools=frozenset(sequential_tools),
+        has_response_format=response_format is not None,
+        handoffs=names,
+        run_input_tool_calls=run_input_tool_calls,
+    )
+    return compile_graph(
+        config,
+        runner,
+        state_schema=state_schema,
+        context_schema=context_schema,
+        max_concurrency=max_concurrency,
+        checkpointer=checkpointer,
+        store=store,
+        name=name,
+    )
+
+
+def handoff_tool(name: str, description: str) -> BaseTool:
+    """The tool by which other agents hand the conversation over to the agent `name`."""
+
+    def transfer(tool_call_id: Annotated[str, InjectedToolCallId]) -> Command[Any]:
+        result = ToolMessage(
+            f"The conversation was handed over to {name}.", tool_call_id=tool_call_id, name=HANDOFF_PREFIX + name
+        )
+        return Command(update={"active_agent": name, "messages": [result]})
+
+    text = f"Hand this conversation over to {name}, who then goes on with it. {description}".strip()
+    return StructuredTool.from_function(transfer, name=HANDOFF_PREFIX + name, description=text)
+
+
+def _active_agent(state: AgentState, agents: Mapping[str, AgentConfig], first: str) -> AgentConfig:
+    name = str(state.get("active_agent") or first)
+    if name not in agents:
+        raise ValueError(
+            f"active_agent={name!r} is none of the team: {', '.join(agents)}. Give one of these as `active_agent` "
+            "beside the next `messages`."
+        )
+    return agents[name]
+
+
+def _own_tools(members: Sequence[TeamMember]) -> dict[str, list[BaseTool]]:
+    """Each agent's own tools. A function that several agents have becomes one tool."""
+    by_id = {id(tool): tool for member in members for tool in member.tools}
+    tools = dict(zip(by_id, parameters.to_tools(list(by_id.values())), strict=True))
+    own = {member.name: [tools[id(tool)] for tool in member.tools] for member in members}
+    if reserved := [tool.name for tool in tools.values() if tool.name.startswith(HANDOFF_PREFIX)]:
+        raise ValueError(f"A tool is named {reserved[0]!r}: names with {HANDOFF_PREFIX!r} are for hand-offs.")
+    return own
+
+
+def _handoff_tools(member: TeamMember, handoffs: Mapping[str, BaseTool]) -> list[BaseTool]:
+    allowed = handoffs.keys() - {member.name} if member.transfers_to is None else member.transfers_to
+    return [tool for name, tool in handoffs.items() if name in allowed]
+
+
+def _distinct_tools(tools: Mapping[str, Sequence[BaseTool]]) -> list[BaseTool]:
+    """Every tool of the team once; several agents may have the same tool."""
+    distinct: dict[str, BaseTool] = {}
+    for agent, own in tools.items():
+        for tool in own:
+            if distinct.setdefault(tool.name, tool) is not tool:
+                raise ValueError(
+                    f"{agent} has another tool named {tool.name!r} than an agent before it: give them the same tool, "
+                    "or rename one."
+                )
+    return list(distinct.values())
+
+
+def _check_members(members: Sequence[TeamMember], by_name: Mapping[str, TeamMember], first: str) -> None:
+    known = ", ".join(by_name) or "none"
+    if len(by_name) != len(members) or not members:
+        raise ValueError(f"members: one or more agents with names of their own, not {[m.name for m in members]}.")
+    if first not in by_name:
+        raise ValueError(f"default_active_agent={first!r} is none of the team: {known}.")
+    for member in members:
+        others = [name for name in by_name if name != member.name]
+        if unknown := set(member.transfers_to or ()) - set(others):
+            raise ValueError(
+                f"TeamMember({member.name!r}, transfers_to={sorted(unknown)}): the other agents are "
+                f"{', '.join(others) or 'none'}."
+            )
