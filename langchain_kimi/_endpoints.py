@@ -13,7 +13,7 @@ import orjson
 
 from langchain_kimi import _surrogates as surrogates
 from langchain_kimi import errors
-from langchain_kimi._http import Form, HttpRequest
+from langchain_kimi._http import HttpRequest, UploadForm
 from langchain_kimi._redaction import redact
 from langchain_kimi.errors import BadRequestError, KimiError
 
@@ -157,7 +157,7 @@ class KimiFile:
         return {"type": kind, "url": self.reference}
 
 
-def upload_file(form: Form) -> HttpRequest[KimiFile]:
+def upload_file(form: UploadForm) -> HttpRequest[KimiFile]:
     """Upload the form's file; its `fields` hold the purpose."""
     return HttpRequest("POST", "/files", _file, form, once=True)
 

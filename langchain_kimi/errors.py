@@ -198,15 +198,15 @@ class BrokenStreamError(APIConnectionError):
 
 
 class APITimeoutError(KimiError, core.ModelTimeoutError):
-    """Kimi did not answer in time. `deadline` names which of `Timeouts` passed; None where Kimi said so itself."""
+    """Kimi did not answer in time. `timeout` is the field of `Timeouts` that expired; None if Kimi reported it."""
 
     is_retryable = True
-    deadline: str | None = None
+    timeout: str | None = None
 
     @property
     def broke_off(self) -> bool:
-        """As for every error; but after the deadline `total` there is no time for another request."""
-        return super().broke_off and self.deadline != "total"
+        """As for every error, except that no time is left for another request after the timeout `total`."""
+        return super().broke_off and self.timeout != "total"
 
 
 class IncompleteAnswerError(KimiError, core.ModelAPIError):

@@ -37,18 +37,14 @@ class RateLimits:
         self.tpm = tpm
         self.clock = clock
         self._lock = threading.Lock()
-        self._queue: deque[Turn] = deque()
+        self._queue: deque[RateLimitSlot] = deque()
         self._under_way = 0
         self._recent: deque[tuple[float, int]] = deque()
         self._recent_tokens = 0
 
-    def take(self, tokens: int = 0) -> "Turn":
-        """A place for one request of so many tokens, held inside `with`."""
-        return Turn(self, tokens)
-
-    def atake(self, tokens: int = 0) -> "Turn":
-        """A place for one request of so many tokens, held inside `async with`."""
-        return Turn(self, tokens)
+    def slot(self, tokens: int = 0) -> "RateLimitSlot":
+        """A slot for one request of so many tokens, held inside `with` or `async with`."""
+        return RateLimitSlot(self, tokens)
 
     def __repr__(self) -> str:
         return f"RateLimits(concurrency={self.concurrency}, rpm={self.rpm}, tpm={self.tpm})"
@@ -59,7 +55,7 @@ class RateLimits:
     # A turn waits twice: in the queue until it is first and a place is free, which only the end of another turn can
     # bring about; then, still first, by the clock until the last minute has room.
 
-    def _enqueue(self, turn: "Turn") -> None:
+    def _enqueue(self, turn: "RateLimitSlot") -> None:
         with self._lock:
             self._queue.append(turn)
             self._call_first()
@@ -70,7 +66,7 @@ class RateLimits:
                 return
             self._queue.popleft()
 
-    def _begin(self, turn: "Turn") -> float:
+    def _begin(self, turn: "RateLimitSlot") -> float:
         """Begins the first turn and returns 0, or the seconds until it can begin."""
         with self._lock:
             now = self.clock.now()
@@ -95,7 +91,7 @@ class RateLimits:
             requests, sum_of_tokens, free_at = requests - 1, sum_of_tokens - size, asked_at + _WINDOW
         return free_at - now
 
-    def _end(self, turn: "Turn") -> None:
+    def _end(self, turn: "RateLimitSlot") -> None:
         """Ends a turn wherever it is: under way, or given up in the queue."""
         with self._lock:
             if turn.under_way:
@@ -106,7 +102,7 @@ class RateLimits:
             self._call_first()
 
 
-class Turn:
+class RateLimitSlot:
     """One request's place in a `RateLimits`, waited for by `with` or `async with` and given back at its end."""
 
     def __init__(self, limits: RateLimits, tokens: int) -> None:

@@ -7,11 +7,11 @@ synchronous and an asynchronous loop, which differ only in how they wait.
 from langchain_kimi._clock import CLOCK, Clock
 from langchain_kimi._http.connections import Connections, shared_connections
 from langchain_kimi._http.credentials import checked_key, checked_url
-from langchain_kimi._http.multipart import Form, OnProgress
+from langchain_kimi._http.multipart import OnProgress, UploadForm
 from langchain_kimi._http.operations import HttpRequest, Pause, transport_of
 from langchain_kimi._http.response_limits import ResponseLimits
-from langchain_kimi._http.retries import MAX_RETRY_WAIT, Retries, Wait
-from langchain_kimi._http.sse import DONE, Events
+from langchain_kimi._http.retries import MAX_RETRY_WAIT, RetryPolicy, RetryWait
+from langchain_kimi._http.sse import DONE, SSEParser
 from langchain_kimi._http.timeouts import Timeouts
 from langchain_kimi._http.transport import Transport
 from langchain_kimi.rate_limits import RateLimits
@@ -22,17 +22,17 @@ __all__ = [
     "MAX_RETRY_WAIT",
     "Clock",
     "Connections",
-    "Events",
-    "Form",
     "HttpRequest",
     "OnProgress",
     "Pause",
     "RateLimits",
     "ResponseLimits",
-    "Retries",
+    "RetryPolicy",
+    "RetryWait",
+    "SSEParser",
     "Timeouts",
     "Transport",
-    "Wait",
+    "UploadForm",
     "checked_key",
     "checked_url",
     "shared_connections",

@@ -9,7 +9,7 @@ OnProgress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class UploadForm:
     """A form with one file, sent piece by piece from the file's beginning, each time that the request is sent."""
 
     file: BinaryIO = field(repr=False)
@@ -27,7 +27,7 @@ class Form:
 class _Told:
     """The form's file, which tells of being read. httpx asks for its length by `seek` and `tell`."""
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: UploadForm) -> None:
         self._form = form
 
     def read(self, size: int = -1) -> bytes:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from langchain_kimi._http.multipart import Form
-from langchain_kimi._http.transport import About, Transport
+from langchain_kimi._http.call import CallOptions
+from langchain_kimi._http.multipart import UploadForm
+from langchain_kimi._http.transport import Transport
 from langchain_kimi.errors import KimiError, ServerError
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ class HttpRequest(Generic[T]):
     """The path after the base URL."""
     read: Callable[[Any], T]
     """Makes the result from the parsed response, or from its bytes if `raw` is set."""
-    body: bytes | Form = b""
+    body: bytes | UploadForm = b""
     raw: bool = False
     model: str = ""
     """The requested model, for error messages."""
@@ -36,15 +37,15 @@ class HttpRequest(Generic[T]):
 
     def run(self, transport: Transport) -> T:
         """Send the request and return its result. Raises a KimiError."""
-        response = transport.request(self.method, self.path, self.body, **self._about())
+        response = transport.request(self.method, self.path, self.body, **self._options())
         return self._result(response, transport.host)
 
     async def arun(self, transport: Transport) -> T:
         """`run` for asynchronous use."""
-        response = await transport.arequest(self.method, self.path, self.body, **self._about())
+        response = await transport.arequest(self.method, self.path, self.body, **self._options())
         return self._result(response, transport.host)
 
-    def _about(self) -> About:
+    def _options(self) -> CallOptions:
         return {"raw": self.raw, "model": self.model, "once": self.once}
 
     def _result(self, response: Any, host: str) -> T:
@@ -84,4 +85,4 @@ def transport_of(source: Any) -> Transport:
     if not hasattr(source, "_transport"):
         raise TypeError(f"{type(source).__name__} does not talk to Kimi: give a ChatKimi or a KimiPlatform.")
     transport: Transport = source._transport()
-    return replace(transport, limits=None)
+    return replace(transport, rate_limits=None)

@@ -7,13 +7,13 @@ from langchain_kimi import _surrogates as surrogates
 from langchain_kimi import errors
 from langchain_kimi._http.decompression import Decompressor
 from langchain_kimi._http.response_limits import BYTES_PER_EVENT, ResponseLimits
-from langchain_kimi._http.sse import BOM, Events
+from langchain_kimi._http.sse import BOM, SSEParser
 
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 """How an event stream begins."""
 
 
-class Body:
+class ResponseBody:
     """Splits a body into its JSON documents: the events of a stream, or the one that it is.
 
     `raw` hands the whole body out as its bytes. A body that is neither raises the error that it is: a refusal, an error
@@ -47,7 +47,7 @@ class Body:
         """Whether the status is none of success."""
         encoding = "" if decompressed else headers.get("content-encoding", "").strip().lower()
         self._decompressor = Decompressor(encoding, host)
-        self._events: Events | None = None
+        self._events: SSEParser | None = None
         self._content = bytearray()
         self._known = raw or self.is_refusal
         self._labelled_events = headers.get("content-type", "").lower().startswith("text/event-stream")
@@ -136,7 +136,7 @@ class Body:
             return
         if start[:1] not in b"{[":
             if self._labelled_events or start.startswith(_FIELDS):
-                self._events = Events(self._limits, self._host)
+                self._events = SSEParser(self._limits, self._host)
                 return
             if any(field.startswith(start) for field in _FIELDS):
                 return
@@ -170,7 +170,7 @@ class Body:
         """The error of a status that is none of success."""
         data = self._mask(bytes(self._content)).removeprefix(BOM)
         if data.lstrip().startswith(_FIELDS):
-            data = next(Events(self._limits, self._host).feed(data + b"\n\n"), data)
+            data = next(SSEParser(self._limits, self._host).feed(data + b"\n\n"), data)
         try:
             self._limits.check_document(data, self._host)
             parsed = surrogates.loads(data)

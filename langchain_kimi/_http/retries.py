@@ -14,7 +14,7 @@ _FEW = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class RetryWait:
     """A pause before a request is sent again: how many seconds, after which attempt (from 1), and which error."""
 
     seconds: float
@@ -22,7 +22,7 @@ class Wait:
     error: KimiError
 
 
-class Retries:
+class RetryPolicy:
     """Decides after each failed attempt of one call how long to wait before the next.
 
     `most` bounds the retries of a call, whatever its failures are; with 0 nothing is repeated. Where it is None, other
@@ -45,7 +45,7 @@ class Retries:
         """How many attempts have failed."""
         return self._full + self._broken
 
-    def wait(self, error: KimiError) -> float | None:
+    def delay(self, error: KimiError) -> float | None:
         """Seconds to wait before the next attempt; None when the error is final or there shall be no other."""
         if not error.is_retryable:
             return None
@@ -68,7 +68,7 @@ class Retries:
         self._patience -= seconds
         return seconds if self._most is not None or self._patience >= 0 else None
 
-    def again(self) -> bool:
+    def allow_one_more(self) -> bool:
         """Whether a refused request may be sent again at once in another form, which counts as a retry."""
         self._broken += 1
         return not self._exhausted()

@@ -8,10 +8,10 @@ DONE = b"[DONE]"
 BOM = b"\xef\xbb\xbf"
 
 
-class Events:
+class SSEParser:
     """Splits an event stream into the data of its events, however the bytes were cut.
 
-    Lines end with `\\n`, `\\r\\n` or `\\r`; other Unicode line breaks are legal inside JSON. Events without data are
+    Lines end with `\\n`, `\\r\\n` or `\\r`; other Unicode line breaks are legal inside JSON. SSEParser without data are
     skipped, and so is everything after `[DONE]`. Raises ResponseTooLargeError for an event beyond `limits`.
     """
 

@@ -482,14 +482,14 @@ class ChatKimi(BaseChatModel):
         encoded = self._encode(messages, stop, kwargs, stream=stream)
         fields, sent, transport = encoded.fields, encoded.json, self._transport()
         check_size(fields["model"], sent)
-        heard: dict[str, str] = {}
-        repeated: list[dict[str, str]] = []
+        response_headers: dict[str, str] = {}
+        retried_headers: list[dict[str, str]] = []
         answer = ResponseDecoder(
             host=transport.host,
             names=encoded.names,
             schemas=encoded.schemas,
-            headers=heard,
-            repeated=repeated,
+            headers=response_headers,
+            repeated=retried_headers,
             first_call=encoded.calls_made,
             v1=self.output_version == "v1",
             max_tool_calls=self.response_limits.tool_calls,
@@ -501,14 +501,14 @@ class ChatKimi(BaseChatModel):
             "model": fields["model"],
             "tokens": len(sent) // _BYTES_A_TOKEN + fields["max_completion_tokens"],
             "on_wait": teller(run_manager),
-            "heard": heard,
-            "repeated": repeated,
+            "response_headers": response_headers,
+            "retried_headers": retried_headers,
         }
         cut_short: str = kwargs.get("on_cut_short", self.on_cut_short)
         if cut_short not in ("raise", "return"):
             raise IllegalRequestError(f"on_cut_short={cut_short!r} is neither 'raise' nor 'return'.")
         asked = _Asked(transport, call, answer, encoded, cut_short)
-        call["refit"] = partial(self._refit, asked)
+        call["shrink"] = partial(self._refit, asked)
         return asked
 
     def _refit(self, asked: "_Asked", error: KimiError) -> bytes | None:

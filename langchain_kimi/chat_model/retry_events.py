@@ -7,16 +7,16 @@ from contextlib import suppress
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, dispatch_custom_event
 from langchain_core.callbacks.manager import handle_event
 
-from langchain_kimi._http import Wait
+from langchain_kimi._http import RetryWait
 
 WAIT = "kimi_wait"
 """The custom event that tells of a wait before another try."""
 
 
-def teller(run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> Callable[[Wait], None]:
+def teller(run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> Callable[[RetryWait], None]:
     """Tells callbacks of a wait, as the custom event `kimi_wait`: of this run, else of the run around it."""
 
-    def tell(wait: Wait) -> None:
+    def tell(wait: RetryWait) -> None:
         data = {"seconds": wait.seconds, "attempt": wait.attempt, "error": str(wait.error)}
         _stream({"event": WAIT, **data})
         if run_manager:

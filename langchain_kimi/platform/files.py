@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 
 from langchain_kimi import _endpoints as endpoints
 from langchain_kimi._endpoints import PURPOSES, KimiFile, Purpose
-from langchain_kimi._http import Form, OnProgress, Transport
+from langchain_kimi._http import OnProgress, Transport, UploadForm
 from langchain_kimi._http.local_file import open_regular
 from langchain_kimi._steps import Steps, arun_steps, run_steps
 from langchain_kimi.errors import BadRequestError, IllegalRequestError, KimiError
@@ -116,7 +116,7 @@ def upload(source: Source, purpose: str, name: str | None, progress: OnProgress 
         raise IllegalRequestError(f"purpose={purpose!r}: Kimi takes {', '.join(PURPOSES)}.")
     with _opened(source, name) as file:
         _check_size(file)
-        form = Form(file.file, file.name, file.size, {"purpose": purpose}, progress)
+        form = UploadForm(file.file, file.name, file.size, {"purpose": purpose}, progress)
         return (yield from endpoints.upload_file(form))
 
 

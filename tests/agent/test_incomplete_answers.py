@@ -150,7 +150,7 @@ async def test_a_total_deadline_is_not_waited_for_twice(serve: Serve) -> None:
     agent = create_kimi_agent(kimi(server, timeout=Timeouts(total=2.0)), [wipe])
     with pytest.raises(APITimeoutError) as caught:
         await agent.ainvoke(ASK)
-    assert (caught.value.deadline, len(server.requests)) == ("total", 1)
+    assert (caught.value.timeout, len(server.requests)) == ("total", 1)
 
 
 @FOUR_WAYS

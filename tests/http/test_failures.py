@@ -18,7 +18,7 @@ import httpx2
 import pytest
 
 from langchain_kimi import errors
-from langchain_kimi._http import Connections, RateLimits, Timeouts, Transport, Wait, shared_connections
+from langchain_kimi._http import Connections, RateLimits, RetryWait, Timeouts, Transport, shared_connections
 from langchain_kimi.testing import (
     KimiServer,
     Reply,
@@ -103,7 +103,7 @@ async def test_passing_failures_are_waited_for(
     serve: Serve, way: str, failure: Reply, least: float, most: float
 ) -> None:
     server = serve([failure, said("at last")])
-    clock, waits = VirtualClock(), list[Wait]()
+    clock, waits = VirtualClock(), list[RetryWait]()
     assert await ask(way, transport(server, clock=clock), on_wait=waits.append) == "at last"
     assert [wait.seconds for wait in waits] == clock.waited
     assert least <= clock.waited[0] <= most
@@ -212,7 +212,7 @@ async def test_a_wait_can_be_cancelled(serve: Serve) -> None:
 
 
 def test_a_wait_can_be_interrupted(serve: Serve) -> None:
-    def interrupt(wait: Wait) -> None:
+    def interrupt(wait: RetryWait) -> None:
         raise KeyboardInterrupt
 
     server = serve([overloaded(), said("never")])
@@ -226,7 +226,7 @@ def test_a_wait_can_be_interrupted(serve: Serve) -> None:
 
 def late(error: BaseException, deadline: str) -> None:
     assert isinstance(error, errors.APITimeoutError)
-    assert error.deadline == deadline
+    assert error.timeout == deadline
     assert f"`{deadline}`" in str(error)
     assert error.host
     assert error.host in str(error)
@@ -341,7 +341,7 @@ async def test_given_clients_keep_their_own_deadlines_if_they_have_any(serve: Se
 @pytest.mark.parametrize("way", WAYS)
 async def test_parallel_calls_do_not_drive_each_other_into_429(serve: Serve, way: str) -> None:
     server = serve(lambda request: said("one two three"), concurrency=2)
-    asked = transport(server, limits=RateLimits(concurrency=2), max_retries=0)
+    asked = transport(server, rate_limits=RateLimits(concurrency=2), max_retries=0)
     answers = await asyncio.gather(*(ask(way, asked) for _ in range(20)))
     assert answers == ["one two three"] * 20
     assert set(server.statuses) == {200}
@@ -353,7 +353,7 @@ async def test_the_server_refuses_one_request_too_many(serve: Serve) -> None:
     asked = transport(server, clock=clock)
     held = asked.astream(CHAT, body(stream=True))
     await anext(held)
-    waits: list[Wait] = []
+    waits: list[RetryWait] = []
     second = asyncio.create_task(ask("astream", asked, on_wait=waits.append))
     await clock.somebody_waits()
     assert isinstance(waits[0].error, errors.RateLimitError)
@@ -369,7 +369,7 @@ async def test_a_place_is_held_until_the_answer_is_closed_and_not_while_waiting(
     clock = VirtualClock(stopped=True)
     limits = RateLimits(concurrency=1, tpm=100, clock=VirtualClock())
     server = serve([overloaded(), stall(said("a b c"), after_events=1), said("x")])
-    asked = transport(server, clock=clock, limits=limits)
+    asked = transport(server, clock=clock, rate_limits=limits)
     answer = asked.astream(CHAT, body(stream=True), tokens=40)
     first = asyncio.ensure_future(anext(answer))
     await clock.somebody_waits()

@@ -157,7 +157,7 @@ async def timed(way: str, pieces: Iterable[bytes]) -> Any:
 async def test_comments_keep_a_stream_alive_only_so_long(way: str, begun: bytes) -> None:
     with pytest.raises(errors.APITimeoutError, match="`event`") as raised:
         await timed(way, itertools.chain([begun], itertools.repeat(b": ping\n\n", 1_000)))
-    assert raised.value.deadline == "event"
+    assert raised.value.timeout == "event"
 
 
 @pytest.mark.parametrize("way", WAYS)

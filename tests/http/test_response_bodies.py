@@ -8,7 +8,7 @@ import pytest
 from langchain_core.messages import AIMessage
 
 from langchain_kimi import ChatKimi, ResponseLimits, create_kimi_agent, errors
-from langchain_kimi._http.response_body import Body
+from langchain_kimi._http.response_body import ResponseBody
 from tests.clock import VirtualClock, with_clock
 from tests.conftest import KEY
 from tests.raw_server import RawServer, Sent, raw_server
@@ -135,7 +135,7 @@ async def test_an_answer_is_read_as_what_it_is(form: str, way: str) -> None:
 def test_a_body_is_recognised_however_its_beginning_is_cut(
     sent: bytes, documents: list[bytes], bom: bytes, blank: bytes, size: int
 ) -> None:
-    body = Body(200, {"content-type": "text/plain"}, ResponseLimits(), "h")
+    body = ResponseBody(200, {"content-type": "text/plain"}, ResponseLimits(), "h")
     sent = bom + blank + sent
     pieces = [sent[at : at + size] for at in range(0, len(sent), size)]
     assert [*(one for piece in pieces for one in body.feed(piece)), *body.end()] == documents

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_kimi import errors
-from langchain_kimi._http import Events, RateLimits, Retries, Timeouts
+from langchain_kimi._http import RateLimits, RetryPolicy, SSEParser, Timeouts
 from langchain_kimi.errors import KimiError, OverloadedError, RateLimitError, ServerError, from_response
 from tests.clock import VirtualClock
 
@@ -29,19 +29,19 @@ def test_events_come_out_as_they_went_in_however_they_are_cut(
     if not ended:
         body = body.removesuffix(newline.encode() * 2)
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
-    events = Events()
+    events = SSEParser()
     out = [data for a, b in itertools.pairwise(edges) for data in events.feed(body[a:b])]
     assert [*out, *events.end()] == [text.encode() for text in texts if not text.encode().isspace()]
 
 
 def test_data_of_several_lines_is_one_event() -> None:
-    assert list(Events().feed(b'data: {"a":\ndata: 1}\n\n')) == [b'{"a":\n1}']
+    assert list(SSEParser().feed(b'data: {"a":\ndata: 1}\n\n')) == [b'{"a":\n1}']
 
 
 def waits(error: KimiError, most: int | None, tries: int = 40) -> list[float]:
     """The waits of one call that meets nothing but this error."""
-    retries = Retries(most)
-    given = itertools.takewhile(lambda wait: wait is not None, (retries.wait(error) for _ in range(tries)))
+    retries = RetryPolicy(most)
+    given = itertools.takewhile(lambda wait: wait is not None, (retries.delay(error) for _ in range(tries)))
     return [wait for wait in given if wait is not None]
 
 
@@ -60,31 +60,31 @@ def test_overload_is_waited_for_long_and_longer_until_patience_ends() -> None:
 
 
 def test_overload_and_rate_limit_do_not_use_up_the_few_retries() -> None:
-    retries = Retries()
-    assert all(retries.wait(RateLimitError("x", retry_after=1)) for _ in range(5))
-    assert retries.wait(ServerError("x")) is not None
-    assert retries.wait(ServerError("x")) is not None
-    assert retries.wait(ServerError("x")) is None
+    retries = RetryPolicy()
+    assert all(retries.delay(RateLimitError("x", retry_after=1)) for _ in range(5))
+    assert retries.delay(ServerError("x")) is not None
+    assert retries.delay(ServerError("x")) is not None
+    assert retries.delay(ServerError("x")) is None
 
 
 def test_a_number_of_retries_bounds_all_of_them_together() -> None:
-    retries = Retries(3)
+    retries = RetryPolicy(3)
     failures = [OverloadedError("x"), ServerError("x"), RateLimitError("x"), OverloadedError("x")]
-    assert [retries.wait(error) is not None for error in failures] == [True, True, True, False]
+    assert [retries.delay(error) is not None for error in failures] == [True, True, True, False]
     assert len(waits(OverloadedError("x"), 20)) == 20  # more than the default would wait for
 
 
 def test_no_wait_is_longer_than_the_user_agrees_to() -> None:
     assert max(waits(OverloadedError("x"), 9)) <= 60
     assert max(waits(OverloadedError("x", retry_after=60), 9)) == 60
-    retries = Retries(9, 5)
-    assert [retries.wait(OverloadedError("x")) for _ in range(3)] == [5, 5, 5]
+    retries = RetryPolicy(9, 5)
+    assert [retries.delay(OverloadedError("x")) for _ in range(3)] == [5, 5, 5]
     for most in (None, 9):
         error = RateLimitError("x", retry_after=61)
-        assert Retries(most).wait(error) is None
+        assert RetryPolicy(most).delay(error) is None
         assert error.retry_after == 61
         assert "longer than max_retry_wait=60" in error.__notes__[0]
-        assert 3600 <= (Retries(most, 3600).wait(RateLimitError("x", retry_after=3600)) or 0) <= 3600
+        assert 3600 <= (RetryPolicy(most, 3600).delay(RateLimitError("x", retry_after=3600)) or 0) <= 3600
 
 
 @pytest.mark.parametrize("asked", [0.0, 7.0, 55.0])
@@ -162,7 +162,7 @@ def test_a_minute_takes_so_many_requests_and_tokens() -> None:
     limits = RateLimits(rpm=2, tpm=100, clock=clock)
     began = []
     for tokens in (10, 20, 80, 10, 500, 1):
-        with limits.take(tokens):
+        with limits.slot(tokens):
             began.append(clock.now())
     assert began == [0, 0, 60, 60, 120, 180]
     assert clock.waited == [60, 60, 60]  # no busy waiting
@@ -175,7 +175,7 @@ def test_sums_of_floats_that_miss_the_moment_do_not_make_it_spin() -> None:
         clock.sleep(start * 0.1)
         limits = RateLimits(rpm=1, clock=clock)
         for _ in range(4):
-            with limits.take():
+            with limits.slot():
                 pass
         assert len(clock.waited) <= 1 + 2 * 3
 
@@ -186,7 +186,7 @@ async def test_tasks_wait_by_the_clock_too() -> None:
     began = []
 
     async def ask() -> None:
-        async with limits.atake():
+        async with limits.slot():
             began.append(clock.now())
 
     await asyncio.gather(*(ask() for _ in range(4)))
@@ -198,11 +198,11 @@ async def test_places_go_first_come_first_served_over_tasks_and_threads() -> Non
     order: list[int] = []
 
     async def in_task(number: int) -> None:
-        async with limits.atake():
+        async with limits.slot():
             order.append(number)
 
     def in_thread(number: int) -> None:
-        with limits.take():
+        with limits.slot():
             order.append(number)
 
     async def queued(count: int) -> None:
@@ -210,7 +210,7 @@ async def test_places_go_first_come_first_served_over_tasks_and_threads() -> Non
             await asyncio.sleep(0)
 
     tasks: list[asyncio.Future[None]] = []
-    async with limits.atake():
+    async with limits.slot():
         for number in range(10):
             job = asyncio.to_thread(in_thread, number) if number % 2 else in_task(number)
             tasks.append(asyncio.ensure_future(job))
@@ -226,7 +226,7 @@ async def test_never_more_than_so_many_at_once() -> None:
 
     async def ask() -> None:
         nonlocal now, most
-        async with limits.atake():
+        async with limits.slot():
             now += 1
             most = max(most, now)
             for _ in range(5):
@@ -241,10 +241,10 @@ async def test_cancelled_waiters_leave_nothing_behind() -> None:
     limits = RateLimits(concurrency=1)
 
     async def ask() -> str:
-        async with limits.atake():
+        async with limits.slot():
             return "done"
 
-    holder = limits.atake()
+    holder = limits.slot()
     await holder.__aenter__()
     first, second, third = (asyncio.create_task(ask()) for _ in range(3))
     await asyncio.sleep(0)
@@ -261,9 +261,9 @@ async def test_cancelled_waiters_leave_nothing_behind() -> None:
 async def test_a_waiter_cancelled_while_the_minute_is_full_lets_the_next_one_wait() -> None:
     clock = VirtualClock(stopped=True)
     limits = RateLimits(rpm=1, clock=clock)
-    async with limits.atake():
+    async with limits.slot():
         pass
-    waiting = [asyncio.ensure_future(limits.atake().__aenter__()) for _ in range(2)]
+    waiting = [asyncio.ensure_future(limits.slot().__aenter__()) for _ in range(2)]
     await clock.somebody_waits()
     waiting[0].cancel()
     await asyncio.gather(waiting[0], return_exceptions=True)
@@ -275,17 +275,17 @@ async def test_a_waiter_cancelled_while_the_minute_is_full_lets_the_next_one_wai
 
 def test_a_loop_that_is_gone_does_not_hold_up_the_queue() -> None:
     limits = RateLimits(concurrency=1)
-    holder = limits.take()
+    holder = limits.slot()
     holder.__enter__()
     loop = asyncio.new_event_loop()
-    abandoned = limits.atake().__aenter__()
+    abandoned = limits.slot().__aenter__()
     task = loop.create_task(abandoned)
     loop.call_soon(loop.stop)
     loop.run_forever()
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     loop.close()
     holder.__exit__(None, None, None)
-    with limits.take():
+    with limits.slot():
         assert limits._under_way == 1
     del task, abandoned
     assert (len(limits._queue), limits._under_way) == (0, 0)
@@ -297,10 +297,10 @@ def test_an_interrupted_thread_gives_its_place_back() -> None:
             raise KeyboardInterrupt
 
     limits = RateLimits(rpm=1, clock=Interrupting())
-    with limits.take():
+    with limits.slot():
         pass
     with pytest.raises(KeyboardInterrupt):
-        limits.take().__enter__()
+        limits.slot().__enter__()
     assert (len(limits._queue), limits._under_way) == (0, 0)
 
 
@@ -310,14 +310,14 @@ def test_one_limiter_serves_many_loops_and_threads() -> None:
 
     async def in_loop() -> None:
         async def ask() -> None:
-            async with limits.atake():
+            async with limits.slot():
                 under_way.append(limits._under_way)
 
         await asyncio.gather(*(ask() for _ in range(50)))
 
     def in_thread() -> None:
         for _ in range(50):
-            with limits.take():
+            with limits.slot():
                 under_way.append(limits._under_way)
 
     jobs: list[Callable[[], None]] = [in_thread, lambda: asyncio.run(in_loop())] * 3

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.block_translators import get_translator
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from langchain_kimi._http import Events
+from langchain_kimi._http import SSEParser
 from langchain_kimi._raw_calls import raw_calls, reparse_calls
 from langchain_kimi._response import ResponseDecoder, check_output_cap, generation_chunk
 from langchain_kimi._response.chunks import PlainChunks, can_skip_validation
@@ -147,7 +147,7 @@ def test_every_form_of_tool_call_deltas(form: str, v1: bool) -> None:
     ]
     assert tuple(one["id"] for one in message.tool_calls) == ids.get(form, ("read:0", "look:1"))
     answer = ResponseDecoder()
-    for data in Events().feed(sse([*FORMS[form], event({}, "tool_calls")])):
+    for data in SSEParser().feed(sse([*FORMS[form], event({}, "tool_calls")])):
         answer.feed(data)
     assert answer.message().tool_calls == message.tool_calls
     sent = [json.loads(one["arguments"]) for one in raw_calls(message)]
@@ -621,7 +621,7 @@ def as_v1(message: AIMessage) -> AIMessage:
 def test_whole_and_streamed_answers_are_equal(message: dict[str, Any], finish: str, size: int) -> None:
     events = [*in_pieces(message, size), event({}, finish, usage=USAGE), {**HEAD, "choices": [], "usage": USAGE}]
     expected, answer = ResponseDecoder().decode_body(whole(message, finish)), ResponseDecoder()
-    for data in Events().feed(sse(events)):
+    for data in SSEParser().feed(sse(events)):
         answer.feed(data)
     assert answer.message() == expected
     assert read([sse(events)]) == expected

@@ -11,7 +11,7 @@ from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
-from langchain_kimi._http import Events
+from langchain_kimi._http import SSEParser
 from langchain_kimi._raw_calls import reparse_calls
 from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.errors import BrokenStreamError, KimiError, OverloadedError
@@ -57,7 +57,7 @@ WHOLE = whole({"role": "assistant", "content": "I look it up.", "reasoning_conte
 
 def chunks_of(pieces: list[bytes], **settings: Any) -> list[AIMessageChunk]:
     """What a stream of these bytes hands out."""
-    answer, events = ResponseDecoder(**settings), Events()
+    answer, events = ResponseDecoder(**settings), SSEParser()
     chunks = [chunk for piece in pieces for data in events.feed(piece) for chunk in answer.chunks(data)]
     chunks += [chunk for data in events.end() for chunk in answer.chunks(data)]
     return chunks + answer.last_chunks()
@@ -88,9 +88,9 @@ def test_whole_answer() -> None:
 
 def test_stream_cut_at_every_byte_gives_the_whole_message() -> None:
     body, expected = sse(streamed()), ResponseDecoder().decode_body(WHOLE)
-    whole_events = list(Events().feed(body))
+    whole_events = list(SSEParser().feed(body))
     for cut in range(len(body)):
-        events = Events()
+        events = SSEParser()
         assert [*events.feed(body[:cut]), *events.feed(body[cut:]), *events.end()] == whole_events
     for cut in range(0, len(body), 41):
         assert read([body[:cut], body[cut:]]) == expected
@@ -108,7 +108,7 @@ def test_stream_in_random_pieces_gives_the_whole_message(cuts: list[int], crlf: 
 
 
 def test_take_collects_what_chunks_collect() -> None:
-    answer, events = ResponseDecoder(), Events()
+    answer, events = ResponseDecoder(), SSEParser()
     for data in events.feed(sse(streamed())):
         answer.feed(data)
     assert answer.message() == ResponseDecoder().decode_body(WHOLE)

@@ -53,7 +53,7 @@ def test_waits_and_deadlines_pass_at_once() -> None:
     started = time.monotonic()
     model = FakeKimi([overloaded(times=2), said("x"), rate_limited(30), said("y")])
     assert [model.invoke("hi").text for _ in range(2)] == ["x", "y"]
-    with pytest.raises(APITimeoutError, match="deadline `silence` of 300"):
+    with pytest.raises(APITimeoutError, match="timeout `silence` of 300"):
         FakeKimi([stall(said("a b"), after_events=2)], max_retries=0).invoke("hi")
     assert time.monotonic() - started < 30
     model.verify()

@@ -227,7 +227,7 @@ async def test_shared_limits_of_chat_do_not_hold_up_tools(serve: Serve, call: Ca
     server = serve([], formulas={DATE: "today"})
     limits = RateLimits(concurrency=1)
     (date,) = formula_tools(DATE, model=kimi(server, rate_limits=limits))
-    with limits.take():
+    with limits.slot():
         assert await call(date, {"operation": "now"}) == "today"
 
 
