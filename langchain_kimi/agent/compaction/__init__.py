@@ -10,8 +10,8 @@ Before each request of an agent, `Compactor.is_due` compares the size of the nex
 3. Results that do not fit into the window even so stay whole in the state, and requests have excerpts of them.
 4. What is dropped, shortened or removed is written to the archive, where the settings say so (`archive.py`); the model
    reads it again with the tool `recall` (`recall.py`).
-5. The model is asked for a summary of the removed messages (`summary.py`), which takes the place of the first of them.
-   Without one, a note says how much was removed.
+5. The model is asked for a summary of the removed messages (`summary.py`), which replaces them.
+   Without a summary, a note says how much was removed.
 
 The beginning of the requests changes with it, and Kimi's prefix cache misses once; so compaction is rare and thorough.
 """

@@ -21,7 +21,7 @@ from langchain_kimi.agent.compaction.summary import Summary, removed_parts, summ
 from langchain_kimi.agent.compaction.window import Window
 
 _MIN_SUMMARY, _MAX_SUMMARY = 150, 4_000
-"""Tokens of the message in the place of removed ones."""
+"""Tokens of the message that replaces removed ones."""
 
 
 @dataclass(frozen=True, slots=True)

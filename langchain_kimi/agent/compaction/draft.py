@@ -91,7 +91,7 @@ class Draft:
         self.archive.setdefault(entry.key, entry)
 
     def result(self, replacement: AnyMessage | None) -> list[AnyMessage]:
-        """The messages of the thread, with `replacement` in the place of the first removed message."""
+        """The messages of the thread, with `replacement` where the first removed message was."""
         if replacement is None:
             return self.messages
         removed = {index for group in self.removed for index in group.indexes}

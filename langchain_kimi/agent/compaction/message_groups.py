@@ -9,8 +9,8 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_kimi.agent.transcript import tool_calls_of
 
 SUMMARY = "kimi_summary"
-"""The key of `additional_kwargs` under which the message in the place of removed ones has its `task`, `text`, `turns`
-and `exchanges`."""
+"""The key of `additional_kwargs` under which a message that replaces removed ones has its `task`, `text`, `turns` and
+`exchanges`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class MessageGroup:
 
 
 def is_summary(message: BaseMessage) -> bool:
-    """Whether the message stands in the place of removed ones."""
+    """Whether the message replaces removed ones."""
     return isinstance(message, HumanMessage) and SUMMARY in message.additional_kwargs
 
 

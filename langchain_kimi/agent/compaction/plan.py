@@ -30,7 +30,7 @@ class Limits:
     window: int
     """What it may have at most."""
     summary: int
-    """The part of it that the message in the place of removed ones may have."""
+    """The part of it that the message which replaces removed ones may have."""
 
 
 def drop_reasoning(draft: Draft, agent: str | None = None) -> None:

@@ -45,7 +45,7 @@ def recall_tool() -> BaseTool:
         arecall,
         name=RECALL,
         description=(
-            "Fetch back earlier parts of this conversation that were taken out of it to save room: messages, thinking "
+            "Fetch back earlier parts of this conversation that were removed from it to save space: messages, thinking "
             "and whole tool results. Give `key`, where a note in the conversation names one, or `query`, some words to "
             "look for; without either, the latest parts come. `limit`: how many parts at most."
         ),

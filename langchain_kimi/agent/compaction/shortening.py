@@ -13,7 +13,7 @@ SHORTENED = "kimi_shortened"
 """The key of `additional_kwargs` under which a shortened result has its original length in `characters`, and its `key`
 in the archive or None."""
 
-_LEFT_OUT = "\n[… {cut:,} of {all:,} characters were left out here to save room{how} …]\n"
+_LEFT_OUT = "\n[… {cut:,} of {all:,} characters were left out here to save space{how} …]\n"
 
 
 def cut_middle(text: str, size: int, note: str, how: str = "") -> str:

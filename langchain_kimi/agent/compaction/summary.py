@@ -26,14 +26,14 @@ from langchain_kimi.agent.visible_messages import indented, plain_name
 from langchain_kimi.errors import KimiError
 
 _SUMMARY_OF = (
-    "[This is a summary of the earlier conversation, which was taken out to save room. It was written for you and is "
-    "no message of the user's.]"
+    "[This is a summary of the earlier conversation, which was removed to save space. It was written for you and is no "
+    "message of the user's.]"
 )
 _NOTE_ON = (
-    "[The earlier conversation was taken out to save room. This note was written for you and is no message of the "
+    "[The earlier conversation was removed to save space. This note was written for you and is no message of the "
     "user's.]"
 )
-_NO_SUMMARY = "{} earlier exchanges were removed here to save room, and there is no summary of them."
+_NO_SUMMARY = "{} earlier exchanges were removed here to save space, and there is no summary of them."
 _TASK = "The conversation began with this request of the user's:\n{}"
 _RECALL = "The removed messages can be fetched back with the tool `recall`."
 
@@ -116,7 +116,7 @@ def summarise(
         if done >= len(parts):
             summary.text = cut_to_tokens(so_far, max_summary)
             return summary
-    summary.why = f"it would take more than {_MAX_REQUESTS} requests"
+    summary.why = f"it would need more than {_MAX_REQUESTS} requests"
     return summary
 
 
@@ -157,7 +157,7 @@ def exchange_text(messages: Iterable[BaseMessage], max_tokens: int) -> str:
 
 
 def summary_message(draft: Draft, summary: Summary, max_tokens: int, *, archived: bool) -> HumanMessage:
-    """The message in the place of the removed ones: the summary, or a note that there is none, with the user's task."""
+    """The message that replaces the removed ones: the summary, or a note that there is none, with the user's task."""
     removed = draft.removed_messages()
     earlier = [summary_fields(message) for message in removed if is_summary(message)]
     users = [message for message in removed if is_user_message(message)]

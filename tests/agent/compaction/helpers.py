@@ -99,7 +99,7 @@ async def run_agent(agent: Any, way: str, ask: Any, config: Any = None) -> dict[
     return [state async for state in agent.astream(ask, config, stream_mode="values")][-1]  # type: ignore[no-any-return]
 
 
-def check(compacted: CompactionResult, given: Sequence[AnyMessage]) -> None:
+def check_result(compacted: CompactionResult, given: Sequence[AnyMessage]) -> None:
     """What holds for every compaction."""
     messages = compacted.messages
     assert repair(messages).repairs == ()
@@ -114,11 +114,11 @@ def check(compacted: CompactionResult, given: Sequence[AnyMessage]) -> None:
     assert add_kimi_messages(list(given), [compacted.update]) == messages
 
 
-def done(compacted: CompactionResult) -> list[str]:
+def step_names(compacted: CompactionResult) -> list[str]:
     return [step.what for step in compacted.steps]
 
 
-def of(model: str, **settings: Any) -> ChatKimi:
+def kimi_model(model: str, **settings: Any) -> ChatKimi:
     return ChatKimi(**{"model": model, "api_key": "sk-test", **settings})
 
 

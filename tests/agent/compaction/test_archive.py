@@ -14,11 +14,11 @@ from tests.agent.compaction.helpers import (
     ARCHIVED,
     compact,
     compacted,
-    done,
     exchange,
+    kimi_model,
     many_turns,
-    of,
     one_turn,
+    step_names,
     summariser,
 )
 from tests.conftest import SYNC_AND_ASYNC
@@ -42,8 +42,8 @@ def values(store: BaseStore, thread: str = "t1") -> dict[str, dict[str, Any]]:
 async def test_everything_that_goes_is_kept(way: str) -> None:
     store = InMemoryStore()
     messages = [*many_turns(20, 2_000, thinking=40), *exchange(90), *exchange(91)]
-    outcome = await compacted(way, Compactor(ARCHIVED, of("kimi-k2.6")), messages, store=store)
-    assert {"dropped_reasoning", "shortened_results"} <= set(done(outcome))
+    outcome = await compacted(way, Compactor(ARCHIVED, kimi_model("kimi-k2.6")), messages, store=store)
+    assert {"dropped_reasoning", "shortened_results"} <= set(step_names(outcome))
     kept = values(store)
     assert set(kept) == set(outcome.archived)
     json.dumps(kept)
@@ -82,7 +82,7 @@ def test_compacting_again_writes_the_same_entries_and_never_the_shortened_text()
     assert all(f'recall(key="{message.id}") gives all of it' in message.text for message in cut)
     later = [*first.messages, *(message for at in range(50, 90) for message in exchange(at, 700))]
     second = compact(compactor, later, store=store)
-    assert "summarised" in done(second)
+    assert "summarised" in step_names(second)
     after = values(store)
     assert all(after[key] == value for key, value in before.items())
     assert not any("left out" in value["text"] for value in after.values())
@@ -91,7 +91,7 @@ def test_compacting_again_writes_the_same_entries_and_never_the_shortened_text()
         [*second.messages, *(message for at in range(90, 140) for message in exchange(at, 700))],
         store=store,
     )
-    assert "summarised" in done(third)
+    assert "summarised" in step_names(third)
     assert not any("summary of the earlier" in value["text"] for value in values(store).values())
 
 
@@ -124,7 +124,7 @@ async def test_an_archive_that_cannot_be_written_is_told_and_nothing_claims_to_b
     way: str, more: Any, why: str
 ) -> None:
     outcome = await compacted(way, Compactor(ARCHIVED, summariser()), one_turn(30, 2_000), **more)
-    assert done(outcome)[0] == "not_archived"
+    assert step_names(outcome)[0] == "not_archived"
     assert why in outcome.steps[0].why
     assert outcome.archived == []
     assert any("left out" in message.text for message in outcome.messages)

@@ -11,7 +11,7 @@ from langchain_kimi import ChatKimi, Compaction, tokens
 from langchain_kimi.agent.compaction.compactor import Compactor
 from langchain_kimi.agent.compaction.recorded_usage import OUTDATED_USAGE
 from langchain_kimi.agent.compaction.window import Window
-from tests.agent.compaction.helpers import SMALL, many_turns, of, one_turn, summariser, user
+from tests.agent.compaction.helpers import SMALL, kimi_model, many_turns, one_turn, summariser, user
 
 USAGE: Any = {"input_tokens": 900, "output_tokens": 100, "total_tokens": 1_000}
 
@@ -76,16 +76,16 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 def test_thinking_that_is_not_read_any_more_makes_no_thread_too_long() -> None:
     messages = many_turns(6, 10, thinking=8_000)
-    assert Compactor(Compaction(**SMALL), of("kimi-k3")).is_due(messages)
-    assert not Compactor(Compaction(**SMALL), of("kimi-k2.6")).is_due(messages)
+    assert Compactor(Compaction(**SMALL), kimi_model("kimi-k3")).is_due(messages)
+    assert not Compactor(Compaction(**SMALL), kimi_model("kimi-k2.6")).is_due(messages)
     usage: Any = {"input_tokens": 5_000, "output_tokens": 3_000, "total_tokens": 8_000}
     spoke = AIMessage("x", id="last", additional_kwargs={"reasoning_content": "t" * 11_900}, usage_metadata=usage)
     running = [user(0), spoke]
-    assert Compactor(Compaction(**SMALL), of("kimi-k2.6")).is_due(running)
-    assert not Compactor(Compaction(**SMALL), of("kimi-k2.6")).is_due([*running, user(1)])
+    assert Compactor(Compaction(**SMALL), kimi_model("kimi-k2.6")).is_due(running)
+    assert not Compactor(Compaction(**SMALL), kimi_model("kimi-k2.6")).is_due([*running, user(1)])
     # The thinking of turns before was not in the record.
     spoke = spoke.model_copy(update={"additional_kwargs": {"reasoning_content": "t"}})
-    assert Compactor(Compaction(**SMALL), of("kimi-k2.6")).is_due([*messages, spoke, user(9)])
+    assert Compactor(Compaction(**SMALL), kimi_model("kimi-k2.6")).is_due([*messages, spoke, user(9)])
 
 
 def size(messages: list[BaseMessage]) -> int:
