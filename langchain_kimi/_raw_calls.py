@@ -150,6 +150,27 @@ def reparse_calls(message: AIMessage) -> None:
         message.content = [*said, *call_blocks(calls or ())]
 
 
+def reasoning_text(message: AIMessage) -> str | None:
+    """The reasoning of a message of Kimi or another provider; None where it has none."""
+    reasoning = message.additional_kwargs.get(REASONING)
+    if isinstance(reasoning, str):
+        return reasoning
+    if isinstance(message.content, str):
+        return None
+    texts = [text for block in message.content if (text := reasoning_block_text(block)) is not None]
+    return "".join(texts) if texts else None
+
+
+def reasoning_block_text(block: object) -> str | None:
+    """The text of a reasoning block of Kimi or another provider; None for any other block."""
+    match block:
+        case {"type": "reasoning", "reasoning": str(text)} | {"type": "thinking", "thinking": str(text)}:
+            return text
+        case {"type": "reasoning" | "thinking" | "redacted_thinking"}:
+            return ""
+    return None
+
+
 def is_call_block(block: object) -> bool:
     """Whether a content block is a tool call, valid or not, or a piece of one."""
     return isinstance(block, dict) and str(block.get("type", "")).endswith(("tool_call", "tool_call_chunk"))

@@ -13,7 +13,7 @@ import orjson
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from langchain_kimi._raw_calls import REASONING, is_call_block, raw_calls
+from langchain_kimi._raw_calls import is_call_block, raw_calls, reasoning_block_text, reasoning_text
 
 PER_REQUEST = 40
 """The tokens of a request without its messages and tools."""
@@ -73,14 +73,8 @@ def count_message(message: BaseMessage) -> int:
 
 
 def count_reasoning(message: AIMessage) -> int:
-    """The tokens of a message's reasoning, which may be in `additional_kwargs`, in blocks or in both."""
-    reasoning = message.additional_kwargs.get(REASONING)
-    if isinstance(reasoning, str):
-        return count_text(reasoning)
-    if isinstance(message.content, str):
-        return 0
-    texts = (_reasoning_text(block) for block in message.content if isinstance(block, dict))
-    return sum(count_text(text) for text in texts if text)
+    """The tokens of a message's reasoning."""
+    return count_text(reasoning_text(message) or "")
 
 
 def count_text(text: str) -> int:
@@ -90,6 +84,11 @@ def count_text(text: str) -> int:
     ascii_bytes = len(text.encode("ascii", "ignore"))
     other_bytes = len(text.encode("utf-8", "replace")) - ascii_bytes
     return -(-ascii_bytes // _ASCII_CHARACTERS_PER_TOKEN) - (-other_bytes // _OTHER_BYTES_PER_TOKEN)
+
+
+def count_json(encoded: bytes) -> int:
+    """The tokens of encoded JSON."""
+    return -(-len(encoded) // _ASCII_CHARACTERS_PER_TOKEN) if encoded.isascii() else count_text(encoded.decode())
 
 
 def count_tools(tools: Iterable[Any]) -> int:
@@ -108,7 +107,7 @@ def _count_block(block: Mapping[str, Any]) -> int:
     kind = block.get("type")
     if kind in ("text", "text-plain") and isinstance(block.get("text"), str):
         return count_text(block["text"])
-    if is_call_block(block) or kind in _CALL_BLOCKS_OF_OTHER_PROVIDERS or _reasoning_text(block) is not None:
+    if is_call_block(block) or kind in _CALL_BLOCKS_OF_OTHER_PROVIDERS or reasoning_block_text(block) is not None:
         return 0
     return _count_media(block) or count_text(_json(block))
 
@@ -126,18 +125,8 @@ def _count_uncertain(message: BaseMessage) -> int:
     total = count_reasoning(message) if isinstance(message, AIMessage) else 0
     if isinstance(message.content, str):
         return total
-    blocks = (block for block in message.content if isinstance(block, dict) and _reasoning_text(block) is None)
+    blocks = (block for block in message.content if isinstance(block, dict) and reasoning_block_text(block) is None)
     return total + sum(map(_count_media, blocks))
-
-
-def _reasoning_text(block: Mapping[str, Any]) -> str | None:
-    """The text of a reasoning block of Kimi or another provider; None for any other block."""
-    match block:
-        case {"type": "reasoning", "reasoning": str(text)} | {"type": "thinking", "thinking": str(text)}:
-            return text
-        case {"type": "reasoning" | "thinking" | "redacted_thinking"}:
-            return ""
-    return None
 
 
 def _has_data(block: Mapping[str, Any]) -> bool:

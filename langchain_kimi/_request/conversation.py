@@ -151,7 +151,7 @@ def _count(piece: bytes, message: BaseMessage) -> int:
     """An estimate of a message's tokens from its JSON; from the message itself where that may hold pictures."""
     if isinstance(message.content, list):
         return tokens.count_message(message)
-    return len(piece) // 4 if piece.isascii() else tokens.count_text(piece.decode())
+    return tokens.count_json(piece)
 
 
 def renamed(names: Iterable[str]) -> dict[str, str]:

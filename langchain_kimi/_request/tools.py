@@ -18,6 +18,7 @@ from langchain_kimi._rules.tools import MAX_TOOLS
 from langchain_kimi._schema import Change, normalise
 from langchain_kimi._surrogates import replaced_in
 from langchain_kimi.errors import IllegalRequestError
+from langchain_kimi.tokens import count_json
 
 logger = logging.getLogger("langchain_kimi")
 
@@ -137,7 +138,7 @@ class Tools(list[dict[str, Any]]):
     @cached_property
     def tokens(self) -> int:
         """An estimate of the tokens of all declarations."""
-        return len(orjson.dumps([tool.wire for tool in self.declared])) // 4
+        return count_json(orjson.dumps([tool.wire for tool in self.declared]))
 
     @cached_property
     def declared(self) -> list[Declared]:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, InvalidToolCall, ToolCall, ToolMessage
 
 from langchain_kimi._finish_reasons import COMPLETE
-from langchain_kimi._raw_calls import CALLS
+from langchain_kimi._raw_calls import CALLS, is_call_block
 
 AnyCall: TypeAlias = ToolCall | InvalidToolCall
 
@@ -39,6 +39,13 @@ def tool_calls_of(message: BaseMessage) -> list[AnyCall]:
     made = [call["id"] for call in message.additional_kwargs.get(CALLS, ())]
     order = {call_id: position for position, call_id in reversed(list(enumerate(made)))}
     return sorted(calls, key=lambda call: order.get(call["id"], len(order)))
+
+
+def block_placeholder(block: Any) -> str:
+    """A text such as `(image not shown)` for a content block that is not text; empty for reasoning and tool calls."""
+    if isinstance(block, str) or is_call_block(block) or block.get("type") in _NOT_CONTENT:
+        return ""
+    return f"({block.get('type')} not shown)"
 
 
 def is_empty(answer: AIMessage) -> bool:

@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.messages.tool import tool_call
 
 from langchain_kimi._raw_calls import parse_arguments, wire_arguments
-from langchain_kimi.agent.transcript import tool_calls_of
+from langchain_kimi.agent.transcript import block_placeholder, tool_calls_of
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
 _INDENT = "  "
@@ -59,12 +59,10 @@ def _entries(message: AIMessage | ToolMessage) -> list[str]:
 
 
 def _text(message: BaseMessage) -> str:
-    """The message's text, and the types of its blocks that are not text."""
+    """The message's text, with a placeholder for each other content block."""
     if isinstance(message.content, str):
         return message.content
-    types = [str(block.get("type")) for block in message.content if isinstance(block, dict)]
-    not_shown = [f"({kind} not shown)" for kind in types if kind not in ("text", "reasoning", "tool_call")]
-    return " ".join([part for part in (message.text,) if part] + not_shown)
+    return " ".join(filter(None, [message.text, *map(block_placeholder, message.content)]))
 
 
 def with_readable_calls(messages: Sequence[BaseMessage]) -> list[BaseMessage]:

@@ -14,7 +14,8 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.store.base import BaseStore, Op, PutOp
 
-from langchain_kimi._raw_calls import REASONING, is_call_block, raw_calls
+from langchain_kimi._raw_calls import raw_calls, reasoning_block_text, reasoning_text
+from langchain_kimi.agent.transcript import block_placeholder
 
 SUBAGENT_THREAD = "__kimi_thread"
 """The key of `configurable` under which a sub-agent's run has the id of its own thread."""
@@ -70,7 +71,7 @@ def message_entry(message: BaseMessage, turn: int) -> ArchiveEntry:
         "text": message_text(message),
     }
     if isinstance(message, AIMessage):
-        if (reasoning := reasoning_text(message)).strip():
+        if (reasoning := reasoning_text(message) or "").strip():
             value["reasoning"] = reasoning
         if calls := raw_calls(message):
             value["calls"] = [{key: call[key] for key in ("id", "name", "arguments")} for call in calls]
@@ -81,29 +82,15 @@ def message_entry(message: BaseMessage, turn: int) -> ArchiveEntry:
 
 def reasoning_entry(message: AIMessage, turn: int) -> ArchiveEntry:
     """The entry of a message's reasoning alone."""
-    value = {"turn": turn, "role": "assistant", "text": "", "reasoning": reasoning_text(message)}
+    value = {"turn": turn, "role": "assistant", "text": "", "reasoning": reasoning_text(message) or ""}
     return ArchiveEntry(f"{_message_key(message)}-thinking", value)
 
 
 def message_text(message: BaseMessage) -> str:
-    """The text of a message; other content, such as an image, is named by its type in brackets."""
+    """The text of a message, with a placeholder for each other content block, such as an image."""
     if isinstance(message.content, str):
         return message.content
-    parts = [
-        block if isinstance(block, str) else str(block.get("text") or f"[{block.get('type', 'part')}]")
-        for block in message.content
-        if not is_call_block(block) and not (isinstance(block, dict) and block.get("type") == "reasoning")
-    ]
-    return "\n".join(parts)
-
-
-def reasoning_text(message: AIMessage) -> str:
-    """The reasoning of a message; empty where there is none."""
-    reasoning = message.additional_kwargs.get(REASONING)
-    if isinstance(reasoning, str):
-        return reasoning
-    blocks = message.content if isinstance(message.content, list) else []
-    return "".join(str(block.get("reasoning") or "") for block in blocks if isinstance(block, dict))
+    return "\n".join(filter(None, map(_block_text, message.content)))
 
 
 def thread_id_of(config: RunnableConfig) -> str | None:
@@ -111,6 +98,14 @@ def thread_id_of(config: RunnableConfig) -> str | None:
     configurable = config.get("configurable", {})
     thread_id = configurable.get(SUBAGENT_THREAD, configurable.get("thread_id"))
     return str(thread_id) if thread_id not in (None, "") else None
+
+
+def _block_text(block: Any) -> str:
+    if isinstance(block, str):
+        return block
+    if reasoning_block_text(block) is not None:
+        return ""
+    return str(block.get("text") or "") or block_placeholder(block)
 
 
 def _message_key(message: BaseMessage) -> str:

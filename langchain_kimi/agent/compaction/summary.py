@@ -14,9 +14,9 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_kimi import tokens
 from langchain_kimi._finish_reasons import CONTENT_FILTER, LENGTH
-from langchain_kimi._raw_calls import raw_calls
+from langchain_kimi._raw_calls import raw_calls, reasoning_text
 from langchain_kimi._steps import Steps
-from langchain_kimi.agent.compaction.archive import message_text, reasoning_text
+from langchain_kimi.agent.compaction.archive import message_text
 from langchain_kimi.agent.compaction.draft import Draft
 from langchain_kimi.agent.compaction.message_groups import SUMMARY, is_summary, is_user_message, summary_fields
 from langchain_kimi.agent.compaction.recorded_usage import OUTDATED_USAGE
@@ -140,7 +140,7 @@ def exchange_text(messages: Iterable[BaseMessage], max_tokens: int) -> str:
     for message in messages:
         text = message_text(message).strip()
         if isinstance(message, AIMessage):
-            if reasoning := reasoning_text(message).strip():
+            if reasoning := (reasoning_text(message) or "").strip():
                 lines.append(f"Assistant, thinking: {cut_to_tokens(reasoning, max_tokens)}")
             if text:
                 lines.append(f"Assistant: {cut_to_tokens(text, max_tokens)}")

@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 
-from langchain_kimi.agent.compaction.archive import archive_namespace
+from langchain_kimi.agent.compaction.archive import archive_namespace, message_entry
 from langchain_kimi.agent.compaction.compactor import Compactor
 from tests.agent.compaction.helpers import (
     ARCHIVED,
@@ -129,3 +129,18 @@ async def test_an_archive_that_cannot_be_written_is_told_and_nothing_claims_to_b
     assert outcome.archived == []
     assert any("left out" in message.text for message in outcome.messages)
     assert not any("recall" in message.text for message in outcome.messages)
+
+
+def test_an_archived_message_names_its_images_and_has_its_text_and_reasoning() -> None:
+    blocks: Any = [
+        {"type": "reasoning", "reasoning": "Which one?"},
+        {"type": "text", "text": "Two pictures:"},
+        {"type": "image", "base64": "AAAA", "mime_type": "image/png"},
+        "and a word",
+        {"type": "tool_call", "id": "1", "name": "add", "args": {}},
+    ]
+    message = AIMessage(blocks, id="a", tool_calls=[{"id": "1", "name": "add", "args": {}}])
+    value = message_entry(message, 1).value
+    assert value["text"] == "Two pictures:\n(image not shown)\nand a word"
+    assert value["reasoning"] == "Which one?"
+    assert [call["name"] for call in value["calls"]] == ["add"]
