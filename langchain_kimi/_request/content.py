@@ -16,6 +16,8 @@ from langchain_core.messages import (
 
 from langchain_kimi._raw_calls import PROVIDER, REASONING, RawCall, is_call_block, parse_calls
 from langchain_kimi._request.media import sendable
+from langchain_kimi._request.tools import has_dynamic_tools
+from langchain_kimi._surrogates import replaced_in
 
 NO_OUTPUT = "(no output)"
 _DATA = ("base64", "data")
@@ -23,27 +25,40 @@ _LONGEST_DATA = 1_000
 """Characters of base64 that are told to the model as text where it cannot see what they encode."""
 
 _Block: TypeAlias = str | dict[str, Any]
-Result: TypeAlias = ToolMessage | FunctionMessage
-Note: TypeAlias = Callable[[int, str, str], None]
+ToolResult: TypeAlias = ToolMessage | FunctionMessage
+RecordRepair: TypeAlias = Callable[[int, str, str], None]
 """Takes the index of a message, the rule and what was done."""
 
 _ROLES: Mapping[str, type[BaseMessage]] = {"developer": SystemMessage, "ai": AIMessage, "model": AIMessage}
 
 
-def clean_assistant(index: int, message: AIMessage, note: Note) -> AIMessage | None:
+_TEXT_FIELDS = ("content", "additional_kwargs", "name", "tool_call_id", "tool_calls", "invalid_tool_calls", "role")
+
+
+def without_surrogates(message: BaseMessage) -> BaseMessage:
+    """A copy of the message with U+FFFD for each lone surrogate; the message itself where it has none."""
+    fields = message.__dict__
+    changed: dict[str, Any] = {}
+    for name in _TEXT_FIELDS:
+        if name in fields and (clean := replaced_in(fields[name])) is not fields[name]:
+            changed[name] = clean
+    return message.model_copy(update=changed) if changed else message
+
+
+def clean_assistant(index: int, message: AIMessage, record: RecordRepair) -> AIMessage | None:
     """An assistant message without what only its own provider reads; None where nothing is left to say."""
     content = message.content
     if content and isinstance(content, str):
         return message
     if isinstance(content, list) and not all(map(_is_read, content)):
-        message = _without_foreign_blocks(index, message, note)
+        message = _without_foreign_blocks(index, message, record)
     if message.tool_calls or message.invalid_tool_calls or _has_text(message) or _has_reasoning(message):
         return message
     refusal = message.additional_kwargs.get("refusal")
     if refusal and isinstance(refusal, str):
-        note(index, "refusal", "a refusal became the text of its message.")
+        record(index, "refusal", "a refusal became the text of its message.")
         return message.model_copy(update={"content": refusal})
-    note(index, "empty_message", "an assistant message without text, calls and reasoning was dropped.")
+    record(index, "empty_message", "an assistant message without text, calls and reasoning was dropped.")
     return None
 
 
@@ -55,7 +70,7 @@ def _is_read(block: _Block) -> bool:
     return is_call_block(block)
 
 
-def _without_foreign_blocks(index: int, message: AIMessage, note: Note) -> AIMessage:
+def _without_foreign_blocks(index: int, message: AIMessage, record: RecordRepair) -> AIMessage:
     """Other providers' blocks taken out: refusals become text, calls the message's own if it has none."""
     kept: list[_Block] = []
     calls: list[RawCall] = []
@@ -67,17 +82,17 @@ def _without_foreign_blocks(index: int, message: AIMessage, note: Note) -> AIMes
         match block["value"] if kind == "non_standard" and "value" in block else block:
             case {"type": "refusal", "refusal": str(refusal)}:
                 kept.append({"type": "text", "text": refusal})
-                note(index, "refusal", "a refusal became text.")
+                record(index, "refusal", "a refusal became text.")
                 continue
             case {"type": "tool_use", "name": str(name), **use}:
                 given = use.get("input") or {}
                 arguments = given if isinstance(given, str) else _json(given)
                 calls.append(RawCall(id=str(use.get("id") or ""), name=name, arguments=arguments))
-        note(index, "foreign_block", f"a content block of type {kind!r} was left out: Kimi has no form for it.")
+        record(index, "foreign_block", f"a content block of type {kind!r} was left out: Kimi has no form for it.")
     update: dict[str, Any] = {"content": kept}
     if calls and not message.tool_calls and not message.invalid_tool_calls:
         update["tool_calls"], update["invalid_tool_calls"] = parse_calls(calls)
-        note(index, "calls_in_content", "the tool_use blocks became the tool calls of the message.")
+        record(index, "calls_in_content", "the tool_use blocks became the tool calls of the message.")
     return message.model_copy(update=update)
 
 
@@ -95,31 +110,25 @@ def _has_reasoning(message: AIMessage) -> bool:
     return any(isinstance(block, dict) and block.get("reasoning") for block in message.content)
 
 
-def clean_input(index: int, message: BaseMessage, note: Note) -> BaseMessage | None:
+def clean_input(index: int, message: BaseMessage, record: RecordRepair) -> BaseMessage | None:
     """A user or system message without blank parts; None where nothing is left."""
-    kept = _without_blanks(index, message.content, note)
-    if not kept and brings_tools(message):
+    kept = _without_blanks(index, message.content, record)
+    if not kept and has_dynamic_tools(message):
         return message if not message.content else message.model_copy(update={"content": ""})
     if not kept:
-        note(index, "empty_message", f"an empty {message.type} message was dropped.")
+        record(index, "empty_message", f"an empty {message.type} message was dropped.")
         return None
     return message if kept is message.content else message.model_copy(update={"content": kept})
 
 
-def brings_tools(message: BaseMessage) -> bool:
-    """Whether a system message declares tools, which stands in the place of content."""
-    tools = message.additional_kwargs.get("tools") if isinstance(message, SystemMessage) else None
-    return bool(tools) and isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)
-
-
-def clean_result(index: int, message: Result, note: Note) -> Result:
+def clean_result(index: int, message: ToolResult, record: RecordRepair) -> ToolResult:
     """A result that says something, in text and media alone."""
-    kept = _without_blanks(index, message.content, note)
+    kept = _without_blanks(index, message.content, record)
     if not kept:
-        note(index, "empty_result", f"an empty result became {NO_OUTPUT!r}.")
+        record(index, "empty_result", f"an empty result became {NO_OUTPUT!r}.")
         kept = NO_OUTPUT
     elif isinstance(kept, list) and not all(map(_is_sendable, kept)):
-        note(index, "result_part", "parts of a result that are neither text nor inline media became their JSON text.")
+        record(index, "result_part", "parts of a result that are neither text nor inline media became their JSON text.")
         kept = [block if _is_sendable(block) else _told(block) for block in kept]
     return message if kept is message.content else message.model_copy(update={"content": kept})
 
@@ -145,7 +154,7 @@ def _shortened(key: str, value: Any) -> Any:
     return f"({len(value)} characters left out)" if encoded and len(value) > _LONGEST_DATA else value
 
 
-def _without_blanks(index: int, content: str | list[_Block], note: Note) -> str | list[_Block]:
+def _without_blanks(index: int, content: str | list[_Block], record: RecordRepair) -> str | list[_Block]:
     """The very content where nothing in it is blank."""
     if isinstance(content, str):
         return "" if content.isspace() else content
@@ -153,15 +162,15 @@ def _without_blanks(index: int, content: str | list[_Block], note: Note) -> str 
     if len(kept) == len(content):
         return content
     if kept:
-        note(index, "empty_part", "empty text parts were left out.")
+        record(index, "empty_part", "empty text parts were left out.")
     return kept
 
 
-def with_known_role(index: int, message: ChatMessage, note: Note) -> BaseMessage:
+def with_known_role(index: int, message: ChatMessage, record: RecordRepair) -> BaseMessage:
     """The message in a role that Kimi knows: what is nobody's is the user's."""
     known = _ROLES.get(message.role, HumanMessage)
     rule = "developer_role" if message.role == "developer" else "unknown_role"
-    note(index, rule, f"the role {message.role!r} became that of a {known.__name__}.")
+    record(index, rule, f"the role {message.role!r} became that of a {known.__name__}.")
     return known(message.content, id=message.id)
 
 

@@ -6,24 +6,32 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_kimi._raw_calls import NO_REASONING, PROVIDER, REASONING, raw_calls, wire_arguments
-from langchain_kimi._request.dynamic_tools import brought, encode_toolbox
 from langchain_kimi._request.media import NoForm, part_of
-from langchain_kimi._request.names import wire_name
+from langchain_kimi._request.tools import DYNAMIC_TOOLS, dynamic_tools, has_dynamic_tools, wire_name
 from langchain_kimi.errors import IllegalRequestError
+
+PARTIAL = "partial"
+"""The key in `additional_kwargs` that marks a message to continue; it counts on the last message of a request only."""
 
 
 def encode_message(
-    message: BaseMessage, *, thinks: bool, pads: bool = True, inputs: Sequence[str] | None = None
+    message: BaseMessage,
+    *,
+    thinks: bool,
+    pad_reasoning: bool = True,
+    inputs: Sequence[str] | None = None,
+    partial: bool = False,
 ) -> dict[str, Any]:
-    """One message on the wire. `name` is left out: Kimi's template would put it in the place of the role.
+    """One message on the wire. `name` is left out: Kimi's template would write it instead of the role.
 
     `thinks`: an assistant message with tool calls must carry reasoning; where none is known, a space stands for it, or,
-    without `pads`, nothing. `inputs` is what the model reads, None where that is not known: a picture in a tool's
-    result, which nobody chose, is told of where the model cannot see it. Raises IllegalRequestError for a message or
-    block that Kimi has no form for.
+    without `pad_reasoning`, nothing. `inputs` is what the model reads, None where that is not known: a picture in a
+    tool's result becomes a short text where the model cannot see it. `partial` marks an assistant message that the
+    model is to continue. Raises IllegalRequestError for a message or block that Kimi has no form for.
     """
     if isinstance(message, AIMessage):
-        return _encode_assistant(message, thinks and pads)
+        encoded = _encode_assistant(message, thinks and pad_reasoning)
+        return {**encoded, PARTIAL: True} if partial else encoded
     if isinstance(message, ToolMessage):
         return {
             "role": "tool",
@@ -31,8 +39,8 @@ def encode_message(
             "content": _text_or_parts(message.content, inputs),
         }
     if isinstance(message, SystemMessage):
-        if tools := brought(message):
-            return encode_toolbox(message, tools)
+        if has_dynamic_tools(message):
+            return _encode_dynamic_tools(message)
         return {"role": "system", "content": _text_or_parts(message.content)}
     if isinstance(message, HumanMessage):
         return {"role": "user", "content": _content(message.content)}
@@ -43,8 +51,36 @@ def encode_message(
     )
 
 
-def _encode_assistant(message: AIMessage, pads: bool) -> dict[str, Any]:
-    encoded: dict[str, Any] = {"role": "assistant", "content": _said(message)}
+def split_partial(messages: Sequence[BaseMessage]) -> tuple[Sequence[BaseMessage], Sequence[AIMessage]]:
+    """The messages, and apart from them a last assistant message that the model is to continue (partial mode), if any.
+
+    Raises IllegalRequestError for such a message with tool calls.
+    """
+    last = messages[-1] if messages else None
+    if not isinstance(last, AIMessage) or last.additional_kwargs.get(PARTIAL) is not True:
+        return messages, ()
+    if last.tool_calls or last.invalid_tool_calls:
+        raise IllegalRequestError(
+            "An answer cannot be continued from tool calls. Leave `partial` out and answer the calls, or ask again."
+        )
+    return messages[:-1], (last,)
+
+
+def _encode_dynamic_tools(message: SystemMessage) -> dict[str, Any]:
+    """The message on the wire, which has no content. Raises IllegalRequestError for a schema that cannot be legal."""
+    tools = dynamic_tools(message)
+    for tool in tools:
+        for path, words in tool.problems:
+            raise IllegalRequestError(
+                f"tool {tool.name!r}: Kimi would refuse its schema at {path or 'root'!r}: {words}. Change the schema, "
+                "or make the message with `dynamic_tools_message`, which leaves such tools out."
+            )
+    content = {"content": message.content} if message.content else {}
+    return {"role": "system", **content, DYNAMIC_TOOLS: [tool.wire for tool in tools]}
+
+
+def _encode_assistant(message: AIMessage, pad_reasoning: bool) -> dict[str, Any]:
+    encoded: dict[str, Any] = {"role": "assistant", "content": _text(message)}
     reasoning = reasoning_of(message)
     if reasoning is not None:
         encoded[REASONING] = reasoning
@@ -57,7 +93,7 @@ def _encode_assistant(message: AIMessage, pads: bool) -> dict[str, Any]:
             }
             for call in calls
         ]
-        if pads and not reasoning:
+        if pad_reasoning and not reasoning:
             encoded[REASONING] = NO_REASONING
     return encoded
 
@@ -66,14 +102,14 @@ def reasoning_of(message: AIMessage) -> str | None:
     """Kimi's own reasoning: from `additional_kwargs`, else from reasoning blocks; another provider's is not Kimi's."""
     if message.response_metadata.get("model_provider", PROVIDER) != PROVIDER:
         return None
-    kept = message.additional_kwargs.get(REASONING)
-    if isinstance(kept, str):
-        return kept
+    reasoning = message.additional_kwargs.get(REASONING)
+    if isinstance(reasoning, str):
+        return reasoning
     thoughts = [block.get("reasoning", "") for block in _blocks(message.content) if block.get("type") == "reasoning"]
     return "".join(thoughts) if thoughts else None
 
 
-def _said(message: AIMessage) -> str:
+def _text(message: AIMessage) -> str:
     """The text of an assistant message: Kimi's content is one string, however LangChain cut it."""
     if isinstance(message.content, str):
         return message.content

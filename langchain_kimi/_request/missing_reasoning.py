@@ -1,6 +1,6 @@
 """Assistant messages that lost their thinking on the way, and which step of whose framework made them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from langchain_core.messages import AIMessage, BaseMessage
 
@@ -26,14 +26,9 @@ _STEPS: Mapping[str, tuple[str, str]] = {
 """What makes such messages, and the way out, by how the name of a call begins."""
 
 
-def rebuilt(messages: Iterable[BaseMessage]) -> dict[str, Note]:
-    """A note, by its topic, for each kind of message with tool calls that a thinking model cannot have written so."""
-    notes = {}
-    for message in messages:
-        if isinstance(message, AIMessage) and _is_rebuilt(message):
-            note = _note(message)
-            notes[note.topic] = note
-    return notes
+def missing_reasoning_note(message: AIMessage) -> Note | None:
+    """A note on a message with tool calls that a thinking model cannot have written as it is; None for others."""
+    return _note(message) if _was_rebuilt(message) else None
 
 
 def lacks_reasoning(message: BaseMessage) -> bool:
@@ -46,7 +41,7 @@ def lacks_reasoning(message: BaseMessage) -> bool:
     return any(isinstance(block, dict) and block.get("type") == "tool_use" for block in blocks)
 
 
-def _is_rebuilt(message: AIMessage) -> bool:
+def _was_rebuilt(message: AIMessage) -> bool:
     """Whether it calls tools and bears neither thinking nor what a model leaves on its messages, Kimi's or another."""
     if not (message.tool_calls or message.invalid_tool_calls) or CALLS in message.additional_kwargs:
         return False

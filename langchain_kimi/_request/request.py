@@ -1,41 +1,46 @@
-"""LangChain to wire: messages, tools and settings become the one dict that a chat request is."""
+"""LangChain to wire: messages, tools and settings become the body of a chat request.
+
+`encode_request` reads top to bottom: it resolves the settings, repairs the transcript, encodes settings, tools and the
+new messages, checks them, and adds them to what the cache holds of the transcript's beginning.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import orjson
 from langchain_core.messages import BaseMessage
 
 from langchain_kimi._hosts import DIALECTS, HostDialect
-from langchain_kimi._request.cap import CAP, Fit, fit_cap, refitted_cap
-from langchain_kimi._request.conversation import Begun, Transcript, renamed
-from langchain_kimi._request.encode_cache import Form
+from langchain_kimi._request.encoded_messages import EncodedMessages, EncodingOptions
 from langchain_kimi._request.hosts import reasoning_key, translate_fields
 from langchain_kimi._request.missing_reasoning import lacks_reasoning
-from langchain_kimi._request.names import wire_name
+from langchain_kimi._request.output_cap import CAP, Fit, encode_cap, fit_cap, refitted_cap
 from langchain_kimi._request.repair import Repair
-from langchain_kimi._request.replace_surrogates import REPLACED, RULE
-from langchain_kimi._request.search import with_search
 from langchain_kimi._request.settings import (
+    THINKING_SETTINGS,
     Note,
     Thinking,
     can_be_instant,
     encode_sampling,
     encode_thinking,
-    encode_tokens,
+    resolve_search,
     resolve_tool_choice,
 )
-from langchain_kimi._request.tools import Declared, Tools
+from langchain_kimi._request.tools import SURROGATES, Declared, Tools, renamed_tools, wire_name
+from langchain_kimi._request.transcript import EncodedTranscript
 from langchain_kimi._rules import Violation
 from langchain_kimi._schema import normalise
 from langchain_kimi._surrogates import replaced_in
 from langchain_kimi.catalogue import SAMPLING, Model, find, suggestion
 from langchain_kimi.errors import ContextOverflowError, IllegalRequestError, KimiError, ToolChoiceError
 
-_KNOBS = ("thinking", "reasoning_effort", "keep_thinking")
-_OURS = frozenset(
+_SURROGATES_NOTE = Note(
+    "surrogates",
+    "The request holds half a character (a lone surrogate, U+D800 to U+DFFF), which cannot be sent. U+FFFD is sent in "
+    "its place; your messages and settings keep it. Look for text that was cut inside an emoji or decoded wrongly.",
+)
+_SETTINGS = frozenset(
     (
         *("model", "thinking", "reasoning_effort", "keep_thinking", "max_tokens", "max_completion_tokens", "stop"),
         *("tools", "tool_choice", "illegal_tool_choice", "strict_tools", "missing_reasoning", "parallel_tool_calls"),
@@ -55,50 +60,35 @@ _OURS = frozenset(
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedRequest:
     """A request as it goes on the wire, and what was changed on the way."""
 
     fields: dict[str, Any]
-    """All of it but the messages, in Kimi's form."""
-    transcript: Transcript
+    """The body in Kimi's form, without its messages."""
+    transcript: EncodedTranscript
+    encoded: EncodedMessages
     dialect: HostDialect
+    json: bytes
+    """The request as the host reads it."""
+    violations: list[Violation]
+    """Why Kimi would refuse the request."""
     schemas: Mapping[str, Mapping[str, Any]]
     """The schema of each tool's arguments by the user's name."""
     names: Mapping[str, str]
     """The user's name of each tool whose name on the wire is another."""
     notes: tuple[Note, ...]
-    """Changes to what the user chose, and thinking that the messages lost."""
+    """Changes to the user's settings, and reasoning that the messages lost."""
     fit: Fit
-    """How the output cap stands to the window."""
+    """How the output cap fits into the window."""
 
     @property
     def overflow(self) -> ContextOverflowError | None:
         """Why nothing is to be sent: the request does not fit into the model's window."""
         return self.fit.overflow
 
-    def refitted(self, error: KimiError) -> "Encoded | None":
-        """The request that fits by the numbers in the host's refusal, its output cap lowered; None where none does."""
-        cap = self.fields.get(CAP)
-        if (smaller := refitted_cap(cap, self.fit.least, error)) is None:
-            return None
-        text = f"{error.args[0]} The request is sent again with an output cap of {smaller:,} tokens instead of {cap:,}."
-        notes = (*self.notes, Note("smaller cap", text))
-        return replace(self, fields={**self.fields, CAP: smaller}, notes=notes)
-
-    @cached_property
-    def body(self) -> dict[str, Any]:
-        """The whole request in Kimi's form."""
-        return self.fields | {"messages": self.transcript.encoded()}
-
-    @property
-    def json(self) -> bytes:
-        """The request as the host takes it."""
-        head = orjson.dumps(translate_fields(self.fields, self.dialect))[:-1]
-        return self.transcript.json(head + b',"messages":[', b"]}")
-
     @property
     def messages(self) -> Sequence[BaseMessage]:
-        """The messages that the request encodes: the given ones, repaired."""
+        """The messages that the request encodes: the user's, repaired."""
         return self.transcript.messages
 
     @property
@@ -107,83 +97,128 @@ class Encoded:
         return self.transcript.repairs
 
     @property
-    def violations(self) -> list[Violation]:
-        """Why Kimi would refuse the request: what `rules.check` finds in it."""
-        return self.transcript.violations
-
-    @property
     def calls_made(self) -> int:
         """How many tool calls the messages hold."""
-        return self.transcript.calls
+        return self.encoded.calls
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The whole request in Kimi's form."""
+        return {**self.fields, "messages": self.transcript.wire()}
+
+    def refitted(self, error: KimiError) -> "EncodedRequest | None":
+        """The request that fits by the numbers in the host's refusal, its output cap lowered; None where none does."""
+        cap = self.fields.get(CAP)
+        if (smaller := refitted_cap(cap, self.fit.least, error)) is None:
+            return None
+        text = f"{error.args[0]} The request is sent again with an output cap of {smaller:,} tokens instead of {cap:,}."
+        notes = (*self.notes, Note("smaller cap", text))
+        fields = {**self.fields, CAP: smaller}
+        return replace(self, fields=fields, json=_join_json(fields, self.encoded, self.dialect), notes=notes)
 
 
 def encode_request(
-    chosen: Mapping[str, Any], messages: Sequence[BaseMessage], *, stream: bool, dialect: HostDialect = DIALECTS["kimi"]
-) -> Encoded:
-    """The request for `messages` under the settings `chosen` (ChatKimi's names; None and unset are the same).
+    settings: Mapping[str, Any],
+    messages: Sequence[BaseMessage],
+    *,
+    stream: bool,
+    dialect: HostDialect = DIALECTS["kimi"],
+) -> EncodedRequest:
+    """Encode the request for `messages` under `settings` (ChatKimi's names; None and unset are the same).
 
-    Raises IllegalRequestError for a setting that the model cannot take. `messages` come last in the body, so that the
-    next request of a conversation begins with this one, byte for byte.
+    Raises IllegalRequestError for a setting that the model does not take.
     """
     notes: list[Note] = []
-    given: dict[str, Any] = _sendable({key: value for key, value in chosen.items() if value is not None}, notes)
-    row = find(given["model"])
-    given = dict(with_search(given, row, notes))
-    host, elsewhere = str(given.get("host", "")), bool(given.get("elsewhere"))
-    if given.get("missing_reasoning") == "thinking_off" and can_be_instant(row, elsewhere=elsewhere):
-        given = _without_thinking(given, messages, notes)
+    settings = _without_surrogates({key: value for key, value in settings.items() if value is not None}, notes)
+    row = find(settings["model"])
+    settings = resolve_search(settings, row, notes)
+    host, elsewhere = str(settings.get("host", "")), bool(settings.get("elsewhere"))
+    if settings.get("missing_reasoning") == "thinking_off" and can_be_instant(row, elsewhere=elsewhere):
+        settings = _without_thinking(settings, messages, notes)
     thinking = encode_thinking(
         row,
-        given["model"],
-        given.get("thinking"),
-        given.get("reasoning_effort"),
-        given.get("keep_thinking"),
+        settings["model"],
+        settings.get("thinking"),
+        settings.get("reasoning_effort"),
+        settings.get("keep_thinking"),
         elsewhere=elsewhere,
     )
-    form = Form(
+    k2_ids = bool(settings.get("k2_ids"))
+    options = EncodingOptions(
         thinks=bool(thinking.thinks),
-        pads=given.get("missing_reasoning") != "raise",
+        pad_reasoning=settings.get("missing_reasoning") != "raise",
         inputs=tuple(row.inputs) if row else None,
-        k2_ids=bool(given.get("k2_ids")),
-        host=host if given.get("k2_ids") else "",
-        reasoning=reasoning_key(messages, dialect, host),
+        k2_ids=k2_ids,
+        host=host if k2_ids else "",
+        reasoning_key=reasoning_key(messages, dialect, host),
     )
-    begun = Begun.of(form, messages)
-    tools = _usable_tools(given, notes)
-    callable_tools = [*tools, *begun.brought]
-    if begun.cleaned or any(tool.changes and tool.changes[-1].rule == RULE for tool in callable_tools):
-        notes.append(REPLACED)
-    fields = _encode_fields(given, row, thinking, tools, [tool.name for tool in callable_tools], notes, stream=stream)
-    transcript = begun.encode(fields)
-    sent, estimate = transcript.messages, transcript.tokens
-    fit = fit_cap(fields, given, row, sent, estimate, thinks=thinking.thinks is not False, notes=notes)
-    schemas = {tool.name: tool.schema for tool in callable_tools if tool.schema}
-    names = transcript.called | renamed(tool.name for tool in callable_tools)
-    return Encoded(fields, transcript, dialect, schemas, names, (*notes, *transcript.notes.values()), fit)
+
+    transcript = EncodedTranscript(options, messages)
+    tools = _usable_tools(settings, notes)
+    callable_tools = [*tools, *transcript.dynamic_tools]
+    if transcript.had_surrogates or any(map(_had_surrogates, callable_tools)):
+        notes.append(_SURROGATES_NOTE)
+    names = [tool.name for tool in callable_tools]
+    fields = _encode_fields(settings, row, thinking, tools, names, notes, stream=stream)
+    encoded = transcript.encode()
+    thinks = thinking.thinks is not False
+    fit = fit_cap(fields, settings, row, transcript.messages, encoded.tokens, thinks=thinks, notes=notes)
+    json = _join_json(fields, encoded, dialect)
+    violations = transcript.check(fields, size=len(json))
+    return EncodedRequest(
+        fields=fields,
+        transcript=transcript,
+        encoded=encoded,
+        dialect=dialect,
+        json=json,
+        violations=violations,
+        schemas={tool.name: tool.schema for tool in callable_tools if tool.schema},
+        names={**encoded.renamed, **renamed_tools(names)},
+        notes=(*notes, *encoded.notes.values()),
+        fit=fit,
+    )
 
 
-def _sendable(chosen: dict[str, Any], notes: list[Note]) -> dict[str, Any]:
-    """The settings without surrogates; those in tools and `tool_choice` are replaced where tools are declared."""
-    clean = {key: value if key in ("tools", "tool_choice") else replaced_in(value) for key, value in chosen.items()}
-    if any(clean[key] is not value for key, value in chosen.items()):
-        notes.append(REPLACED)
+def _join_json(fields: dict[str, Any], encoded: EncodedMessages, dialect: HostDialect) -> bytes:
+    """The request as JSON, in one copy of what may be megabytes.
+
+    The messages come last, so that the next request of a conversation begins with this one, byte for byte.
+    """
+    head = orjson.dumps(translate_fields(fields, dialect))[:-1] + b',"messages":['
+    parts = [*encoded.json] or [b""]
+    parts[0] = head + parts[0]
+    parts[-1] += b"]}"
+    return b",".join(parts)
+
+
+def _without_surrogates(settings: dict[str, Any], notes: list[Note]) -> dict[str, Any]:
+    """The settings with U+FFFD for each lone surrogate, except in tools and `tool_choice`, which `tools` cleans."""
+    clean = {key: value if key in ("tools", "tool_choice") else replaced_in(value) for key, value in settings.items()}
+    if any(clean[key] is not value for key, value in settings.items()):
+        notes.append(_SURROGATES_NOTE)
     return clean
 
 
-def _without_thinking(given: dict[str, Any], messages: Sequence[BaseMessage], notes: list[Note]) -> dict[str, Any]:
+def _had_surrogates(tool: Declared) -> bool:
+    return bool(tool.changes) and tool.changes[-1].rule == SURROGATES
+
+
+def _without_thinking(
+    settings: Mapping[str, Any], messages: Sequence[BaseMessage], notes: list[Note]
+) -> Mapping[str, Any]:
     """The settings with thinking switched off where a message with tool calls has lost its reasoning."""
-    if given.get("thinking") is False or not any(map(lacks_reasoning, messages)):
-        return given
+    if settings.get("thinking") is False or not any(map(lacks_reasoning, messages)):
+        return settings
     text = (
-        f"{given['model']} does not think in requests with an assistant message that calls tools and lost its "
+        f"{settings['model']} does not think in requests with an assistant message that calls tools and lost its "
         "reasoning, as missing_reasoning='thinking_off' says."
     )
     notes.append(Note("missing_reasoning", text))
-    return {key: value for key, value in given.items() if key not in _KNOBS} | {"thinking": False}
+    return {key: value for key, value in settings.items() if key not in THINKING_SETTINGS} | {"thinking": False}
 
 
 def _encode_fields(
-    given: Mapping[str, Any],
+    settings: Mapping[str, Any],
     row: Model | None,
     thinking: Thinking,
     tools: Sequence[Declared],
@@ -194,20 +229,20 @@ def _encode_fields(
 ) -> dict[str, Any]:
     """The request without its messages."""
     choice = resolve_tool_choice(
-        given.get("tool_choice"),
+        settings.get("tool_choice"),
         callable_names,
         row=row,
         thinks=thinking.thinks,
-        raises=given.get("illegal_tool_choice") == "raise",
+        raises=settings.get("illegal_tool_choice") == "raise",
         notes=notes,
     )
-    model: str = given["model"]
+    model: str = settings["model"]
     if row is None:
         meant = suggestion(model)
         hint = f" Did you mean {meant!r}?" if meant else ""
         text = f"{model} is not in the catalogue: only the rules of the protocol are checked.{hint}"
         notes.append(Note("model", text))
-    if "parallel_tool_calls" in given:
+    if "parallel_tool_calls" in settings:
         notes.append(Note("parallel_tool_calls", "parallel_tool_calls is dropped: Kimi has no such parameter."))
     body: dict[str, Any] = {"model": model}
     if tools:
@@ -215,24 +250,24 @@ def _encode_fields(
     if choice is not None:
         body["tool_choice"] = choice
     body |= thinking.fields
-    body |= encode_tokens(row, given, thinks=thinking.thinks is not False, notes=notes)
-    body |= encode_sampling(row, given, thinks=thinking.thinks is not False, notes=notes)
-    if stop := given.get("stop"):
+    body |= encode_cap(row, settings, thinks=thinking.thinks is not False, notes=notes)
+    body |= encode_sampling(row, settings, thinks=thinking.thinks is not False, notes=notes)
+    if stop := settings.get("stop"):
         body["stop"] = stop
-    if "response_format" in given:
-        body["response_format"] = _encode_response_format(given["response_format"])
+    if "response_format" in settings:
+        body["response_format"] = _encode_response_format(settings["response_format"])
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-    body |= {key: value for key, value in given.items() if key not in _OURS}
-    body |= given.get("extra_body", {})
+    body |= {key: value for key, value in settings.items() if key not in _SETTINGS}
+    body |= settings.get("extra_body", {})
     body.pop("messages", None)
     return body
 
 
-def _usable_tools(given: Mapping[str, Any], notes: list[Note]) -> list[Declared]:
+def _usable_tools(settings: Mapping[str, Any], notes: list[Note]) -> list[Declared]:
     """The tools that Kimi takes; one whose schema cannot be made legal is left out with a note, or raises."""
     usable = []
-    tools = given.get("tools") or ()
+    tools = settings.get("tools") or ()
     if not isinstance(tools, Tools):
         tools = Tools(tools)
     for tool in tools.declared:
@@ -241,9 +276,9 @@ def _usable_tools(given: Mapping[str, Any], notes: list[Note]) -> list[Declared]
             continue
         path, words = tool.problems[0]
         text = f"tool {tool.name!r}: Kimi would refuse its schema at {path or 'root'!r}: {words}"
-        if given.get("strict_tools"):
+        if settings.get("strict_tools"):
             raise IllegalRequestError(f"{text}. Change the schema, or leave `strict_tools` out to go on without it.")
-        if _forces(given.get("tool_choice"), tool.name):
+        if _forces(settings.get("tool_choice"), tool.name):
             raise ToolChoiceError(f"{text}; so it cannot be the forced choice. Change the schema.")
         notes.append(Note(f"tool {tool.name}", f"{text}. The tool is left out of the request."))
     return usable

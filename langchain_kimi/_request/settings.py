@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_kimi._request.names import wire_name
-from langchain_kimi.catalogue import SAMPLING, Model, ToolChoice, default_output
+from langchain_kimi._request.tools import name_of, wire_name
+from langchain_kimi.catalogue import SAMPLING, Model, ToolChoice
 from langchain_kimi.errors import IllegalRequestError, ToolChoiceError
 
-ENOUGH_TO_THINK = 16_000
-"""Tokens: the least output cap that Kimi's documentation names for a thinking model."""
+THINKING_SETTINGS = ("thinking", "reasoning_effort", "keep_thinking")
+WEB_SEARCH = "$web_search"
+_SEARCH_WHILE_THINKING = 'formula_tools("moonshot/web-search:latest", model=model) searches while the model thinks'
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def encode_thinking(
     `elsewhere` means on another host than Kimi's own. Raises IllegalRequestError where the settings contradict each
     other or the model cannot do it.
     """
-    switch, effort = _one_knob(thinking, effort)
+    switch, effort = _switch_and_effort(thinking, effort)
     if row is None:
         return _unknown_model(switch, effort, keep)
     if effort is not None and effort not in row.efforts:
@@ -70,7 +71,26 @@ def encode_thinking(
     return Thinking(thinks, fields)
 
 
-def _one_knob(thinking: bool | str | None, effort: str | None) -> tuple[bool | None, str | None]:
+def resolve_search(settings: Mapping[str, Any], row: Model | None, notes: list[Note]) -> Mapping[str, Any]:
+    """The settings of a request that may declare `$web_search`, Kimi's builtin search: thinking is switched off where
+    the model can do without it and the user did not ask for it, because K2 models cannot think in such a request. Where
+    the user asked for thinking, the settings stay, and `_rules` refuses the request.
+    """
+    if row is None or WEB_SEARCH not in map(name_of, settings.get("tools") or ()):
+        return settings
+    if row.family == "k3":
+        text = f"{WEB_SEARCH} was found broken on {row.id} (forum, July 2026). {_SEARCH_WHILE_THINKING}."
+        notes.append(Note(WEB_SEARCH, text))
+    chosen = any(key in settings for key in THINKING_SETTINGS) or "thinking" in settings.get("extra_body", {})
+    if row.thinking != "optional" or chosen:
+        return settings
+    why = f"{row.id} does not think in requests with {WEB_SEARCH}: Kimi takes the two only apart"
+    text = f"{why}. {_SEARCH_WHILE_THINKING}; thinking=False says that this is what you want."
+    notes.append(Note(WEB_SEARCH, text))
+    return {**settings, "thinking": False}
+
+
+def _switch_and_effort(thinking: bool | str | None, effort: str | None) -> tuple[bool | None, str | None]:
     """`thinking` and `reasoning_effort` as a switch and an effort."""
     if isinstance(thinking, str):
         if effort is not None and effort != thinking:
@@ -108,22 +128,6 @@ def _check_keep(row: Model, model: str, keep: bool | None, thinks: bool) -> None
         raise IllegalRequestError(f"keep_thinking=True: {model} {why}. Leave `keep_thinking` out.")
     if keep is False and row.keeps == "always":
         raise IllegalRequestError(f"keep_thinking=False: {model} always reads its earlier reasoning. Leave it out.")
-
-
-def encode_tokens(row: Model | None, given: Mapping[str, Any], *, thinks: bool, notes: list[Note]) -> dict[str, int]:
-    """The output cap, always explicit: without one Kimi counts its default against the rate limit."""
-    cap = given.get("max_tokens", given.get("max_completion_tokens"))
-    if cap is None:
-        return {"max_completion_tokens": default_output(row)}
-    if thinks and row is not None and cap < ENOUGH_TO_THINK:
-        notes.append(
-            Note(
-                "max_tokens",
-                f"max_tokens={cap} while {row.id} thinks: thinking counts as output, so an answer may end before it "
-                f"begins. Use at least {ENOUGH_TO_THINK} or leave it out.",
-            )
-        )
-    return {"max_completion_tokens": cap}
 
 
 def encode_sampling(

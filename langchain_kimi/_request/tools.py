@@ -2,26 +2,35 @@
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from hashlib import sha256
 from typing import Any
 
 import orjson
+from langchain_core.messages import BaseMessage, SystemMessage
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from langchain_kimi._redaction import escape_controls
-from langchain_kimi._request.names import wire_name
 from langchain_kimi._rules.tools import MAX_TOOLS
 from langchain_kimi._schema import Change, normalise
-from langchain_kimi._surrogates import replaced_in
-from langchain_kimi.errors import IllegalRequestError
+from langchain_kimi._surrogates import replaced, replaced_in
+from langchain_kimi.errors import IllegalRequestError, warn
 from langchain_kimi.tokens import count_json
 
 logger = logging.getLogger("langchain_kimi")
 
+DYNAMIC_TOOLS = "tools"
+"""The key in a system message's `additional_kwargs` that holds dynamic tools, in OpenAI's format."""
+SURROGATES = "surrogates"
+"""The rule of the change by which lone surrogates in a tool's declaration were replaced."""
+
+_LEGAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+_MAX_NAME = 64
+"""Characters; newer documents allow 128, older servers took 64."""
 _REFERENCE = re.compile(r"'#/\$defs/([^']*)'")
 
 Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
@@ -53,6 +62,28 @@ class Declared:
         lines = [f"  {path or 'root'}: refused: {words}" for path, words in self.problems]
         lines += [f"  {change.path or 'root'}: {change.rule}: {change.detail}" for change in self.changes]
         return "\n".join(map(escape_controls, [head, *lines]))
+
+
+@lru_cache(maxsize=4096)
+def wire_name(name: str) -> str:
+    """The tool's name on the wire: the name itself where it is legal, else letters, digits and a hash of the original.
+
+    It depends on the name alone, so a name is the same in every request, whatever other tools there are. Names of
+    Kimi's own functions, which begin with `$`, and the empty name stay as they are.
+    """
+    name = replaced(name)
+    if not name or name.startswith("$") or _LEGAL_NAME.fullmatch(name):
+        return name
+    readable = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
+    if not readable[:1].isalpha():
+        readable = f"tool_{readable}".rstrip("_")
+    digest = sha256(name.encode()).hexdigest()[:8]
+    return f"{readable[: _MAX_NAME - len(digest) - 1]}_{digest}"
+
+
+def renamed_tools(names: Iterable[str]) -> dict[str, str]:
+    """The user's names by the names on the wire, for those names that differ."""
+    return {wire_name(name): name for name in names if wire_name(name) != name}
 
 
 def encode_tool(tool: Tool, *, strict: bool | None = None) -> dict[str, Any]:
@@ -94,7 +125,7 @@ def declare(tool: Mapping[str, Any]) -> Declared:
         if (clean := replaced_in(tool)) is tool:
             raise
     declared = _declare(orjson.dumps(clean))
-    changed = Change("", "surrogates", "half a character, which cannot be sent, became U+FFFD")
+    changed = Change("", SURROGATES, "half a character, which cannot be sent, became U+FFFD")
     return replace(declared, name=name_of(tool), changes=(*declared.changes, changed))
 
 
@@ -144,3 +175,38 @@ class Tools(list[dict[str, Any]]):
     def declared(self) -> list[Declared]:
         """Every tool as Kimi takes it."""
         return [declare(tool) for tool in self]
+
+
+# Dynamic tools: tools that join a conversation in its middle, in a system message of their own. The K3 family reads
+# them there. What was sent before stays as it is, and so does Kimi's cache of it. Kimi remembers none of them: the
+# message stays in the transcript like any other.
+
+
+def dynamic_tools_message(tools: Sequence[Tool], *, strict: bool | None = None) -> SystemMessage:
+    """A system message that adds tools, in any form that `bind_tools` takes; append it where the tools join.
+
+    It holds plain values, so that checkpointers can store it. Only the K3 family takes it; every name may be declared
+    once in a request. A tool whose schema cannot be made legal is left out with a `KimiWarning`; where none is left,
+    raises IllegalRequestError.
+    """
+    encoded = Tools.of(tools, strict=strict)
+    legal = [tool for tool, declared in zip(encoded, encoded.declared, strict=True) if not declared.problems]
+    for declared in encoded.declared:
+        for path, words in declared.problems[:1]:
+            warn(
+                f"tool {declared.name!r}: Kimi would refuse its schema at {path or 'root'!r}: {words}. It is left out."
+            )
+    if not legal:
+        raise IllegalRequestError("A message with dynamic tools needs at least one tool that Kimi takes.")
+    return SystemMessage("", additional_kwargs={DYNAMIC_TOOLS: legal})
+
+
+def has_dynamic_tools(message: BaseMessage) -> bool:
+    """Whether it is a system message that declares tools, which it does instead of having content."""
+    tools = message.additional_kwargs.get(DYNAMIC_TOOLS) if isinstance(message, SystemMessage) else None
+    return bool(tools) and isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)
+
+
+def dynamic_tools(message: BaseMessage) -> list[Declared]:
+    """The dynamic tools of a message as Kimi takes them; none for any other message."""
+    return [declare(tool) for tool in message.additional_kwargs[DYNAMIC_TOOLS]] if has_dynamic_tools(message) else []

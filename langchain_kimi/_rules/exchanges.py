@@ -1,11 +1,30 @@
-"""One pass over the messages that sorts them for the rules, so that each rule looks only at what concerns it."""
+"""Sorts the messages of a wire request for the rules in one pass, so that each rule reads only what concerns it."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 ROLES = ("system", "user", "assistant", "tool")
 
-Message = dict[str, Any]
+WireMessage = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedPrefix:
+    """What rules need to know of the beginning of a transcript in which nothing was found.
+
+    A rule on messages reads one message, one exchange, or the request as a whole. In the prefix the first two find
+    nothing again, as long as the conditions of the request are the same; the last reads the totals that are kept here.
+    """
+
+    conditions: tuple[Any, ...] = ()
+    """`Request.conditions` of the request that was checked."""
+    length: int = 0
+    """How many messages it has."""
+    call_ids: frozenset[str] = frozenset()
+    dynamic_tools: tuple[tuple[int, WireMessage], ...] = ()
+
+
+NOTHING_CHECKED = CheckedPrefix()
 
 
 @dataclass(slots=True)
@@ -13,7 +32,7 @@ class Exchange:
     """An assistant message with tool calls, and the tool messages directly after it."""
 
     at: int
-    message: Message
+    message: WireMessage
     calls: list[str]
     """The ids of its calls; empty where a call has none."""
     answers: list[tuple[int, str]] = field(default_factory=list)
@@ -21,57 +40,65 @@ class Exchange:
 
 
 @dataclass(slots=True)
-class Transcript:
-    """The messages of a request by kind; integers are indices into `messages`."""
+class WireTranscript:
+    """The messages of a request by kind; integers are indices into the messages of the whole request.
 
-    strangers: list[tuple[int, str]] = field(default_factory=list)
+    Behind a checked prefix, lists hold the messages after it only, except for those that say otherwise.
+    """
+
+    length: int = 0
+    """The number of all messages."""
+    earlier_call_ids: frozenset[str] = frozenset()
+    """The ids of the calls in the prefix."""
+    unknown_roles: list[tuple[int, str]] = field(default_factory=list)
     """Messages with a role that is not one of ROLES, and that role."""
-    plain: list[tuple[int, Message]] = field(default_factory=list)
+    plain: list[tuple[int, WireMessage]] = field(default_factory=list)
     """Assistant messages without tool calls."""
     exchanges: list[Exchange] = field(default_factory=list)
     orphans: list[int] = field(default_factory=list)
-    """Tool messages that no tool call precedes."""
+    """Tool messages that do not follow an assistant message with tool calls."""
     parts: list[tuple[int, str, int, Any]] = field(default_factory=list)
     """Message, role, position and content part, for content given as an array."""
-    toolboxes: list[tuple[int, Message]] = field(default_factory=list)
-    """Messages that declare tools."""
+    dynamic_tools: list[tuple[int, WireMessage]] = field(default_factory=list)
+    """All messages that declare tools, those of the prefix too."""
 
 
-def read(messages: object) -> Transcript:
-    """Sort the messages of a request. Anything that is no array reads as no messages."""
-    seen = Transcript()
-    current: Exchange | None = None
-    for at, message in enumerate(messages if isinstance(messages, list) else ()):
+def read_transcript(messages: object, after: CheckedPrefix = NOTHING_CHECKED) -> WireTranscript:
+    """Sort the messages of a request behind a checked prefix. Anything that is no array reads as no messages."""
+    new = messages if isinstance(messages, list) else []
+    transcript = WireTranscript(after.length + len(new), after.call_ids, dynamic_tools=list(after.dynamic_tools))
+    exchange: Exchange | None = None
+    for at, message in enumerate(new, after.length):
         if not isinstance(message, dict):
             message = {}
-        role = _text(message.get("role"))
-        content = message.get("content")
+        role, content = message.get("role"), message.get("content")
+        if not isinstance(role, str):
+            role = ""
         if isinstance(content, list):
-            seen.parts += [(at, role, index, part) for index, part in enumerate(content)]
+            transcript.parts += [(at, role, index, part) for index, part in enumerate(content)]
         if message.get("tools") is not None:
-            seen.toolboxes.append((at, message))
-        if role != "tool":
-            current = _opened(seen, at, role, message)
-        elif current is None:
-            seen.orphans.append(at)
-        else:
-            current.answers.append((at, _text(message.get("tool_call_id"))))
-    return seen
+            transcript.dynamic_tools.append((at, message))
+        if role == "tool":
+            if exchange is None:
+                transcript.orphans.append(at)
+            else:
+                exchange.answers.append((at, _text(message.get("tool_call_id"))))
+            continue
+        exchange = None
+        if role == "assistant":
+            calls = message.get("tool_calls")
+            if calls and isinstance(calls, list):
+                exchange = Exchange(at, message, [_call_id(call) for call in calls])
+                transcript.exchanges.append(exchange)
+            else:
+                transcript.plain.append((at, message))
+        elif role not in ROLES:
+            transcript.unknown_roles.append((at, role))
+    return transcript
 
 
-def _opened(seen: Transcript, at: int, role: str, message: Message) -> Exchange | None:
-    """File a message that is no tool's; the exchange that it opens, if it calls tools."""
-    if role not in ROLES:
-        seen.strangers.append((at, role))
-    if role != "assistant":
-        return None
-    calls = message.get("tool_calls")
-    if not calls or not isinstance(calls, list):
-        seen.plain.append((at, message))
-        return None
-    exchange = Exchange(at, message, [_text(call.get("id")) if isinstance(call, dict) else "" for call in calls])
-    seen.exchanges.append(exchange)
-    return exchange
+def _call_id(call: object) -> str:
+    return _text(call.get("id")) if isinstance(call, dict) else ""
 
 
 def _text(value: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import orjson
 
-from langchain_kimi._rules.request import Found, Request, Rule
+from langchain_kimi._rules.request import Breaches, Request, Rule
 
 _MEDIA = {"image_url": "image", "video_url": "video"}
 _MARKS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM")
@@ -15,19 +15,19 @@ _HEAD = 16
 """Characters of base64 that are decoded: twelve bytes hold every format's mark."""
 
 
-def messages_empty(request: Request) -> Found:
+def messages_empty(request: Request) -> Breaches:
     """No messages at all."""
-    if request.body.get("messages") in (None, []):
+    if request.transcript.length == 0 and request.body.get("messages") in (None, []):
         yield "messages", "Invalid request: messages must not be empty"
 
 
-def role_unknown(request: Request) -> Found:
+def role_unknown(request: Request) -> Breaches:
     """A role that Kimi does not take, `developer` among them."""
-    for at, role in request.transcript.strangers:
+    for at, role in request.transcript.unknown_roles:
         yield f"messages[{at}].role", f"role '{role}' is not allowed"
 
 
-def part_type(request: Request) -> Found:
+def part_type(request: Request) -> Breaches:
     """A content part of a kind that the model cannot read."""
     if request.row is None:
         return
@@ -42,14 +42,14 @@ def part_type(request: Request) -> Found:
             )
 
 
-def media_url(request: Request) -> Found:
+def media_url(request: Request) -> Breaches:
     """An image or a video that is neither inline data nor an uploaded file."""
     for path, kind, url in _media(request):
         if not url.startswith(("data:", "ms://")):
             yield path, f"Invalid request: unsupported {kind} url: {url}"
 
 
-def image_format(request: Request) -> Found:
+def image_format(request: Request) -> Breaches:
     """Inline image data that begins like no known image."""
     for path, kind, url in _media(request):
         if kind == "image" and url.startswith("data:") and not _is_image(url):
@@ -86,7 +86,7 @@ def _is_image(url: str) -> bool:
     return head.startswith(_MARKS) or (head[4:8] == b"ftyp" and head[8:12] in _BRANDS)
 
 
-def empty_assistant(request: Request) -> Found:
+def empty_assistant(request: Request) -> Breaches:
     """An assistant message that says nothing: no content, no call, no reasoning. A prefix to complete may be empty."""
     for at, message in request.transcript.plain:
         if message.get("reasoning_content") or message.get("partial") or not _is_blank(message.get("content")):
@@ -109,7 +109,7 @@ def _is_blank(content: object) -> bool:
     )
 
 
-def missing_reasoning(request: Request) -> Found:
+def missing_reasoning(request: Request) -> Breaches:
     """An assistant message that called tools without its reasoning, while thinking is on; a space will do."""
     for exchange in request.transcript.exchanges if request.thinks else ():
         reasoning = exchange.message.get("reasoning_content")
@@ -121,7 +121,7 @@ def missing_reasoning(request: Request) -> Found:
             )
 
 
-def call_arguments(request: Request) -> Found:
+def call_arguments(request: Request) -> Breaches:
     """A tool call in the history whose arguments are missing or a text that is no JSON object."""
     for exchange in request.transcript.exchanges:
         for index, call in enumerate(exchange.message["tool_calls"]):
@@ -139,9 +139,9 @@ def _is_json_object(text: object) -> bool:
         return False
 
 
-def duplicate_call_id(request: Request) -> Found:
+def duplicate_call_id(request: Request) -> Breaches:
     """A tool call id that was used before, in this or an earlier message."""
-    seen: set[str] = set()
+    seen = set(request.transcript.earlier_call_ids)
     for exchange in request.transcript.exchanges:
         for index, call_id in enumerate(exchange.calls):
             if call_id and call_id in seen:
@@ -152,7 +152,7 @@ def duplicate_call_id(request: Request) -> Found:
             seen.add(call_id)
 
 
-def tool_without_call(request: Request) -> Found:
+def tool_without_call(request: Request) -> Breaches:
     """A tool message that stands behind no assistant message with tool calls."""
     for at in request.transcript.orphans:
         yield (
@@ -161,7 +161,7 @@ def tool_without_call(request: Request) -> Found:
         )
 
 
-def unanswered_call(request: Request) -> Found:
+def unanswered_call(request: Request) -> Breaches:
     """Tool calls without an answer in the messages directly after them."""
     for exchange in request.transcript.exchanges:
         answered = {call_id for _, call_id in exchange.answers}
@@ -174,7 +174,7 @@ def unanswered_call(request: Request) -> Found:
             )
 
 
-def unknown_call_id(request: Request) -> Found:
+def unknown_call_id(request: Request) -> Breaches:
     """An answer without an id, to a call that was not made, or to one that has its answer."""
     for exchange in request.transcript.exchanges:
         open_calls = {call_id for call_id in exchange.calls if call_id}
@@ -184,7 +184,7 @@ def unknown_call_id(request: Request) -> Found:
             open_calls.discard(call_id)
 
 
-def partial_json_object(request: Request) -> Found:
+def partial_json_object(request: Request) -> Breaches:
     """A prefix to complete together with `json_object`."""
     wanted = request.body.get("response_format")
     if not isinstance(wanted, dict) or wanted.get("type") != "json_object":

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from langchain_kimi._rules.exchanges import Transcript, read
+from langchain_kimi._rules.exchanges import NOTHING_CHECKED, CheckedPrefix, WireTranscript, read_transcript
 from langchain_kimi.catalogue import Model, find
 
-Found = Iterator[tuple[str, str]]
-"""What a rule finds: pairs of JSON path and the server's words."""
+Breaches = Iterator[tuple[str, str]]
+"""What a rule yields for each breach: JSON path, and the server's words."""
 
 FUNCTION_KINDS = ("function", "builtin_function")
 
@@ -33,7 +33,7 @@ class Rule:
     """One row of the table: how to find a breach, what to do about it, and where the refusal was seen."""
 
     name: str
-    find: "Callable[[Request], Found]"
+    find: "Callable[[Request], Breaches]"
     way_out: str
     evidence: str
     status: int = 400
@@ -41,10 +41,18 @@ class Rule:
 
 
 class Request:
-    """A body of POST /v1/chat/completions with what several rules need, each worked out once."""
+    """A body of POST /v1/chat/completions with what several rules need, each computed once.
 
-    def __init__(self, body: Mapping[str, Any]) -> None:
+    `body` holds, of the messages, only those behind the checked prefix `after`. `size` is the length of the whole body
+    in bytes, None where it is not known.
+    """
+
+    def __init__(
+        self, body: Mapping[str, Any], *, size: int | None = None, after: CheckedPrefix = NOTHING_CHECKED
+    ) -> None:
         self.body: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
+        self.size = size
+        self.after = after
         self.row = row_of(self.body)
         self.thinks = thinking_of(self.row, self.body)
 
@@ -53,19 +61,26 @@ class Request:
         """The sampling fields that this model takes with one value only; empty for an unknown model."""
         return self.row.pinned(self.thinks is True) if self.row else {}
 
+    @property
+    def conditions(self) -> tuple[Any, ...]:
+        """All that rules on single messages and exchanges read besides the messages."""
+        response_format = self.body.get("response_format")
+        is_json = isinstance(response_format, dict) and response_format.get("type") == "json_object"
+        return self.body.get("model"), self.thinks, is_json
+
     @cached_property
-    def transcript(self) -> Transcript:
+    def transcript(self) -> WireTranscript:
         """The messages, sorted by what the rules ask of them."""
-        return read(self.body.get("messages"))
+        return read_transcript(self.body.get("messages"), self.after)
 
     @cached_property
     def tools(self) -> list[tuple[str, Any]]:
-        """Every declared tool with its path: the request's own, then those that system messages bring along."""
-        places = [("tools", self.body.get("tools"))]
-        places += [(f"messages[{at}].tools", message["tools"]) for at, message in self.transcript.toolboxes]
+        """Every declared tool with its path: the request's own, then dynamic tools in system messages."""
+        lists = [("tools", self.body.get("tools"))]
+        lists += [(f"messages[{at}].tools", message["tools"]) for at, message in self.transcript.dynamic_tools]
         return [
             (f"{path}[{index}]", tool)
-            for path, tools in places
+            for path, tools in lists
             if isinstance(tools, list)
             for index, tool in enumerate(tools)
         ]

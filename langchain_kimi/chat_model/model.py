@@ -52,7 +52,7 @@ from langchain_kimi._raw_calls import PROVIDER, reparse_calls
 from langchain_kimi._redaction import MASK, is_secret_header
 from langchain_kimi._request import (
     Declared,
-    Encoded,
+    EncodedRequest,
     Tools,
     encode_request,
     encode_thinking,
@@ -539,7 +539,7 @@ class ChatKimi(BaseChatModel):
 
     def _encode(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
-    ) -> Encoded:
+    ) -> EncodedRequest:
         chosen = self._chosen(stop, kwargs)
         model = chosen["model"]
         row = find(model)
@@ -561,7 +561,7 @@ class ChatKimi(BaseChatModel):
                 logger.info("transcript repaired: message %d: %s: %s", repair.index, repair.rule, repair.detail)
         return encoded
 
-    def _tell(self, encoded: Encoded) -> None:
+    def _tell(self, encoded: EncodedRequest) -> None:
         """Warn of changes to what the user chose, once for each model."""
         for note in encoded.notes:
             if self._first_time(encoded.fields["model"], note.topic):
@@ -658,7 +658,7 @@ class _Asked:
     transport: Transport
     call: dict[str, Any]
     answer: ResponseDecoder
-    encoded: Encoded
+    encoded: EncodedRequest
     cut_short: str
     """`on_cut_short` of this call."""
 

@@ -9,8 +9,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_kimi._raw_calls import PROVIDER, REASONING
-from langchain_kimi._request.messages import reasoning_of
-from langchain_kimi._request.partial import PARTIAL
+from langchain_kimi._request.messages import PARTIAL, reasoning_of
 from langchain_kimi.errors import AnswerCutShort, IllegalRequestError
 
 

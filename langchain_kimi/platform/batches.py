@@ -11,7 +11,7 @@ from langchain_kimi import _endpoints as endpoints
 from langchain_kimi import _surrogates as surrogates
 from langchain_kimi._endpoints import Batch
 from langchain_kimi._http import OnProgress, Pause, ResponseLimits, Transport
-from langchain_kimi._request import Encoded
+from langchain_kimi._request import EncodedRequest
 from langchain_kimi._response import ResponseDecoder, check_complete, check_output_cap
 from langchain_kimi._steps import Steps, arun_steps, run_steps
 from langchain_kimi.catalogue import MODELS, find
@@ -195,7 +195,7 @@ def _results(batch_id: str, model: Any, transport: Transport) -> Steps[list[Outc
 # What a policy knows.
 
 
-def _encoded(model: Any, given: LanguageModelInput) -> Encoded:
+def _encoded(model: Any, given: LanguageModelInput) -> EncodedRequest:
     """The request that the model would send, not streamed. Raises IllegalRequestError where Kimi would refuse it."""
     settings: dict[str, Any] = {}
     while not hasattr(type(model), "_encode") and hasattr(model, "bound"):
@@ -203,7 +203,7 @@ def _encoded(model: Any, given: LanguageModelInput) -> Encoded:
         model = model.bound
     if not hasattr(type(model), "_encode"):
         raise TypeError(f"A batch needs a ChatKimi, bound to tools or settings or not; not a {type(model).__name__}.")
-    encoded: Encoded = model._encode(messages_of(given), None, settings, stream=False)
+    encoded: EncodedRequest = model._encode(messages_of(given), None, settings, stream=False)
     return encoded
 
 

@@ -19,7 +19,7 @@ from langchain_core.messages import (
 
 from langchain_kimi._raw_calls import RawCall, parse_calls
 from langchain_kimi._request import encode_request
-from langchain_kimi._request.repair import _Ledger, _needs_nothing, repair
+from langchain_kimi._request.repair import _TranscriptRewriter, is_plainly_valid, repair
 from langchain_kimi._rules import check
 
 PNG = "iVBORw0KGgoAAAANSUhEUg=="
@@ -256,10 +256,10 @@ def test_what_was_sent_after_whole_exchanges_begins_all_that_follows(
 @given(history=histories)
 def test_what_looks_valid_at_a_glance_is_valid(history: list[BaseMessage]) -> None:
     for given_or_repaired in (history, repair(history).messages):
-        if _needs_nothing(given_or_repaired):
-            ledger = _Ledger(k2_ids=False)
+        if is_plainly_valid(given_or_repaired):
+            rewriter = _TranscriptRewriter(k2_ids=False)
             for index, message in enumerate(given_or_repaired):
-                ledger.add(index, message)
-            ledger.close()
-            assert ledger.repairs == []
-            assert all(kept is one for kept, one in zip(ledger.messages, given_or_repaired, strict=True))
+                rewriter.add(index, message)
+            rewriter.close_group()
+            assert rewriter.repairs == []
+            assert all(kept is one for kept, one in zip(rewriter.messages, given_or_repaired, strict=True))

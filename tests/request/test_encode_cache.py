@@ -17,13 +17,10 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from langchain_kimi._hosts import DIALECTS
 from langchain_kimi._raw_calls import CALLS, REASONING
-from langchain_kimi._request import conversation as transcript
-from langchain_kimi._request import dynamic_tools_message, encode_request
-from langchain_kimi._request import encode_cache as recent
-from langchain_kimi._request.encode_cache import Recent, fingerprints
+from langchain_kimi._request import dynamic_tools_message, encode_request, encoded_messages, transcript
+from langchain_kimi._request.encode_cache import EncodeCache, fingerprints_of
 from langchain_kimi._request.repair import repair
-from langchain_kimi._rules import check, check_new
-from langchain_kimi._rules import judged as judge
+from langchain_kimi._rules import check, checked_prefix, is_valid_prefix
 from langchain_kimi.errors import IllegalRequestError
 from langchain_kimi.testing import called, said
 from tests.conftest import kimi
@@ -34,10 +31,10 @@ PNG = "iVBORw0KGgoAAAANSUhEUg=="
 
 
 @pytest.fixture(autouse=True)
-def memory(monkeypatch: pytest.MonkeyPatch) -> Recent:
+def memory(monkeypatch: pytest.MonkeyPatch) -> EncodeCache:
     """A memory of each test's own."""
-    own = Recent()
-    monkeypatch.setattr(transcript, "RECENT", own)
+    own = EncodeCache()
+    monkeypatch.setattr(transcript, "CACHE", own)
     return own
 
 
@@ -57,11 +54,11 @@ def rounds(count: int, start: int = 0) -> list[BaseMessage]:
 
 def anew(messages: list[BaseMessage], chosen: Any = CHOSEN, dialect: str = "kimi") -> Any:
     """The request as it is where nothing is remembered."""
-    kept, transcript.RECENT = transcript.RECENT, Recent()
+    kept, transcript.CACHE = transcript.CACHE, EncodeCache()
     try:
         return encode_request(chosen, messages, stream=True, dialect=DIALECTS[dialect])
     finally:
-        transcript.RECENT = kept
+        transcript.CACHE = kept
 
 
 def outcome(work: Callable[[], Any]) -> Any:
@@ -92,8 +89,8 @@ def same(messages: list[BaseMessage], chosen: Any = CHOSEN, dialect: str = "kimi
 
 def remembered(messages: list[BaseMessage]) -> int:
     """How many messages of a transcript are known."""
-    form = anew(messages).transcript.form
-    return transcript.RECENT.find(form, fingerprints(messages)).settled.given
+    form = anew(messages).transcript._options
+    return transcript.CACHE.find(form, fingerprints_of(messages)).repaired.length
 
 
 @st.composite
@@ -142,7 +139,7 @@ bodies = st.sampled_from(
 def test_a_grown_and_changed_transcript_is_encoded_repaired_and_judged_as_if_it_were_new(
     data: st.DataObject, history: list[BaseMessage], more: list[BaseMessage], chosen: Any, host: str
 ) -> None:
-    kept, transcript.RECENT = transcript.RECENT, Recent()
+    kept, transcript.CACHE = transcript.CACHE, EncodeCache()
     try:
         history, more = deepcopy(history), deepcopy(more)
         same(history, chosen, host)
@@ -154,7 +151,7 @@ def test_a_grown_and_changed_transcript_is_encoded_repaired_and_judged_as_if_it_
         same([*changed, HumanMessage("and now?")], chosen, host)
         same(changed, data.draw(bodies), host)
     finally:
-        transcript.RECENT = kept
+        transcript.CACHE = kept
 
 
 @judged
@@ -162,11 +159,11 @@ def test_a_grown_and_changed_transcript_is_encoded_repaired_and_judged_as_if_it_
 def test_repair_goes_on_from_what_is_settled_as_from_the_start(
     history: list[BaseMessage], more: list[BaseMessage], k2_ids: bool
 ) -> None:
-    settled = repair(history, k2_ids=k2_ids).settled
-    grown = repair([*history, *more], k2_ids=k2_ids, after=settled)
+    prefix = repair(history, k2_ids=k2_ids).prefix
+    grown = repair([*history, *more], k2_ids=k2_ids, after=prefix)
     whole = repair([*history, *more], k2_ids=k2_ids)
     assert grown == whole
-    assert grown.settled.used == whole.settled.used
+    assert grown.prefix.copies == whole.prefix.copies
     assert [message.id for message in grown.messages] == [message.id for message in whole.messages]
 
 
@@ -212,28 +209,42 @@ requests = st.sampled_from(
 
 @judged
 @given(start=wire_transcripts, more=wire_transcripts, first=requests, second=requests, cut=st.integers(0, 8))
-def test_judging_what_is_new_finds_nothing_only_where_the_whole_has_nothing(
+def test_checking_behind_a_checked_prefix_finds_what_checking_the_whole_finds(
     start: list[Any], more: list[Any], first: Any, second: Any, cut: int
 ) -> None:
-    """`check_new` may suspect without reason, and never overlook; what it remembers is right for what follows."""
-    if check({**first, "messages": start}) or not (known := judge({**first, "messages": start}, len(start))):
+    prefix = None if check({**first, "messages": start}) else checked_prefix({**first, "messages": start}, len(start))
+    new = {**second, "messages": more}
+    if prefix is None or not is_valid_prefix(prefix, new):
         return
-    longer = check_new(known, {**second, "messages": more}, min(cut, len(more)))
-    if longer is not None:
-        assert check({**second, "messages": start + more}) == []
-        if start + more[:cut]:
-            assert check({**second, "messages": start + more[:cut]}) == []
-            assert longer == judge({**second, "messages": start + more[:cut]}, len(start + more[:cut]))
+    violations = check({**second, "messages": start + more})
+    assert check(new, after=prefix) == violations
+    longer = checked_prefix(new, min(cut, len(more)), prefix)
+    if longer is not None and not violations:
+        assert check({**second, "messages": start + more[:cut]}) == []
+        assert longer == checked_prefix({**second, "messages": start + more[:cut]}, len(start + more[:cut]))
 
 
-def test_what_an_agent_does_is_never_suspected() -> None:
-    """A suspicion costs the whole check again."""
+def test_rules_on_the_whole_request_see_the_prefix_too() -> None:
+    joins = {"role": "system", "tools": [box]}
+    request = {"model": "kimi-k3", "messages": [joins, *anew(rounds(2)).body["messages"]]}
+    prefix = checked_prefix(request, 5)
+    assert prefix
+    again = {**request, "messages": [request["messages"][1], {"role": "tool", "tool_call_id": "add:0", "content": "r"}]}
+    assert [(one.rule, one.path) for one in check({**again, "tools": [box]}, after=prefix)] == [
+        ("duplicate_function", "messages[0].tools[0].function.name"),
+        ("duplicate_call_id", "messages[5].tool_calls[0].id"),
+    ]
+    assert check({**request, "messages": [], "tool_choice": "required"}, after=prefix) == []
+
+
+def test_the_prefix_of_an_agent_stays_valid() -> None:
+    """Otherwise the whole request would be encoded and checked again."""
     request = {"model": "kimi-k2.6", "messages": anew([HumanMessage("go"), *rounds(2)]).body["messages"]}
-    known = judge(request, 5)
-    assert known
-    assert check_new(known, {**request, "messages": anew(rounds(1, 2)).body["messages"]}, 2)
-    assert check_new(known, {**request, "messages": []}, 0)
-    assert check_new(known, {**request, "messages": [{"role": "user", "content": "and?"}]}, 1)
+    prefix = checked_prefix(request, 5)
+    assert prefix
+    for messages in (anew(rounds(1, 2)).body["messages"], [], [{"role": "user", "content": "and?"}]):
+        assert is_valid_prefix(prefix, {**request, "messages": messages})
+        assert checked_prefix({**request, "messages": messages}, len(messages), prefix)
 
 
 @pytest.mark.parametrize("model", ["kimi-k2.6", "kimi-k3", "somebody/else"])
@@ -241,8 +252,10 @@ def test_a_known_beginning_is_not_encoded_again(model: str, monkeypatch: pytest.
     history = [SystemMessage("Be brief."), HumanMessage("go"), *rounds(20)]
     encode_request({"model": model}, history, stream=True)
     asked: list[BaseMessage] = []
-    encode = recent.encode_message
-    monkeypatch.setattr(recent, "encode_message", lambda one, **form: asked.append(one) or encode(one, **form))
+    encode = encoded_messages.encode_message
+    monkeypatch.setattr(
+        encoded_messages, "encode_message", lambda one, **form: asked.append(one) or encode(one, **form)
+    )
     new = rounds(1, 20)
     grown = encode_request({"model": model}, [*history, *new], stream=True)
     assert asked == new
@@ -330,7 +343,7 @@ def test_tools_that_joined_earlier_stay_callable_and_cannot_be_declared_twice() 
 
 
 def remembered_with(chosen: Any, messages: list[BaseMessage]) -> int:
-    return transcript.RECENT.find(anew(messages, chosen).transcript.form, fingerprints(messages)).settled.given
+    return transcript.CACHE.find(anew(messages, chosen).transcript._options, fingerprints_of(messages)).repaired.length
 
 
 def test_a_refused_request_is_not_remembered() -> None:
@@ -351,21 +364,21 @@ def test_messages_are_not_kept_alive() -> None:
 
 
 def test_memory_is_bounded_and_a_conversation_is_held_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = Recent(most=20_000)
-    monkeypatch.setattr(transcript, "RECENT", own)
+    own = EncodeCache(max_bytes=20_000)
+    monkeypatch.setattr(transcript, "CACHE", own)
     history: list[BaseMessage] = [HumanMessage("go")]
     for n in range(12):
         history += rounds(1, n)
         same(history)
-    assert len(own._kept) == 1
+    assert len(own._entries) == 1
     first = list(history)
     for thread in range(30):
         same([HumanMessage(f"thread {thread}"), *rounds(5, 100 * thread)])
-    assert own._size == sum(beginning.size for _, beginning in own._kept.values()) <= 20_000
-    assert 1 < len(own._kept) < 30
+    assert own._bytes == sum(beginning.size for _, beginning in own._entries.values()) <= 20_000
+    assert 1 < len(own._entries) < 30
     assert remembered(first) == 0
     same([HumanMessage("x" * 30_000), *rounds(1)])
-    assert (own._size, len(own._kept)) == (0, 0)
+    assert (own._bytes, len(own._entries)) == (0, 0)
 
 
 def test_odd_values_are_sent_and_not_remembered() -> None:

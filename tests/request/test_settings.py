@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage
 
-from langchain_kimi._request import Encoded, encode_request
+from langchain_kimi._request import EncodedRequest, encode_request
 from langchain_kimi._rules import check
 from langchain_kimi.catalogue import MODELS, Model, find
 from langchain_kimi.errors import IllegalRequestError, ToolChoiceError
@@ -17,7 +17,7 @@ TOOLS = [
 NAMED = {"type": "function", "function": {"name": "add"}}
 
 
-def encode(model: str, **chosen: Any) -> Encoded:
+def encode(model: str, **chosen: Any) -> EncodedRequest:
     return encode_request({"model": model, **chosen}, [HumanMessage("hi")], stream=False)
 
 

@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import StructuredTool
 
 from langchain_kimi import create_kimi_agent
-from langchain_kimi._request.names import wire_name
+from langchain_kimi._request.tools import wire_name
 from langchain_kimi.errors import IllegalRequestError
 from langchain_kimi.testing import KimiServer, Reply, Request, called, said
 from tests.conftest import kimi

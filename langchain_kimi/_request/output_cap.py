@@ -7,15 +7,33 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 
 from langchain_kimi import tokens
-from langchain_kimi._request.settings import ENOUGH_TO_THINK, Note
+from langchain_kimi._request.settings import Note
 from langchain_kimi._request.tools import Tools
-from langchain_kimi.catalogue import Model
+from langchain_kimi.catalogue import Model, default_output
 from langchain_kimi.errors import ContextOverflowError, KimiError
 
 CAP = "max_completion_tokens"
+ENOUGH_TO_THINK = 16_000
+"""Tokens: the lowest output cap that Kimi's documentation names for a thinking model."""
 _ENOUGH_TO_ANSWER = 4_096
 _LEAST_TO_THINK = 4_096
 _LEAST_TO_ANSWER = 1_024
+
+
+def encode_cap(row: Model | None, settings: Mapping[str, Any], *, thinks: bool, notes: list[Note]) -> dict[str, int]:
+    """The output cap, always explicit: without one Kimi counts its default against the rate limit."""
+    cap = settings.get("max_tokens", settings.get(CAP))
+    if cap is None:
+        return {CAP: default_output(row)}
+    if thinks and row is not None and cap < ENOUGH_TO_THINK:
+        notes.append(
+            Note(
+                "max_tokens",
+                f"max_tokens={cap} while {row.id} thinks: thinking counts as output, so an answer may end before it "
+                f"begins. Use at least {ENOUGH_TO_THINK} or leave it out.",
+            )
+        )
+    return {CAP: cap}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +49,7 @@ class Fit:
 
 def fit_cap(
     fields: dict[str, Any],
-    given: Mapping[str, Any],
+    settings: Mapping[str, Any],
     row: Model | None,
     messages: Sequence[BaseMessage],
     estimate: int,
@@ -39,30 +57,33 @@ def fit_cap(
     thinks: bool,
     notes: list[Note],
 ) -> Fit:
-    """Lower a default output cap to what fits behind a prompt of these messages, of about so many tokens."""
+    """Lower a default output cap to what fits behind a prompt of these messages, of about `estimate` tokens."""
     cap = fields.get(CAP)
     if row is None or not isinstance(cap, int):
         return Fit()
-    users = given.get("max_tokens") or given.get("max_completion_tokens") or CAP in given.get("extra_body", {})
-    raises = given.get("max_tokens_over_window") == "raise"
+    by_user = (
+        settings.get("max_tokens") or settings.get("max_completion_tokens") or CAP in settings.get("extra_body", {})
+    )
+    raises = settings.get("max_tokens_over_window") == "raise"
     floor = ENOUGH_TO_THINK if thinks else _ENOUGH_TO_ANSWER
-    least = None if users else floor if raises else _LEAST_TO_THINK if thinks else _LEAST_TO_ANSWER
+    least = None if by_user else floor if raises else _LEAST_TO_THINK if thinks else _LEAST_TO_ANSWER
     if estimate + cap <= row.context * 3 // 4:
         return Fit(least)
-    tools = given.get("tools") or ()
+    tools = settings.get("tools") or ()
     tools = tools if isinstance(tools, Tools) else Tools(tools)
     prompt = estimate + tools.tokens
     if prompt + cap <= row.context:
         return Fit(least)
     text = f"The prompt is about {prompt:,} tokens and the window of {row.id} {row.context:,}"
-    if users:
-        out = (
-            f"max_tokens={cap} does not fit behind it, so nothing was sent. Lower max_tokens, leave it out, or shorten"
+    if by_user:
+        advice = (
+            f"max_tokens={cap} does not fit behind it, so nothing was sent. Lower max_tokens, leave it out, or shorten "
+            "the conversation."
         )
-        return Fit(least, _overflow(f"{text}: {out} the conversation.", row, prompt + cap) if raises else None)
+        return Fit(least, _overflow(f"{text}: {advice}", row, prompt + cap) if raises else None)
     if tokens.at_least(messages, [tool.wire for tool in tools.declared]) > row.context:
-        out = "it cannot fit, so nothing was sent. Shorten the conversation, or use a model with a larger window."
-        return Fit(overflow=_overflow(f"{text}: {out}", row, prompt + cap))
+        advice = "it cannot fit, so nothing was sent. Shorten the conversation, or use a model with a larger window."
+        return Fit(overflow=_overflow(f"{text}: {advice}", row, prompt + cap))
     # The floor is what an answer needs. An estimate is not exact enough to go below it, as the host's own count is,
     # which comes with its refusal; and it may be a little low.
     fitted = min(cap, max(row.context - prompt - prompt // 50, floor))
@@ -73,13 +94,13 @@ def fit_cap(
 
 
 def refitted_cap(cap: object, least: int | None, error: KimiError) -> int | None:
-    """The smaller cap that fits by the numbers in the host's refusal; None where they leave no room for an answer."""
+    """The smaller cap that fits by the numbers in the host's refusal; None where too little is left for an answer."""
     if least is None or not isinstance(cap, int) or not isinstance(error, ContextOverflowError):
         return None
     if error.limit is None or error.requested is None:
         return None
-    room = error.limit - (error.requested - cap)
-    return room if least <= room < cap else None
+    free = error.limit - (error.requested - cap)
+    return free if least <= free < cap else None
 
 
 def _overflow(text: str, row: Model, requested: int) -> ContextOverflowError:
