@@ -1,17 +1,39 @@
-"""Moonshot's Kimi models in LangChain and LangGraph: thinking kept, requests legal, agents that end."""
+"""Moonshot's Kimi models in LangChain and LangGraph: a chat model, agents and teams, tools and the platform's API."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from langchain_kimi._http import ResponseLimits, Timeouts
+    from langchain_kimi._http import (
+        ResponseLimits,
+        Timeouts,
+    )
     from langchain_kimi.agent import (
         AgentLimits,
+        AgentUsage,
         Compaction,
+        CompactionChange,
+        CompactionEvent,
+        DecisionType,
+        InterruptOn,
+        KimiAgent,
+        KimiEvent,
         KimiState,
+        LimitEvent,
+        LimitReason,
         LoopGuard,
+        LoopGuardEvent,
+        ResultExcerptEvent,
+        RetryEvent,
+        StopReason,
+        SystemPrompt,
         TeamMember,
         TeamState,
+        ToolErrors,
+        ToolFinishedEvent,
+        ToolSelection,
+        ToolStartedEvent,
+        UsageEvent,
         add_kimi_messages,
         agent_as_tool,
         create_kimi_agent,
@@ -24,58 +46,140 @@ if TYPE_CHECKING:
         media_block,
         register_with_langchain,
     )
-    from langchain_kimi.errors import KimiError, KimiWarning
-    from langchain_kimi.platform import KimiPlatform
-    from langchain_kimi.rate_limits import RateLimits
-    from langchain_kimi.reasoning_log import ReasoningLog
-    from langchain_kimi.tools import aformula_tools, formula_tools, web_search
-    from langchain_kimi.usage import UsageMeter, cost_of
+    from langchain_kimi.errors import (
+        KimiError,
+        KimiWarning,
+    )
+    from langchain_kimi.platform import (
+        Balance,
+        Batch,
+        KimiBatches,
+        KimiFile,
+        KimiFiles,
+        KimiPlatform,
+        ModelInfo,
+        TokenCount,
+    )
+    from langchain_kimi.rate_limits import (
+        RateLimits,
+    )
+    from langchain_kimi.reasoning_log import (
+        ReasoningLog,
+    )
+    from langchain_kimi.tools import (
+        aformula_tools,
+        formula_tools,
+        web_search,
+    )
+    from langchain_kimi.usage import (
+        RunKey,
+        Usage,
+        UsageMeter,
+        cost_of,
+    )
 
-_ROOMS = {
+_PACKAGES = {
+    "AgentLimits": "agent",
+    "AgentUsage": "agent",
+    "Balance": "platform",
+    "Batch": "platform",
     "ChatKimi": "chat_model",
     "Compaction": "agent",
-    "Timeouts": "_http",
+    "CompactionChange": "agent",
+    "CompactionEvent": "agent",
+    "DecisionType": "agent",
+    "InterruptOn": "agent",
+    "KimiAgent": "agent",
+    "KimiBatches": "platform",
     "KimiError": "errors",
+    "KimiEvent": "agent",
+    "KimiFile": "platform",
+    "KimiFiles": "platform",
     "KimiPlatform": "platform",
     "KimiState": "agent",
     "KimiWarning": "errors",
-    "AgentLimits": "agent",
+    "LimitEvent": "agent",
+    "LimitReason": "agent",
     "LoopGuard": "agent",
-    "TeamMember": "agent",
+    "LoopGuardEvent": "agent",
+    "ModelInfo": "platform",
     "RateLimits": "rate_limits",
-    "ResponseLimits": "_http",
     "ReasoningLog": "reasoning_log",
+    "ResponseLimits": "_http",
+    "ResultExcerptEvent": "agent",
+    "RetryEvent": "agent",
+    "RunKey": "usage",
+    "StopReason": "agent",
+    "SystemPrompt": "agent",
+    "TeamMember": "agent",
     "TeamState": "agent",
+    "Timeouts": "_http",
+    "TokenCount": "platform",
+    "ToolErrors": "agent",
+    "ToolFinishedEvent": "agent",
+    "ToolSelection": "agent",
+    "ToolStartedEvent": "agent",
+    "Usage": "usage",
+    "UsageEvent": "agent",
     "UsageMeter": "usage",
+    "add_kimi_messages": "agent",
     "aformula_tools": "tools",
     "agent_as_tool": "agent",
     "amedia_block": "chat_model",
     "cost_of": "usage",
     "create_kimi_agent": "agent",
     "create_kimi_team": "agent",
+    "dynamic_tools_message": "chat_model",
     "formula_tools": "tools",
-    "add_kimi_messages": "agent",
     "media_block": "chat_model",
     "register_with_langchain": "chat_model",
-    "dynamic_tools_message": "chat_model",
     "web_search": "tools",
 }
+"""The package or module that defines each public name."""
 
 __all__ = [
     "AgentLimits",
+    "AgentUsage",
+    "Balance",
+    "Batch",
     "ChatKimi",
     "Compaction",
+    "CompactionChange",
+    "CompactionEvent",
+    "DecisionType",
+    "InterruptOn",
+    "KimiAgent",
+    "KimiBatches",
     "KimiError",
+    "KimiEvent",
+    "KimiFile",
+    "KimiFiles",
     "KimiPlatform",
     "KimiState",
     "KimiWarning",
+    "LimitEvent",
+    "LimitReason",
     "LoopGuard",
+    "LoopGuardEvent",
+    "ModelInfo",
     "RateLimits",
     "ReasoningLog",
     "ResponseLimits",
+    "ResultExcerptEvent",
+    "RetryEvent",
+    "RunKey",
+    "StopReason",
+    "SystemPrompt",
     "TeamMember",
     "TeamState",
     "Timeouts",
+    "TokenCount",
+    "ToolErrors",
+    "ToolFinishedEvent",
+    "ToolSelection",
+    "ToolStartedEvent",
+    "Usage",
+    "UsageEvent",
     "UsageMeter",
     "add_kimi_messages",
     "aformula_tools",
@@ -93,9 +197,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Loaded when first asked for: importing the package costs nothing, and a chat app never loads LangGraph.
-    if name in _ROOMS:
-        return getattr(import_module(f"langchain_kimi.{_ROOMS[name]}"), name)
+    # Names are imported on first use: importing the package is fast, and a chat app never loads LangGraph.
+    if name in _PACKAGES:
+        return getattr(import_module(f"langchain_kimi.{_PACKAGES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

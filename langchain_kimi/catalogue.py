@@ -17,6 +17,8 @@ from datetime import date
 from difflib import get_close_matches
 from typing import Literal
 
+__all__ = ["MODELS", "Model", "Price", "find"]
+
 Family = Literal["k3", "k2", "v1", "other"]
 Thinks = Literal["always", "optional", "never"]
 Keeps = Literal["always", "on_request", "never"]
@@ -225,6 +227,7 @@ MODELS: tuple[Model, ...] = (
     _retired("moonshot-v1-32k-vision-preview", "v1", 32_768, "never", _AUGUST, "kimi-k2.6", inputs=_VISION),
     _retired("moonshot-v1-128k-vision-preview", "v1", 131_072, "never", _AUGUST, "kimi-k2.6", inputs=_VISION),
 )
+"""All models, the newest first; retired ones come last."""
 
 _BY_ID = {row.id: row for row in MODELS}
 

@@ -48,6 +48,31 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
     from langchain_core.messages.ai import UsageMetadata
 
+__all__ = [
+    "APIConnectionError",
+    "APITimeoutError",
+    "AnswerCutShort",
+    "AsyncOnlyToolError",
+    "AuthenticationError",
+    "BadRequestError",
+    "BrokenStreamError",
+    "ContentFilterError",
+    "ContextOverflowError",
+    "IllegalRequestError",
+    "IncompleteAnswerError",
+    "KimiError",
+    "KimiWarning",
+    "NotFoundError",
+    "OverloadedError",
+    "PermissionDeniedError",
+    "QuotaExceededError",
+    "RateLimitError",
+    "ResponseTooLargeError",
+    "ServerError",
+    "StructuredOutputError",
+    "ToolChoiceError",
+]
+
 
 class KimiWarning(UserWarning):
     """Something the user asked for was changed so that Kimi takes it."""

@@ -6,8 +6,8 @@ from langchain_kimi.agent.compiled import KimiAgent
 from langchain_kimi.agent.create_agent import create_kimi_agent
 from langchain_kimi.agent.create_team import TeamMember, create_kimi_team
 from langchain_kimi.agent.events import (
+    CompactionChange,
     CompactionEvent,
-    CompactionStep,
     KimiEvent,
     LimitEvent,
     LoopGuardEvent,
@@ -35,8 +35,8 @@ __all__ = [
     "AgentLimits",
     "AgentUsage",
     "Compaction",
+    "CompactionChange",
     "CompactionEvent",
-    "CompactionStep",
     "DecisionType",
     "InterruptOn",
     "KimiAgent",

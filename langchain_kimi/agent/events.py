@@ -56,7 +56,7 @@ class LimitEvent(TypedDict):
     reason: LimitReason
 
 
-class CompactionStep(TypedDict):
+class CompactionChange(TypedDict):
     """One change that a compaction made."""
 
     what: str
@@ -78,7 +78,7 @@ class CompactionEvent(TypedDict):
     """Tokens of the next request before."""
     after: int
     """Tokens of the next request after."""
-    steps: list[CompactionStep]
+    steps: list[CompactionChange]
     archived: list[str]
     """Keys of the messages that were written to the archive."""
 

@@ -23,10 +23,10 @@ from langchain_kimi.agent.visible_messages import visible_messages, with_readabl
 from langchain_kimi.catalogue import find
 from langchain_kimi.errors import AnswerCutShort, IncompleteAnswerError, KimiError, check_unique_tools
 
-SystemPrompt: TypeAlias = "str | SystemMessage | Callable[..., str | SystemMessage | Sequence[BaseMessage]] | None"
+SystemPrompt: TypeAlias = str | SystemMessage | Callable[..., str | SystemMessage | Sequence[BaseMessage]] | None
 """A system prompt: a text, a SystemMessage, or a function from the state, and as second argument LangGraph's Runtime,
 to one of these or to the messages that precede the conversation."""
-ToolSelection: TypeAlias = "Callable[..., Sequence[BaseTool | str]] | None"
+ToolSelection: TypeAlias = Callable[..., Sequence[BaseTool | str]] | None
 """A function from the state, and as second argument LangGraph's Runtime, to the tools of a request or their names."""
 
 KIMI = "kimi-chat"

@@ -23,7 +23,7 @@ from langchain_kimi.agent.budget import agent_name, answers_usage, budget_of, me
 from langchain_kimi.agent.compaction.archive import message_text, thread_id_of
 from langchain_kimi.agent.compaction.compactor import CompactionResult, Compactor
 from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
-from langchain_kimi.agent.events import CompactionStep, emit
+from langchain_kimi.agent.events import CompactionChange, emit
 from langchain_kimi.agent.loop_guard import FINGERPRINT
 from langchain_kimi.agent.model_call import ModelRequest, ModelTurn, request_with_retry
 from langchain_kimi.agent.routes import AgentConfig, GraphConfig, Routes
@@ -309,7 +309,7 @@ def _compact(
     )
     _report_excerpts(state, compacted)
     steps = [
-        CompactionStep(what=step.what, number=step.number, tokens=step.tokens, why=step.why) for step in compacted.steps
+        CompactionChange(what=one.what, number=one.number, tokens=one.tokens, why=one.why) for one in compacted.steps
     ]
     before, after = compacted.tokens_before, compacted.tokens_after
     emit({"event": "compaction", "before": before, "after": after, "steps": steps, "archived": compacted.archived})

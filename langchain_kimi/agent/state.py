@@ -27,11 +27,11 @@ TOOLS_NODE = "tools"
 LimitName: TypeAlias = Literal["turns", "tool_calls", "seconds", "tokens", "cost_usd"]
 """The names of the limits in `AgentLimits`."""
 
-LimitReason: TypeAlias = LimitName | Literal["recursion_limit", "loop", "errors", "caller"]
+LimitReason: TypeAlias = Literal[LimitName, "recursion_limit", "loop", "errors", "caller"]
 """Why the agent stopped a turn before the model ended it: the name of a limit of `AgentLimits`, LangGraph's
 `recursion_limit`, a `loop` or a row of `errors` that the LoopGuard found, or a limit of the `caller` of a sub-agent."""
 
-StopReason: TypeAlias = LimitReason | Literal["empty", "stop", "length", "content_filter"]
+StopReason: TypeAlias = Literal[LimitReason, "empty", "stop", "length", "content_filter"]
 """The values of `state["stop_reason"]` with Kimi's models.
 
 A turn that the agent stopped has a `LimitReason`. `empty` stands for a turn that the model ended with neither text nor

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from langchain_kimi._endpoints import KimiFile
 from langchain_kimi.cli.output import write_line
-from langchain_kimi.platform import Files, KimiPlatform
+from langchain_kimi.platform import KimiFiles, KimiPlatform
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write_content(files: Files, file_id: str, output: str | None) -> None:
+def _write_content(files: KimiFiles, file_id: str, output: str | None) -> None:
     """Write the exact bytes to a file or a pipe, and text without control characters to a terminal."""
     content = files.content(file_id)
     if output:

@@ -28,7 +28,7 @@ ManyBatches: TypeAlias = list[Batch]
 OnPoll = Callable[[Batch], object]
 
 
-class Batches:
+class KimiBatches:
     """The account's batches. Every method has a twin for asynchronous use, whose name begins with `a`.
 
     A batch lives at Kimi: whoever knows its id can wait for it and read its results, also in another process.

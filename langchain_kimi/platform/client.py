@@ -26,8 +26,8 @@ from langchain_kimi._http import (
 )
 from langchain_kimi._request import Tools, encode_request
 from langchain_kimi.errors import AuthenticationError, IllegalRequestError
-from langchain_kimi.platform.batches import Batches
-from langchain_kimi.platform.files import Files
+from langchain_kimi.platform.batches import KimiBatches
+from langchain_kimi.platform.files import KimiFiles
 from langchain_kimi.platform.inputs import messages_of
 
 
@@ -56,8 +56,8 @@ class KimiPlatform:
     repeated as a ChatKimi's are.
     """
 
-    files: Files
-    batches: Batches
+    files: KimiFiles
+    batches: KimiBatches
 
     def __init__(
         self,
@@ -112,8 +112,8 @@ class KimiPlatform:
     def _begin(self, transport: Transport, model: Any) -> None:
         self._own = transport
         self._model = getattr(model, "model", None)
-        self.files = Files(transport)
-        self.batches = Batches(transport)
+        self.files = KimiFiles(transport)
+        self.batches = KimiBatches(transport)
 
     @property
     def base_url(self) -> str:

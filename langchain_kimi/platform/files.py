@@ -22,10 +22,10 @@ LARGEST = 100 * 1024 * 1024
 Source = str | os.PathLike[str] | bytes | BinaryIO
 """A path, the bytes themselves, or an open binary file, which is read from its beginning."""
 
-KimiFiles: TypeAlias = list[KimiFile]
+FileList: TypeAlias = list[KimiFile]
 
 
-class Files:
+class KimiFiles:
     """The account's files. Every method has a twin for asynchronous use, whose name begins with `a`.
 
     All raise a KimiError for what the host refuses. Kimi keeps 1,000 files and 10 GB of an account.
@@ -61,11 +61,11 @@ class Files:
         """`upload` for asynchronous use; the file is read on the event loop, 64 kB at a time."""
         return await arun_steps(upload(source, purpose, name, progress), self._transport)
 
-    def list(self) -> KimiFiles:
+    def list(self) -> FileList:
         """All files."""
         return endpoints.list_files().run(self._transport)
 
-    async def alist(self) -> KimiFiles:
+    async def alist(self) -> FileList:
         """`list` for asynchronous use."""
         return await endpoints.list_files().arun(self._transport)
 
