@@ -23,7 +23,7 @@ from langchain_kimi.agent.budget import agent_name, answers_usage, budget_of, me
 from langchain_kimi.agent.compaction.archive import message_text, thread_id_of
 from langchain_kimi.agent.compaction.compactor import CompactionResult, Compactor
 from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
-from langchain_kimi.agent.events import CompactionChange, emit
+from langchain_kimi.agent.events import emit
 from langchain_kimi.agent.loop_guard import FINGERPRINT
 from langchain_kimi.agent.model_call import ModelRequest, ModelTurn, request_with_retry
 from langchain_kimi.agent.routes import AgentConfig, GraphConfig, Routes
@@ -308,11 +308,15 @@ def _compact(
         excerpts=state.get("kimi_excerpts") or {},
     )
     _report_excerpts(state, compacted)
-    steps = [
-        CompactionChange(what=one.what, number=one.number, tokens=one.tokens, why=one.why) for one in compacted.steps
-    ]
-    before, after = compacted.tokens_before, compacted.tokens_after
-    emit({"event": "compaction", "before": before, "after": after, "steps": steps, "archived": compacted.archived})
+    emit(
+        {
+            "event": "compaction",
+            "before": compacted.tokens_before,
+            "after": compacted.tokens_after,
+            "steps": compacted.steps,
+            "archived": compacted.archived,
+        }
+    )
     return compacted
 
 

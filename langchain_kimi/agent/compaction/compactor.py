@@ -14,11 +14,12 @@ from langchain_kimi import tokens
 from langchain_kimi._steps import Steps
 from langchain_kimi.agent.compaction.archive import ArchiveEntry, put_entries
 from langchain_kimi.agent.compaction.config import Compaction
-from langchain_kimi.agent.compaction.draft import CompactionStep, Draft
+from langchain_kimi.agent.compaction.draft import Draft
 from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
 from langchain_kimi.agent.compaction.plan import Limits, Plan, drop_reasoning
 from langchain_kimi.agent.compaction.summary import Summary, removed_parts, summarise, summary_message
 from langchain_kimi.agent.compaction.window import Window
+from langchain_kimi.agent.events import CompactionChange
 
 _MIN_SUMMARY, _MAX_SUMMARY = 150, 4_000
 """Tokens of the message that replaces removed ones."""
@@ -34,7 +35,7 @@ class CompactionResult:
     tokens_before: int
     tokens_after: int
     """Tokens of the request, as far as they are known."""
-    steps: list[CompactionStep] = field(default_factory=list)
+    steps: list[CompactionChange] = field(default_factory=list)
     """What was done, in order: `dropped_reasoning`, `shortened_results`, `excerpts_of_results`, `summarised` or
     `dropped_exchanges`; `not_archived` where the archive could not be written, and `above_target` where the thread is
     still longer than the target."""
@@ -94,12 +95,12 @@ class Compactor:
         seemed. `excerpts`: those that requests have so far.
         """
         draft, budget = self._draft(messages, prompt, overflow, excerpts or {})
-        steps: list[CompactionStep] = []
+        steps: list[CompactionChange] = []
         archived = self._settings.archive
         Plan(draft, budget.limits, self._settings, archived=archived).apply()
         if archived and (why := (yield from _write_archive(store, thread_id, draft.archive))):
             archived = False
-            steps.append(CompactionStep("not_archived", len(draft.archive), 0, why))
+            steps.append(CompactionChange(what="not_archived", number=len(draft.archive), tokens=0, why=why))
             draft, budget = self._draft(messages, prompt, overflow, excerpts or {})  # without keys of the archive
             Plan(draft, budget.limits, self._settings, archived=False).apply()
         steps += draft.steps
@@ -110,11 +111,12 @@ class Compactor:
             replacement = summary_message(draft, summary, budget.limits.summary, archived=archived)
             what = "dropped_exchanges" if summary.text is None else "summarised"
             saved = draft.removed_tokens - tokens.count_message(replacement)
-            steps.append(CompactionStep(what, draft.exchanges, saved, summary.why))
+            steps.append(CompactionChange(what=what, number=draft.exchanges, tokens=saved, why=summary.why))
         shortened = draft.result(replacement)
         after = budget.measure(with_excerpts(shortened, draft.excerpts))
         if after > budget.target:
-            steps.append(CompactionStep("above_target", 0, after - budget.target, "what must stay is longer than that"))
+            why = "the messages that must stay are longer"
+            steps.append(CompactionChange(what="above_target", number=0, tokens=after - budget.target, why=why))
         return CompactionResult(
             shortened,
             _state_update(messages, shortened),

@@ -1,7 +1,7 @@
 """A thread while it is compacted: which messages are changed or removed so far, and how many tokens that leaves."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from langchain_core.messages import AnyMessage, BaseMessage
 
@@ -10,17 +10,7 @@ from langchain_kimi.agent.compaction.archive import ArchiveEntry
 from langchain_kimi.agent.compaction.excerpts import Excerpts, make_excerpt, with_excerpts
 from langchain_kimi.agent.compaction.message_groups import MessageGroup, group_messages, running_turn, turn_numbers
 from langchain_kimi.agent.compaction.recorded_usage import OUTDATED_USAGE, last_usage
-
-
-class CompactionStep(NamedTuple):
-    """One thing that a compaction did."""
-
-    what: str
-    number: int
-    """Of messages, or of exchanges for `summarised` and `dropped_exchanges`."""
-    tokens: int
-    """How many it saves, estimated."""
-    why: str = ""
+from langchain_kimi.agent.events import CompactionChange
 
 
 class Draft:
@@ -39,12 +29,16 @@ class Draft:
         self.removed: list[MessageGroup] = []
         self.archive: dict[str, ArchiveEntry] = {}
         """By key, what is to be archived before the draft replaces the thread."""
-        self.steps: list[CompactionStep] = []
+        self.steps: list[CompactionChange] = []
         self._sizes = [tokens.count_message(message) for message in with_excerpts(messages, excerpts)]
         self.total = request_tokens + sum(self._sizes)
         last = last_usage(messages)
         self.outdated_usage = None if last is None else messages[last].id or ""
         """The id of the last answer with usage, which does not hold for a changed thread."""
+
+    def add_change(self, what: str, number: int, tokens: int) -> None:
+        """Report a change of so many messages that saves so many tokens."""
+        self.steps.append(CompactionChange(what=what, number=number, tokens=tokens, why=""))
 
     @property
     def exchanges(self) -> int:

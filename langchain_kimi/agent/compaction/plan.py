@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from langchain_kimi.agent.compaction.archive import message_entry, reasoning_entry
 from langchain_kimi.agent.compaction.config import Compaction
-from langchain_kimi.agent.compaction.draft import CompactionStep, Draft
+from langchain_kimi.agent.compaction.draft import Draft
 from langchain_kimi.agent.compaction.excerpts import fit_excerpt
 from langchain_kimi.agent.compaction.message_groups import MessageGroup
 from langchain_kimi.agent.compaction.shortening import SHORTENED, shorten_result, without_reasoning
@@ -48,7 +48,7 @@ def drop_reasoning(draft: Draft, agent: str | None = None) -> None:
             saved += draft.replace(group.start, changed)
             dropped += 1
     if dropped:
-        draft.steps.append(CompactionStep("dropped_reasoning", dropped, saved))
+        draft.add_change("dropped_reasoning", dropped, saved)
 
 
 class Plan:
@@ -99,7 +99,7 @@ class Plan:
                 saved += draft.replace(index, short)
                 count += 1
         if count:
-            draft.steps.append(CompactionStep("shortened_results", count, saved))
+            draft.add_change("shortened_results", count, saved)
 
     def _remove(self, groups: Iterable[MessageGroup]) -> None:
         """Remove groups, the oldest first."""
@@ -147,7 +147,7 @@ class Plan:
                 saved += draft.show_excerpt(index, excerpt)
                 count += 1
         if count:
-            draft.steps.append(CompactionStep("excerpts_of_results", count, saved))
+            draft.add_change("excerpts_of_results", count, saved)
 
 
 def _latest_results(messages: Sequence[BaseMessage], number: int) -> set[int]:

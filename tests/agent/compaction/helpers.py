@@ -115,7 +115,7 @@ def check_result(compacted: CompactionResult, given: Sequence[AnyMessage]) -> No
 
 
 def step_names(compacted: CompactionResult) -> list[str]:
-    return [step.what for step in compacted.steps]
+    return [step["what"] for step in compacted.steps]
 
 
 def kimi_model(model: str, **settings: Any) -> ChatKimi:

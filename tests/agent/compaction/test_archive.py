@@ -125,7 +125,7 @@ async def test_an_archive_that_cannot_be_written_is_told_and_nothing_claims_to_b
 ) -> None:
     outcome = await compacted(way, Compactor(ARCHIVED, summariser()), one_turn(30, 2_000), **more)
     assert step_names(outcome)[0] == "not_archived"
-    assert why in outcome.steps[0].why
+    assert why in outcome.steps[0]["why"]
     assert outcome.archived == []
     assert any("left out" in message.text for message in outcome.messages)
     assert not any("recall" in message.text for message in outcome.messages)

@@ -32,7 +32,7 @@ def test_reasoning_of_earlier_turns_is_dropped_first_where_the_model_does_not_re
     outcome = compact(Compactor(Compaction(summarise=False, **SMALL), kimi_model("kimi-k2.6")), messages)
     check_result(outcome, messages)
     assert step_names(outcome) == ["dropped_reasoning"]
-    assert outcome.steps[0].number == 3
+    assert outcome.steps[0]["number"] == 3
     thoughts = [message.additional_kwargs.get("reasoning_content") for message in outcome.messages]
     assert [thought for thought in thoughts if thought] == [" ", " ", " ", "t" * 2_000]
     assert outcome.messages[-2] is messages[-2]
@@ -78,7 +78,7 @@ def test_old_results_are_shortened_before_anything_is_summarised() -> None:
     assert outcome.tokens_after <= 4_500 < outcome.tokens_before
     assert model.asked == []
     cut = [message for message in outcome.messages if "left out" in message.text]
-    assert [message.id for message in cut] == [f"r{at}:0" for at in range(outcome.steps[0].number)]  # the oldest
+    assert [message.id for message in cut] == [f"r{at}:0" for at in range(outcome.steps[0]["number"])]  # the oldest
     for message in cut:
         assert message.text.startswith(f"{message.id[1:]} rrr")  # type: ignore[index]
         assert message.text.endswith("rrr")

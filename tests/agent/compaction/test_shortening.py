@@ -23,7 +23,7 @@ def test_reasoning_of_another_provider_stays() -> None:
     messages[1] = messages[1].model_copy(update={"response_metadata": {"model_provider": "someone"}})
     outcome = compact(Compactor(Compaction(**SMALL), kimi_model("kimi-k2.6")), messages)
     assert outcome.messages[1] is messages[1]
-    assert outcome.steps[0].number == 2
+    assert outcome.steps[0]["number"] == 2
 
 
 def test_a_shortened_result_is_still_the_same_to_the_loop_guard() -> None:

@@ -109,8 +109,8 @@ async def test_without_a_summary_the_oldest_exchanges_go_and_a_note_says_so(way:
     outcome = await compacted(way, Compactor(Compaction(**SMALL), model()), messages)
     check_result(outcome, messages)
     assert step_names(outcome) == ["dropped_exchanges"]
-    assert why in outcome.steps[0].why
-    assert f"{outcome.steps[0].number} earlier exchanges were removed" in outcome.messages[0].text
+    assert why in outcome.steps[0]["why"]
+    assert f"{outcome.steps[0]['number']} earlier exchanges were removed" in outcome.messages[0].text
     assert "Add number 0." in outcome.messages[0].text
     assert outcome.tokens_after <= 4_500
 
