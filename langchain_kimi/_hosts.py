@@ -10,6 +10,8 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 DialectName = Literal["kimi", "openrouter", "together", "vllm", "sglang"]
+"""The names of `ChatKimi(dialect=…)`: whose field names a host uses."""
+
 ThinkingSwitch = Literal["thinking", "reasoning", "chat_template_kwargs"]
 
 KIMI_REASONING_KEY = "reasoning_content"

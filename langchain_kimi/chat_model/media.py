@@ -20,10 +20,11 @@ from langchain_kimi.errors import IllegalRequestError
 LARGEST_FILE = (LARGEST_BODY - 1024 * 1024) // 4 * 3
 """Bytes of the largest file that fits into a request, in base64 and with some text."""
 
-Source = str | os.PathLike[str] | bytes
+MediaSource = str | os.PathLike[str] | bytes
+"""A path, a URL or the bytes of an image or a video."""
 
 
-def media_block(source: Source, *, mime_type: str | None = None) -> dict[str, Any]:
+def media_block(source: MediaSource, *, mime_type: str | None = None) -> dict[str, Any]:
     """An image or a video as a content block for a HumanMessage or a tool's result: LangChain's, in base64.
 
     `source` is a path, a `file:`, `http:`, `https:`, `data:` or `ms:` URL, or the bytes themselves; a web address is
@@ -40,7 +41,7 @@ def media_block(source: Source, *, mime_type: str | None = None) -> dict[str, An
     return _inline(source if isinstance(source, bytes) else _read(source), _named(source), mime_type)
 
 
-async def amedia_block(source: Source, *, mime_type: str | None = None) -> dict[str, Any]:
+async def amedia_block(source: MediaSource, *, mime_type: str | None = None) -> dict[str, Any]:
     """`media_block` for asynchronous use: a fetch does not block the event loop, nor does a file."""
     if (url := _web(source)) is not None:
         data, told = await afetch(url, shared_connections(), largest=LARGEST_FILE)
@@ -57,11 +58,11 @@ def check_size(model: str, body: bytes) -> None:
         )
 
 
-def _web(source: Source) -> str | None:
+def _web(source: MediaSource) -> str | None:
     return source if isinstance(source, str) and source.lower().startswith(("http://", "https://")) else None
 
 
-def _named(source: Source) -> str:
+def _named(source: MediaSource) -> str:
     return "the data" if isinstance(source, bytes) else os.fspath(source)
 
 

@@ -1,4 +1,4 @@
-"""Answers that go on from a given beginning: Kimi's partial mode, as a runnable."""
+"""Kimi's partial mode as a runnable: the model continues a message whose beginning is given."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing, contextmanager
@@ -13,98 +13,99 @@ from langchain_kimi._request.messages import PARTIAL, reasoning_of
 from langchain_kimi.errors import AnswerCutShort, IllegalRequestError
 
 
-class Continuation(Runnable[LanguageModelInput, AIMessage]):
-    """Asks `model` to go on from `beginning`; the answer holds the beginning too where `join` is set.
+class PartialModeRunnable(Runnable[LanguageModelInput, AIMessage]):
+    """Calls `model` with `prefix`, the beginning of its answer; with `join` the result holds the prefix too.
 
     Usage and metadata are those of this request alone. An answer that is cut again in its thinking raises
-    AnswerCutShort, whose `message` then holds all that was thought, so that it can be continued in its turn.
+    AnswerCutShort, whose `message` then holds all of the reasoning, so that it can be continued again.
     """
 
-    def __init__(self, model: BaseChatModel, beginning: AIMessage, *, join: bool = True) -> None:
+    def __init__(self, model: BaseChatModel, prefix: AIMessage, *, join: bool = True) -> None:
         self.model = model
-        self.beginning = beginning
+        self.prefix = prefix
         self.join = join
 
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
-        """The answer, whole."""
-        with self._joining_what_is_cut():
-            return self._joined(self.model.invoke(self._asked(input), config, **kwargs))
+        """The whole answer."""
+        with self._join_cut_answer():
+            return self._join(self.model.invoke(self._messages(input), config, **kwargs))
 
     async def ainvoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AIMessage:
-        """The answer, whole."""
-        with self._joining_what_is_cut():
-            return self._joined(await self.model.ainvoke(self._asked(input), config, **kwargs))
+        """The whole answer."""
+        with self._join_cut_answer():
+            return self._join(await self.model.ainvoke(self._messages(input), config, **kwargs))
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any | None
     ) -> Iterator[AIMessage]:
-        """The answer in chunks; where it is joined, the beginning comes first, once the answer has begun."""
-        first = self._first()
-        chunks: Any = self.model.stream(self._asked(input), config, **kwargs)
-        with self._joining_what_is_cut(), closing(chunks):
+        """The answer in chunks; with `join` the prefix comes first, when the first chunk arrives."""
+        prefix = self._prefix_chunks()
+        chunks: Any = self.model.stream(self._messages(input), config, **kwargs)
+        with self._join_cut_answer(), closing(chunks):
             for chunk in chunks:
-                yield from (*first, chunk)
-                first = []
+                yield from (*prefix, chunk)
+                prefix = []
 
     async def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any | None
     ) -> AsyncIterator[AIMessage]:
-        """The answer in chunks; where it is joined, the beginning comes first, once the answer has begun."""
-        first = self._first()
-        chunks: Any = self.model.astream(self._asked(input), config, **kwargs)
-        with self._joining_what_is_cut():
+        """The answer in chunks; with `join` the prefix comes first, when the first chunk arrives."""
+        prefix = self._prefix_chunks()
+        chunks: Any = self.model.astream(self._messages(input), config, **kwargs)
+        with self._join_cut_answer():
             async with aclosing(chunks):
                 async for chunk in chunks:
-                    for piece in (*first, chunk):
+                    for piece in (*prefix, chunk):
                         yield piece
-                    first = []
+                    prefix = []
 
-    def _asked(self, given: LanguageModelInput) -> list[BaseMessage]:
-        return [*self.model._convert_input(given).to_messages(), self.beginning]
+    def _messages(self, model_input: LanguageModelInput) -> list[BaseMessage]:
+        return [*self.model._convert_input(model_input).to_messages(), self.prefix]
 
-    def _joined(self, answer: AIMessage) -> AIMessage:
-        return joined(self.beginning, answer) if self.join else answer
+    def _join(self, answer: AIMessage) -> AIMessage:
+        return join_messages(self.prefix, answer) if self.join else answer
 
-    def _first(self) -> list[AIMessageChunk]:
+    def _prefix_chunks(self) -> list[AIMessageChunk]:
         if not self.join:
             return []
-        thought, text = reasoning_of(self.beginning), str(self.beginning.text)
-        kept = {} if thought is None else {REASONING: thought}
+        reasoning, text = reasoning_of(self.prefix), str(self.prefix.text)
+        kwargs = {} if reasoning is None else {REASONING: reasoning}
         metadata: dict[str, Any] = {"model_provider": PROVIDER}
         if self.model.output_version != "v1":
-            return [AIMessageChunk(content=text, additional_kwargs=kept, response_metadata=metadata)]
+            return [AIMessageChunk(content=text, additional_kwargs=kwargs, response_metadata=metadata)]
         blocks: list[str | dict[str, Any]] = []
-        if thought:
-            blocks.append({"type": "reasoning", "reasoning": thought, "index": "lc_reasoning"})
+        if reasoning:
+            blocks.append({"type": "reasoning", "reasoning": reasoning, "index": "lc_reasoning"})
         blocks.append({"type": "text", "text": text, "index": "lc_text"})
         metadata["output_version"] = "v1"
-        return [AIMessageChunk(content=blocks, additional_kwargs=kept, response_metadata=metadata)]
+        return [AIMessageChunk(content=blocks, additional_kwargs=kwargs, response_metadata=metadata)]
 
     @contextmanager
-    def _joining_what_is_cut(self) -> Iterator[None]:
+    def _join_cut_answer(self) -> Iterator[None]:
         try:
             yield
         except AnswerCutShort as error:
-            error.message = joined(self.beginning, error.message)
+            error.message = join_messages(self.prefix, error.message)
             raise
 
 
-def beginning_of(text: str, reasoning: str | None = None) -> AIMessage:
-    """A beginning of an answer to go on with."""
-    kept: dict[str, Any] = {PARTIAL: True}
+def prefix_message(text: str, reasoning: str | None = None) -> AIMessage:
+    """The message with the beginning of an answer, which the model continues."""
+    kwargs: dict[str, Any] = {PARTIAL: True}
     if reasoning is not None:
-        kept[REASONING] = reasoning
-    return AIMessage(text, additional_kwargs=kept)
+        kwargs[REASONING] = reasoning
+    return AIMessage(text, additional_kwargs=kwargs)
 
 
-def beginning_in(cut: AIMessage | AnswerCutShort) -> AIMessage:
-    """What a cut answer said and thought. Raises IllegalRequestError where that cannot be gone on with."""
+def prefix_of_cut_answer(cut: AIMessage | AnswerCutShort) -> AIMessage:
+    """The text and reasoning of a cut answer. Raises IllegalRequestError where it cannot be continued."""
     message = cut.message if isinstance(cut, AnswerCutShort) else cut
     if message.tool_calls or message.invalid_tool_calls:
         raise IllegalRequestError(
-            "The answer was cut in its tool calls, and Kimi goes on with text only. Ask again with a higher max_tokens."
+            "The answer was cut in its tool calls, and Kimi continues text only. Call the model again with a higher "
+            "max_tokens."
         )
     finished = message.response_metadata.get("finish_reason")
     if finished not in (None, "length"):
@@ -112,23 +113,23 @@ def beginning_in(cut: AIMessage | AnswerCutShort) -> AIMessage:
             f"The answer was not cut: its finish_reason is {finished!r}. Only an answer that ended at its output cap "
             "('length') can be continued."
         )
-    return beginning_of(str(message.text), reasoning_of(message))
+    return prefix_message(str(message.text), reasoning_of(message))
 
 
-def joined(first: AIMessage, rest: AIMessage) -> AIMessage:
-    """The message that says and thinks what both do; all else is the second's."""
-    thoughts = [thought for message in (first, rest) if (thought := reasoning_of(message)) is not None]
-    kept = dict(rest.additional_kwargs)
-    if thoughts:
-        kept[REASONING] = "".join(thoughts)
+def join_messages(first: AIMessage, rest: AIMessage) -> AIMessage:
+    """The second message with the text and reasoning of both."""
+    reasoning = [part for message in (first, rest) if (part := reasoning_of(message)) is not None]
+    kwargs = dict(rest.additional_kwargs)
+    if reasoning:
+        kwargs[REASONING] = "".join(reasoning)
     text = str(first.text) + str(rest.text)
     content: str | list[str | dict[str, Any]] = text
     if isinstance(rest.content, list):
-        others = [block for block in rest.content if not _is_said(block)]
-        thinking = [{"type": "reasoning", "reasoning": "".join(thoughts)}] if any(thoughts) else []
-        content = [*thinking, {"type": "text", "text": text}, *others]
-    return rest.model_copy(update={"content": content, "additional_kwargs": kept})
+        others = [block for block in rest.content if not _is_text_or_reasoning(block)]
+        blocks = [{"type": "reasoning", "reasoning": "".join(reasoning)}] if any(reasoning) else []
+        content = [*blocks, {"type": "text", "text": text}, *others]
+    return rest.model_copy(update={"content": content, "additional_kwargs": kwargs})
 
 
-def _is_said(block: str | dict[str, Any]) -> bool:
+def _is_text_or_reasoning(block: str | dict[str, Any]) -> bool:
     return isinstance(block, str) or block.get("type") in ("text", "reasoning")

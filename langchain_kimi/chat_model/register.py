@@ -1,31 +1,31 @@
-"""`init_chat_model("moonshot:kimi-k2.6")`, after one call."""
+"""Registers Kimi with LangChain's `init_chat_model("moonshot:kimi-k3")`."""
 
 from typing import Any
 
-PREFIX = "moonshot"
+_PROVIDER_PREFIX = "moonshot"
 
 
 def register_with_langchain() -> None:
-    """Let `langchain.chat_models.init_chat_model` make `ChatKimi` of names like `moonshot:kimi-k2.6`.
+    """Let `langchain.chat_models.init_chat_model` make `ChatKimi` of names like `moonshot:kimi-k3`.
 
-    LangChain keeps its providers in a private table, into which this puts one row; a second call changes nothing.
-    Raises ImportError without the package `langchain`, and RuntimeError where its table has changed its form.
+    LangChain has its providers in a private table, to which this adds one row; a second call changes nothing. Raises
+    ImportError without the package `langchain`, and RuntimeError where the table has another form.
     """
     from langchain.chat_models import base
 
     table: Any = getattr(base, "_BUILTIN_PROVIDERS", None)
-    row = ("langchain_kimi", "ChatKimi", _made)
+    row = ("langchain_kimi", "ChatKimi", _construct)
     if not isinstance(table, dict) or not all(isinstance(known, tuple) and len(known) == 3 for known in table.values()):
         raise RuntimeError(
-            "This version of langchain keeps its chat models another way, so init_chat_model cannot learn of Kimi. "
-            "Give ChatKimi(model=…) itself wherever a model is taken."
+            "Kimi cannot be registered with init_chat_model: this version of langchain has no table of chat models in "
+            "the known form. Pass ChatKimi(model=…) instead of a model's name."
         )
-    if (known := table.get(PREFIX)) is not None and known[:2] != row[:2]:
+    if (known := table.get(_PROVIDER_PREFIX)) is not None and known[:2] != row[:2]:
         raise RuntimeError(
-            f"init_chat_model has a provider {PREFIX!r} already: {known[0]}.{known[1]}. It was left alone."
+            f"init_chat_model has a provider {_PROVIDER_PREFIX!r} already: {known[0]}.{known[1]}. It is left unchanged."
         )
-    table[PREFIX] = row
+    table[_PROVIDER_PREFIX] = row
 
 
-def _made(cls: Any, **settings: Any) -> Any:
+def _construct(cls: Any, **settings: Any) -> Any:
     return cls(**settings)

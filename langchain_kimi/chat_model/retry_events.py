@@ -1,4 +1,4 @@
-"""Waits before another try, told to LangChain's callbacks and, inside a graph, on LangGraph's `custom` stream."""
+"""Reports waits before retries to LangChain's callbacks and, inside a graph, on LangGraph's `custom` stream."""
 
 import sys
 from collections.abc import Callable
@@ -13,27 +13,32 @@ from langchain_kimi._http import RetryWait
 if TYPE_CHECKING:
     from langchain_kimi.agent.events import RetryEvent
 
-WAIT: Final = "kimi_wait"
-"""The custom event that tells of a wait before another try."""
+WAIT_EVENT: Final = "kimi_wait"
+"""The custom event of a wait before a retry: `seconds`, `attempt` and the text of the `error`."""
 
 
-def teller(run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> Callable[[RetryWait], None]:
-    """Tells callbacks of a wait, as the custom event `kimi_wait`: of this run, else of the run around it."""
+def retry_reporter(
+    run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
+) -> Callable[[RetryWait], None]:
+    """A function that reports a wait as the custom event `kimi_wait` to the callbacks of this run, else to those of the
+    run around it.
+    """
 
-    def tell(wait: RetryWait) -> None:
-        _stream({"event": WAIT, "seconds": wait.seconds, "attempt": wait.attempt, "error": str(wait.error)})
-        data = {"seconds": wait.seconds, "attempt": wait.attempt, "error": str(wait.error)}
+    def report(wait: RetryWait) -> None:
+        seconds, attempt, error = wait.seconds, wait.attempt, str(wait.error)
+        _write_to_graph_stream({"event": WAIT_EVENT, "seconds": seconds, "attempt": attempt, "error": error})
+        data = {"seconds": seconds, "attempt": attempt, "error": error}
         if run_manager:
-            about = {"run_id": run_manager.run_id, "tags": run_manager.tags, "metadata": run_manager.metadata}
-            handle_event(run_manager.handlers, "on_custom_event", "ignore_custom_event", WAIT, data, **about)
+            run = {"run_id": run_manager.run_id, "tags": run_manager.tags, "metadata": run_manager.metadata}
+            handle_event(run_manager.handlers, "on_custom_event", "ignore_custom_event", WAIT_EVENT, data, **run)
             return
         with suppress(RuntimeError):  # there is no run around it
-            dispatch_custom_event(WAIT, data)
+            dispatch_custom_event(WAIT_EVENT, data)
 
-    return tell
+    return report
 
 
-def _stream(event: "RetryEvent") -> None:
+def _write_to_graph_stream(event: "RetryEvent") -> None:
     if "langgraph.config" in sys.modules:  # a chat app never loads LangGraph
         from langgraph.config import get_stream_writer
 

@@ -11,6 +11,7 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import ValidationError
 
 from langchain_kimi import ChatKimi, create_kimi_agent, create_kimi_team, dynamic_tools_message
 from langchain_kimi._raw_calls import CALLS
@@ -19,7 +20,7 @@ from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.agent import TeamMember
 from langchain_kimi.catalogue import suggestion
 from langchain_kimi.errors import ContextOverflowError, IllegalRequestError, KimiWarning, NotFoundError
-from langchain_kimi.testing import Reply, Request, called, refused, said
+from langchain_kimi.testing import FakeKimi, Reply, Request, called, refused, said
 from tests.conftest import Serve, add, kimi
 from tests.request.test_poisoned_threads import WAYS, asked
 
@@ -44,6 +45,28 @@ async def test_an_unknown_keyword_raises_and_nothing_is_sent(serve: Serve, way: 
         await asked(kimi(server).bind(**{name: 1}), "hi", way)
     assert hint in str(caught.value)
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("temprature", "Did you mean temperature=?"),
+        ("max_completion_token", "Did you mean max_completion_tokens=?"),
+        ("time_out", "Did you mean timeout=?"),
+        ("api_kye", "Did you mean api_key=?"),
+        ("foo", 'extra_body={"foo": …}'),
+    ],
+)
+@pytest.mark.parametrize("model", [ChatKimi, FakeKimi])
+def test_an_unknown_argument_of_the_constructor_names_the_nearest_one(
+    model: type[ChatKimi], name: str, hint: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        model(model="kimi-k3", **{"api_key": "sk-x", name: "sk-secret-0123456789"})
+    assert f"{model.__name__} takes no setting {name}=. " in str(caught.value)
+    assert hint in str(caught.value)
+    assert "sk-secret" not in str(caught.value)
+    assert "sk-secret" not in repr(caught.value.errors())
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -52,7 +52,7 @@ def test_another_package_under_the_name_is_left_alone(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("table", [None, [], {"openai": "langchain_openai"}])
 def test_a_langchain_that_changed_says_what_to_do(monkeypatch: pytest.MonkeyPatch, table: Any) -> None:
     monkeypatch.setattr(base, "_BUILTIN_PROVIDERS", table)
-    with pytest.raises(RuntimeError, match="Give ChatKimi"):
+    with pytest.raises(RuntimeError, match=r"Pass ChatKimi\(model=…\)"):
         register_with_langchain()
 
 

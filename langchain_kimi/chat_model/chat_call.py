@@ -1,0 +1,126 @@
+"""One call of the model: its encoded request, the transport that sends it, and the decoder of its response."""
+
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+
+from langchain_kimi._http import ResponseLimits, Transport
+from langchain_kimi._request import EncodedRequest
+from langchain_kimi._response import REPORT, ResponseDecoder, check_complete, check_output_cap
+from langchain_kimi.chat_model.media import check_size
+from langchain_kimi.chat_model.reports import Reports
+from langchain_kimi.chat_model.retry_events import retry_reporter
+from langchain_kimi.errors import IllegalRequestError, KimiError
+
+_PATH = "/chat/completions"
+_BYTES_PER_TOKEN = 4
+"""An estimate, for the rate limits."""
+
+OnCutShort = Literal["raise", "return"]
+RunManager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
+
+
+@dataclass(slots=True)
+class ChatCall:
+    """A request on its way. `events()` and `aevents()` send it; what they yield is for the `decoder`."""
+
+    encoded: EncodedRequest
+    transport: Transport
+    decoder: ResponseDecoder
+    reports: Reports
+    on_cut_short: OnCutShort
+    transport_arguments: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        encoded: EncodedRequest,
+        transport: Transport,
+        reports: Reports,
+        run_manager: RunManager | None,
+        *,
+        v1: bool,
+        limits: ResponseLimits,
+        on_cut_short: str,
+    ) -> "ChatCall":
+        """A call with an encoded request. Raises IllegalRequestError for a request that is too large."""
+        fields, body = encoded.fields, encoded.json
+        check_size(fields["model"], body)
+        response_headers: dict[str, str] = {}
+        retried_headers: list[dict[str, str]] = []
+        decoder = ResponseDecoder(
+            host=transport.host,
+            names=encoded.names,
+            schemas=encoded.schemas,
+            headers=response_headers,
+            repeated=retried_headers,
+            first_call=encoded.calls_made,
+            v1=v1,
+            max_tool_calls=limits.tool_calls,
+            max_characters=limits.characters,
+        )
+        if on_cut_short not in ("raise", "return"):
+            raise IllegalRequestError(f"on_cut_short={on_cut_short!r} is neither 'raise' nor 'return'.")
+        arguments = {
+            "path": _PATH,
+            "body": body,
+            "model": fields["model"],
+            "tokens": len(body) // _BYTES_PER_TOKEN + fields["max_completion_tokens"],
+            "on_wait": retry_reporter(run_manager),
+            "response_headers": response_headers,
+            "retried_headers": retried_headers,
+        }
+        call = cls(encoded, transport, decoder, reports, on_cut_short, arguments)  # type: ignore[arg-type]
+        arguments["shrink"] = call._lower_output_cap
+        return call
+
+    def events(self) -> Generator[bytes, None, None]:
+        """Send the request and yield the events of its response."""
+        return self.transport.stream(**self.transport_arguments)
+
+    def aevents(self) -> AsyncGenerator[bytes, None]:
+        """Send the request and yield the events of its response."""
+        return self.transport.astream(**self.transport_arguments)
+
+    def result(self) -> ChatResult:
+        """The response as LangChain wants it from `_generate`. Raises where it is not whole."""
+        message = self.message()
+        self.check_output_cap(message)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def message(self) -> AIMessage:
+        """The message of the response. Raises IncompleteAnswerError where the host gave up on it."""
+        message, host = self.decoder.message(), self.transport.host
+        if "finish_unknown" in message.response_metadata.get(REPORT, ()):
+            self.reports.warn_of_finish_reason(host, str(message.response_metadata["finish_reason"]))
+        check_complete(message, host)
+        return message
+
+    def check_output_cap(self, message: AIMessage) -> None:
+        """Raise AnswerCutShort where the output cap was spent on thinking, unless `on_cut_short` is `"return"`."""
+        if self.on_cut_short == "raise":
+            check_output_cap(message, self.encoded.fields.get("max_completion_tokens"))
+
+    @contextmanager
+    def attach_partial_message(self) -> Iterator[None]:
+        """Attach the part of the response that arrived, with its usage, to errors that end the response."""
+        try:
+            yield
+        except KimiError as error:
+            if error.message is None:
+                error.message = self.decoder.partial_message()
+            raise
+
+    def _lower_output_cap(self, error: KimiError) -> bytes | None:
+        """The body of the request with the output cap that fits by the host's refusal; None where none fits."""
+        refitted = self.encoded.refitted(error)
+        if refitted is None:
+            return None
+        self.encoded = refitted
+        self.reports.warn_of_changes(refitted)
+        return refitted.json
