@@ -12,9 +12,11 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphBubbleUp
 from langgraph.store.base import BaseStore, Op, PutOp
 
 from langchain_kimi._raw_calls import raw_calls, reasoning_block_text, reasoning_text
+from langchain_kimi._steps import Steps
 from langchain_kimi.agent.transcript import block_placeholder
 
 SUBAGENT_THREAD = "__kimi_thread"
@@ -57,10 +59,27 @@ def archive_namespace(thread_id: str) -> tuple[str, str, str]:
     return ("kimi_agent", thread_id.replace("~", "~~").replace(".", "~d") or "~e", "archive")
 
 
-def put_entries(store: BaseStore, thread_id: str, entries: Iterable[ArchiveEntry]) -> StoreBatch:
-    """The operations that write entries to the thread's archive."""
+def write_entries(store: BaseStore | None, thread_id: str | None, entries: Iterable[ArchiveEntry]) -> Steps[str]:
+    """Write entries to the archive of a thread; returns why that failed, or an empty string."""
+    if store is None:
+        return "the agent has no store"
+    if thread_id is None:
+        return "the run has no thread_id"
     namespace = archive_namespace(thread_id)
-    return StoreBatch(store, [PutOp(namespace, entry.key, {"thread": thread_id, **entry.value}) for entry in entries])
+    operations = [PutOp(namespace, entry.key, {"thread": thread_id, **entry.value}) for entry in entries]
+    if not operations:
+        return ""
+    try:
+        try:
+            yield StoreBatch(store, operations)
+        except ValueError:  # LangGraph's InMemoryStore with an index refuses a batch in which a text comes twice
+            for operation in operations:
+                yield StoreBatch(store, [operation])
+    except GraphBubbleUp:
+        raise
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def message_entry(message: BaseMessage, turn: int) -> ArchiveEntry:

@@ -1,18 +1,17 @@
 """Shortens a thread whose next request would not fit into the model's window; begin to read at `Compactor.compact`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, RemoveMessage
-from langgraph.errors import GraphBubbleUp
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.store.base import BaseStore
 
 from langchain_kimi import tokens
 from langchain_kimi._steps import Steps
-from langchain_kimi.agent.compaction.archive import ArchiveEntry, put_entries
+from langchain_kimi.agent.compaction.archive import write_entries
 from langchain_kimi.agent.compaction.config import Compaction
 from langchain_kimi.agent.compaction.draft import Draft
 from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
@@ -94,15 +93,13 @@ class Compactor:
         `overflow`: the error with which the model refused the request as too long: the thread then is longer than it
         seemed. `excerpts`: those that requests have so far.
         """
-        draft, budget = self._draft(messages, prompt, overflow, excerpts or {})
-        steps: list[CompactionChange] = []
         archived = self._settings.archive
-        Plan(draft, budget.limits, self._settings, archived=archived).apply()
-        if archived and (why := (yield from _write_archive(store, thread_id, draft.archive))):
+        draft, budget = self._plan(messages, prompt, overflow, excerpts or {}, archived=archived)
+        steps: list[CompactionChange] = []
+        if archived and (why := (yield from write_entries(store, thread_id, draft.archive.values()))):
             archived = False
             steps.append(CompactionChange(what="not_archived", number=len(draft.archive), tokens=0, why=why))
-            draft, budget = self._draft(messages, prompt, overflow, excerpts or {})  # without keys of the archive
-            Plan(draft, budget.limits, self._settings, archived=False).apply()
+            draft, budget = self._plan(messages, prompt, overflow, excerpts or {}, archived=False)
         steps += draft.steps
         replacement, answers = None, []
         if draft.removed:
@@ -128,14 +125,19 @@ class Compactor:
             list(draft.archive) if archived else [],
         )
 
-    def _draft(
+    def _plan(
         self,
         messages: Sequence[AnyMessage],
         prompt: Sequence[BaseMessage],
         overflow: BaseException | None,
         excerpts: Excerpts,
+        *,
+        archived: bool,
     ) -> tuple[Draft, "_Budget"]:
-        """The thread without reasoning that the model does not read, and how long it is and may be."""
+        """What to shorten and to remove, and how long the request is and may be.
+
+        `archived`: whether texts may name keys of the archive.
+        """
         window = self._window
         before = window.size(with_excerpts(messages, excerpts), prompt)
         limit = window.limit or before
@@ -158,6 +160,7 @@ class Compactor:
             window=int(limit / scale),
             summary=min(max(estimated_target // 4, _MIN_SUMMARY), _MAX_SUMMARY),
         )
+        Plan(draft, limits, self._settings, archived=archived).apply()
         return draft, _Budget(before, target, limits, fixed + unknown, scale)
 
     def _summarise(self, draft: Draft, limits: Limits) -> Steps[Summary]:
@@ -195,29 +198,6 @@ class _Budget:
     def measure(self, messages: Sequence[BaseMessage]) -> int:
         """The tokens of the request with these messages."""
         return int((self.fixed + tokens.count_messages(messages)) * self.scale)
-
-
-def _write_archive(
-    store: BaseStore | None, thread_id: str | None, entries: Mapping[str, ArchiveEntry]
-) -> Steps[str | None]:
-    """Write the entries; returns why that failed."""
-    if store is None:
-        return "the agent has no store"
-    if thread_id is None:
-        return "the run has no thread_id"
-    if not entries:
-        return None
-    try:
-        try:
-            yield put_entries(store, thread_id, entries.values())
-        except ValueError:  # LangGraph's InMemoryStore with an index refuses a batch in which a text comes twice
-            for entry in entries.values():
-                yield put_entries(store, thread_id, [entry])
-    except GraphBubbleUp:
-        raise
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return None
 
 
 def _state_update(before: Sequence[AnyMessage], after: Sequence[AnyMessage]) -> list[Any]:
