@@ -5,9 +5,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
-from typing import Any, Literal
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any
+from urllib.parse import quote, urlencode
 
 import orjson
 
@@ -17,49 +16,8 @@ from langchain_kimi._http import HttpRequest, UploadForm
 from langchain_kimi._redaction import redact
 from langchain_kimi.errors import BadRequestError, KimiError
 
-HOSTS = {"intl": "https://api.moonshot.ai/v1", "cn": "https://api.moonshot.cn/v1"}
-"""Kimi's own hosts by region."""
-
-USER_AGENT = "langchain-kimi-agent"
-
-NO_KEY = (
-    "No key for Kimi. Set MOONSHOT_API_KEY or give api_key=…; keys of platform.kimi.ai work with "
-    'region="intl", keys of platform.kimi.com with region="cn".'
-)
-
-PLACEHOLDER_KEY = "not-needed"
-"""Sent to a server on this machine where no key is configured: test servers and some others want any key."""
-
 CHAT = "/v1/chat/completions"
 """The path that the lines of a batch name, whatever the base URL."""
-
-
-def authorization_header(
-    url: str, key: str | None, headers: Mapping[str, str] | None, *, own_client: bool
-) -> dict[str, str]:
-    """The header with the key. Without one, only a server on this machine gets a placeholder.
-
-    What the user sends instead, in `headers` or by an HTTP client of their own, is not replaced by the placeholder.
-    """
-    if key:
-        return {"authorization": f"Bearer {key}"}
-    brings_own = own_client or any(name.lower() == "authorization" for name in headers or {})
-    return {} if brings_own or not is_loopback(url) else {"authorization": f"Bearer {PLACEHOLDER_KEY}"}
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL leads to this machine."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-Purpose = Literal["file-extract", "image", "video", "batch"]
-PURPOSES: tuple[Purpose, ...] = ("file-extract", "image", "video", "batch")
 
 
 # Account.
@@ -277,12 +235,6 @@ def batch_lines(bodies: Iterable[Mapping[str, Any]]) -> bytes:
 def custom_id(place: int) -> str:
     """The name of a batch's request by its place, from 0."""
     return f"request-{place}"
-
-
-def place_of(custom_id: str) -> int | None:
-    """The place of a request by its name; None for a name that is not ours."""
-    number = custom_id.removeprefix("request-")
-    return int(number) if number != custom_id and number.isdecimal() else None
 
 
 def outcome_of(line: Mapping[str, Any], *, host: str, model: str = "") -> Mapping[str, Any] | KimiError:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from difflib import get_close_matches
-from typing import Literal
+from typing import Literal, get_args
 
 __all__ = ["MODELS", "Model", "Price", "find"]
 
@@ -32,6 +32,16 @@ DEFAULT_OUTPUT = 32_768
 
 SAMPLING = ("temperature", "top_p", "n", "presence_penalty", "frequency_penalty")
 """The request fields that newer models pin to one value each."""
+
+MAX_REQUEST_BYTES = 100 * 1024 * 1024
+"""The largest body of a request without a file, in bytes."""
+
+MAX_UPLOAD_BYTES = 100 * 1024 * 1024
+"""The largest file that can be uploaded, in bytes."""
+
+FilePurpose = Literal["file-extract", "image", "video", "batch"]
+FILE_PURPOSES: tuple[FilePurpose, ...] = get_args(FilePurpose)
+"""What a file can be uploaded for."""
 
 _PINNED = {"temperature": 1.0, "top_p": 0.95, "n": 1, "presence_penalty": 0, "frequency_penalty": 0}
 _PINNED_INSTANT = {**_PINNED, "temperature": 0.6}
@@ -230,6 +240,9 @@ MODELS: tuple[Model, ...] = (
 """All models, the newest first; retired ones come last."""
 
 _BY_ID = {row.id: row for row in MODELS}
+
+BATCH_MODELS = tuple(row.id for row in MODELS if row.batch)
+"""The models that Kimi's own platform answers in batches."""
 
 OFFICIAL_TOOLS = (
     *("base64", "code_runner", "convert", "date", "excel", "fetch", "memory", "mew", "quickjs", "random-choice"),

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from langchain_core import exceptions as core
 from langchain_core.exceptions import OutputParserException
 
+from langchain_kimi._api_keys import KEY_REGIONS
 from langchain_kimi._finish_reasons import ABNORMAL, CONTENT_FILTER, RETRYABLE
 from langchain_kimi._redaction import escape_controls, mask_known, redact, shown_url
 from langchain_kimi._warning_location import users_line
@@ -447,10 +448,7 @@ def _classify(status: int, kind: str, said: str) -> type[KimiError]:
 
 def _way_out(error_class: type[KimiError], host: str, model: str) -> str:
     if error_class is AuthenticationError:
-        return (
-            f". Check MOONSHOT_API_KEY. Keys are bound to their host: one of platform.kimi.ai works on api.moonshot.ai "
-            f'(region="intl"), one of platform.kimi.com on api.moonshot.cn (region="cn"); asked was {host}.'
-        )
+        return f". Check MOONSHOT_API_KEY. Keys are bound to their host, which was {host} here. {KEY_REGIONS}"
     if error_class is NotFoundError and (row := find(model)) and row.retired:
         return f". Kimi's platform retired {row.id} on {row.retired}; its successor is {row.successor!r}."
     if error_class is NotFoundError and model:

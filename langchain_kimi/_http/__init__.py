@@ -8,7 +8,7 @@ from langchain_kimi._clock import CLOCK, Clock
 from langchain_kimi._http.connections import Connections, shared_connections
 from langchain_kimi._http.credentials import checked_key, checked_url
 from langchain_kimi._http.multipart import OnProgress, UploadForm
-from langchain_kimi._http.operations import HttpRequest, Pause, transport_of
+from langchain_kimi._http.operations import HttpRequest, Pause, TransportProvider, transport_of
 from langchain_kimi._http.response_limits import ResponseLimits
 from langchain_kimi._http.retries import MAX_RETRY_WAIT, RetryPolicy, RetryWait
 from langchain_kimi._http.sse import DONE, SSEParser
@@ -32,6 +32,7 @@ __all__ = [
     "SSEParser",
     "Timeouts",
     "Transport",
+    "TransportProvider",
     "UploadForm",
     "checked_key",
     "checked_url",

@@ -1,11 +1,16 @@
 """The HTTP library's own exceptions, which may hold a header and with it the key."""
 
+import re
+
 from langchain_kimi._redaction import mask_known
+
+_ERRNO = re.compile(r"\[Errno -?\d+\] ")
 
 
 def cause_text(error: BaseException) -> str:
-    """What an exception of the HTTP library says; only its type where its text may quote a request's header."""
-    return type(error).__name__ if _quotes_request(error) else str(error) or type(error).__name__
+    """The text of an exception of the HTTP library; only its type if its text may quote a header of the request."""
+    text = "" if _quotes_request(error) else _ERRNO.sub("", str(error)).rstrip(".")
+    return text or type(error).__name__
 
 
 def cut_causes(error: BaseException) -> None:

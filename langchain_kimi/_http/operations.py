@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from langchain_core.runnables import Runnable
+from langchain_core.runnables.base import RunnableBindingBase
 
 from langchain_kimi._http.call import CallOptions
 from langchain_kimi._http.multipart import UploadForm
@@ -74,15 +77,20 @@ class Pause:
         await transport.clock.asleep(self.seconds)
 
 
-def transport_of(source: Any) -> Transport:
-    """How `source` (a ChatKimi, bound to anything or not, or a KimiPlatform) talks to its host.
+@runtime_checkable
+class TransportProvider(Protocol):
+    """A ChatKimi or a KimiPlatform: an object that has a transport to its host."""
 
-    Its `rate_limits`, which count chat requests, are left out: a tool that waited for them could wait for its own
-    model.
+    def _transport(self) -> Transport: ...
+
+
+def transport_of(source: TransportProvider | Runnable[Any, Any]) -> Transport:
+    """The transport of a ChatKimi, bound to anything or not, or of a KimiPlatform. Raises TypeError for others.
+
+    It has no `rate_limits`, which count chat requests: a tool that waited for them could wait for its own model.
     """
-    while not hasattr(source, "_transport") and hasattr(source, "bound"):
+    while isinstance(source, RunnableBindingBase):
         source = source.bound
-    if not hasattr(source, "_transport"):
-        raise TypeError(f"{type(source).__name__} does not talk to Kimi: give a ChatKimi or a KimiPlatform.")
-    transport: Transport = source._transport()
-    return replace(transport, rate_limits=None)
+    if not isinstance(source, TransportProvider):
+        raise TypeError(f"{type(source).__name__} has no connection to Kimi: pass a ChatKimi or a KimiPlatform.")
+    return replace(source._transport(), rate_limits=None)

@@ -12,9 +12,9 @@ from langchain_kimi._http.library_errors import cause_text, cut_causes
 from langchain_kimi._redaction import shown_url
 from langchain_kimi.errors import APIConnectionError, APITimeoutError, IllegalRequestError, KimiError
 
-SECONDS = 60.0
+_SECONDS = 60.0
 """To connect, and between two pieces."""
-_HOW: dict[str, Any] = {"follow_redirects": True, "timeout": SECONDS, "headers": {"accept-encoding": ACCEPTED}}
+_HOW: dict[str, Any] = {"follow_redirects": True, "timeout": _SECONDS, "headers": {"accept-encoding": ACCEPTED}}
 
 
 def fetch(url: str, connections: Connections, *, largest: int) -> tuple[bytes, str | None]:
@@ -80,6 +80,6 @@ def _translated(url: str) -> Iterator[None]:
     try:
         yield
     except httpx2.TimeoutException as error:
-        raise APITimeoutError(f"{url} did not answer within {SECONDS:g} seconds.") from error
+        raise APITimeoutError(f"{url} did not answer within {_SECONDS:g} seconds.") from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise APIConnectionError(f"{url} could not be fetched: {cause_text(error)}.") from error

@@ -9,8 +9,6 @@ IMAGE_TYPES = frozenset(f"image/{kind}" for kind in ("jpeg", "png", "gif", "webp
 VIDEO_TYPES = frozenset(
     f"video/{kind}" for kind in ("mp4", "mpeg", "mov", "avi", "x-flv", "mpg", "webm", "wmv", "3gpp")
 )
-LARGEST_BODY = 100 * 1024 * 1024
-"""Bytes of the largest request that Kimi takes; base64 makes three bytes four."""
 
 _OTHER_NAMES = {
     "image/jpg": "image/jpeg",

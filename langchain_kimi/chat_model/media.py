@@ -13,11 +13,11 @@ from langchain_kimi._http import shared_connections
 from langchain_kimi._http.local_file import open_regular
 from langchain_kimi._http.web_file import afetch, fetch
 from langchain_kimi._redaction import shown_url
-from langchain_kimi._request.media import LARGEST_BODY, NoForm, known_type, type_of
-from langchain_kimi.catalogue import find
+from langchain_kimi._request.media import NoForm, known_type, type_of
+from langchain_kimi.catalogue import MAX_REQUEST_BYTES, find
 from langchain_kimi.errors import IllegalRequestError
 
-LARGEST_FILE = (LARGEST_BODY - 1024 * 1024) // 4 * 3
+LARGEST_FILE = (MAX_REQUEST_BYTES - 1024 * 1024) // 4 * 3
 """Bytes of the largest file that fits into a request, in base64 and with some text."""
 
 MediaSource = str | os.PathLike[str] | bytes
@@ -51,10 +51,10 @@ async def amedia_block(source: MediaSource, *, mime_type: str | None = None) -> 
 
 def check_size(model: str, body: bytes) -> None:
     """Raise IllegalRequestError for a request that is larger than Kimi takes; other models' hosts judge themselves."""
-    if len(body) > LARGEST_BODY and find(model):
+    if len(body) > MAX_REQUEST_BYTES and find(model):
         raise IllegalRequestError(
-            f"The request has {len(body):,} bytes; Kimi takes {LARGEST_BODY:,} ('Request exceeds the maximum size'). "
-            "Send smaller pictures and videos, or upload them and send ms://<file id>."
+            f"The request has {len(body):,} bytes; Kimi takes {MAX_REQUEST_BYTES:,} ('Request exceeds the maximum "
+            "size'). Send smaller pictures and videos, or upload them and send ms://<file id>."
         )
 
 

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from langchain_kimi._endpoints import HOSTS, NO_KEY, USER_AGENT, authorization_header
+from langchain_kimi._api_keys import HOSTS, NO_KEY, USER_AGENT, authorization_header
 from langchain_kimi._hosts import DialectName
 from langchain_kimi._http import (
     CLOCK,

@@ -3,7 +3,7 @@
 import argparse
 from urllib.parse import urlsplit
 
-from langchain_kimi._endpoints import HOSTS
+from langchain_kimi._api_keys import HOSTS
 from langchain_kimi.cli.errors import CHECK_FAILED
 from langchain_kimi.cli.output import write_line
 from langchain_kimi.platform import KimiPlatform

@@ -3,7 +3,8 @@
 import argparse
 import time
 
-from langchain_kimi._endpoints import HOSTS, ModelInfo
+from langchain_kimi._api_keys import HOSTS
+from langchain_kimi._endpoints import ModelInfo
 from langchain_kimi.catalogue import find
 from langchain_kimi.cli.balance import currency
 from langchain_kimi.cli.errors import CHECK_FAILED, NOT_RUN, one_line

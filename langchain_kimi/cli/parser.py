@@ -5,13 +5,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from langchain_kimi.catalogue import FILE_PURPOSES
 from langchain_kimi.cli.errors import NOT_RUN
 from langchain_kimi.cli.output import write_error, write_line
 
 PROGRAM = "langchain-kimi"
 MODEL = "kimi-k2.6"
 FORMULAS = ("moonshot/date:latest", "moonshot/web-search:latest", "moonshot/fetch:latest")
-PURPOSES = ("file-extract", "image", "video", "batch")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -78,10 +78,10 @@ def _add_files(commands: Any) -> None:
     upload.add_argument("paths", nargs="+", metavar="FILE")
     upload.add_argument(
         "--purpose",
-        choices=PURPOSES,
-        default=PURPOSES[0],
+        choices=FILE_PURPOSES,
+        default=FILE_PURPOSES[0],
         metavar="PURPOSE",
-        help=f"what the files are for: {', '.join(PURPOSES)} (default: %(default)s)",
+        help=f"what the files are for: {', '.join(FILE_PURPOSES)} (default: %(default)s)",
     )
     content = _add(actions, "content", "print a file, or the text extracted from it", example="files content FILE_ID")
     content.add_argument("id", metavar="FILE_ID")

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BytesIO
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.runnables import Runnable
+from langchain_core.runnables.base import RunnableBindingBase
 
 from langchain_kimi import _endpoints as endpoints
 from langchain_kimi import _surrogates as surrogates
@@ -14,7 +16,7 @@ from langchain_kimi._http import OnProgress, Pause, ResponseLimits, Transport
 from langchain_kimi._request import EncodedRequest
 from langchain_kimi._response import ResponseDecoder, check_complete, check_output_cap
 from langchain_kimi._steps import Steps, arun_steps, run_steps
-from langchain_kimi.catalogue import MODELS, find
+from langchain_kimi.catalogue import BATCH_MODELS, find
 from langchain_kimi.errors import APITimeoutError, BadRequestError, IllegalRequestError, KimiError, ServerError
 from langchain_kimi.platform.files import upload
 from langchain_kimi.platform.inputs import messages_of
@@ -28,6 +30,15 @@ ManyBatches: TypeAlias = list[Batch]
 OnPoll = Callable[[Batch], object]
 
 
+@runtime_checkable
+class RequestEncoder(Protocol):
+    """A ChatKimi, which encodes the requests of a batch as it encodes its own."""
+
+    def _encode(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool
+    ) -> EncodedRequest: ...
+
+
 class KimiBatches:
     """The account's batches. Every method has a twin for asynchronous use, whose name begins with `a`.
 
@@ -39,7 +50,7 @@ class KimiBatches:
 
     def create(
         self,
-        model: Any,
+        model: Runnable[Any, Any],
         inputs: Iterable[LanguageModelInput],
         *,
         window: str = "24h",
@@ -56,7 +67,7 @@ class KimiBatches:
 
     async def acreate(
         self,
-        model: Any,
+        model: Runnable[Any, Any],
         inputs: Iterable[LanguageModelInput],
         *,
         window: str = "24h",
@@ -66,7 +77,7 @@ class KimiBatches:
         """`create` for asynchronous use."""
         return await arun_steps(_create(model, inputs, window, metadata, progress), self._transport)
 
-    def wait(
+    def wait_done(
         self, batch: Batch | str, *, every: float = 30.0, timeout: float | None = None, progress: OnPoll | None = None
     ) -> Batch:
         """The batch when it has ended, in whichever way. `progress` is told of it at every poll, each `every` seconds.
@@ -78,10 +89,10 @@ class KimiBatches:
     async def await_done(
         self, batch: Batch | str, *, every: float = 30.0, timeout: float | None = None, progress: OnPoll | None = None
     ) -> Batch:
-        """`wait` for asynchronous use."""
+        """`wait_done` for asynchronous use."""
         return await arun_steps(_wait(_id(batch), every, timeout, progress), self._transport)
 
-    def results(self, batch: Batch | str, *, model: Any = None) -> Outcomes:
+    def results(self, batch: Batch | str, *, model: Runnable[Any, Any] | None = None) -> Outcomes:
         """What came of each request, in the order of the inputs: an AIMessage, or the KimiError in its place.
 
         Give `model` as to `create` where it has tools, so that their names and arguments are read as `invoke` reads
@@ -90,7 +101,7 @@ class KimiBatches:
         """
         return run_steps(_results(_id(batch), model, self._transport), self._transport)
 
-    async def aresults(self, batch: Batch | str, *, model: Any = None) -> Outcomes:
+    async def aresults(self, batch: Batch | str, *, model: Runnable[Any, Any] | None = None) -> Outcomes:
         """`results` for asynchronous use."""
         return await arun_steps(_results(_id(batch), model, self._transport), self._transport)
 
@@ -127,13 +138,13 @@ def _id(batch: Batch | str) -> str:
 
 
 def _create(
-    model: Any,
+    model: Runnable[Any, Any],
     inputs: Iterable[LanguageModelInput],
     window: str,
     metadata: Mapping[str, str] | None,
     progress: OnProgress | None,
 ) -> Steps[Batch]:
-    bodies = [_encoded(model, each).body for each in inputs]
+    bodies = [_encode(model, each).body for each in inputs]
     if not bodies:
         raise IllegalRequestError("A batch needs at least one input.")
     _check_model(bodies[0]["model"])
@@ -172,11 +183,11 @@ def _list() -> Steps[list[Batch]]:
     return batches
 
 
-def _results(batch_id: str, model: Any, transport: Transport) -> Steps[list[Outcome]]:
+def _results(batch_id: str, model: Runnable[Any, Any] | None, transport: Transport) -> Steps[list[Outcome]]:
     host, limits = transport.host, transport.response_limits
     batch = yield from endpoints.get_batch(batch_id)
     if not batch.ended:
-        raise IllegalRequestError(f"The batch {batch_id} is still {batch.status}; wait({batch_id!r}) first.")
+        raise IllegalRequestError(f"The batch {batch_id} is still {batch.status}; call wait_done({batch_id!r}) first.")
     if batch.status == "failed":
         raise BadRequestError(f"The batch {batch_id} failed: {'; '.join(batch.problems) or 'nothing is said of why'}.")
     read = _Reader(model, host, limits)
@@ -195,23 +206,23 @@ def _results(batch_id: str, model: Any, transport: Transport) -> Steps[list[Outc
 # What a policy knows.
 
 
-def _encoded(model: Any, given: LanguageModelInput) -> EncodedRequest:
-    """The request that the model would send, not streamed. Raises IllegalRequestError where Kimi would refuse it."""
+def _encode(model: Runnable[Any, Any], prompt: LanguageModelInput) -> EncodedRequest:
+    """The request that the model would send, not streamed. Raises IllegalRequestError if Kimi would refuse it."""
     settings: dict[str, Any] = {}
-    while not hasattr(type(model), "_encode") and hasattr(model, "bound"):
-        settings = {**getattr(model, "kwargs", {}), **settings}
+    while isinstance(model, RunnableBindingBase):
+        settings = {**model.kwargs, **settings}
         model = model.bound
-    if not hasattr(type(model), "_encode"):
+    if not isinstance(model, RequestEncoder):
         raise TypeError(f"A batch needs a ChatKimi, bound to tools or settings or not; not a {type(model).__name__}.")
-    encoded: EncodedRequest = model._encode(messages_of(given), None, settings, stream=False)
-    return encoded
+    return model._encode(messages_of(prompt), None, settings, stream=False)
 
 
 def _check_model(model: str) -> None:
     row = find(model)
     if row and not row.batch:
-        able = " and ".join(other.id for other in MODELS if other.batch)
-        raise IllegalRequestError(f"Kimi answers no batches with {model}; it does with {able}. Nothing was sent.")
+        raise IllegalRequestError(
+            f"Kimi answers no batches with {model}; it does with {' and '.join(BATCH_MODELS)}. Nothing was sent."
+        )
 
 
 def _lines(content: bytes, host: str, limits: ResponseLimits) -> Iterator[Mapping[str, Any]]:
@@ -237,10 +248,10 @@ def _unanswered(name: str, batch: Batch) -> KimiError:
 class _Reader:
     """Reads the lines of a batch's results."""
 
-    def __init__(self, model: Any, host: str, limits: ResponseLimits) -> None:
+    def __init__(self, model: Runnable[Any, Any] | None, host: str, limits: ResponseLimits) -> None:
         self._host = host
         self._limits = limits
-        self._encoded = _encoded(model, [HumanMessage("?")]) if model is not None else None
+        self._encoded = _encode(model, [HumanMessage("?")]) if model is not None else None
 
     def outcome(self, line: Mapping[str, Any]) -> Outcome:
         """The answer of one request, or its error."""

@@ -3,14 +3,16 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.language_models import LanguageModelInput
+from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import SecretStr
 
 from langchain_kimi import _endpoints as endpoints
-from langchain_kimi._endpoints import HOSTS, NO_KEY, USER_AGENT, Balance, ModelInfo, authorization_header
+from langchain_kimi._api_keys import HOSTS, NO_KEY, USER_AGENT, authorization_header
+from langchain_kimi._endpoints import Balance, ModelInfo
 from langchain_kimi._http import (
     CLOCK,
     MAX_RETRY_WAIT,
@@ -19,6 +21,7 @@ from langchain_kimi._http import (
     HttpRequest,
     ResponseLimits,
     Transport,
+    TransportProvider,
     checked_key,
     checked_url,
     shared_connections,
@@ -26,9 +29,15 @@ from langchain_kimi._http import (
 )
 from langchain_kimi._request import Tools, encode_request
 from langchain_kimi.errors import AuthenticationError, IllegalRequestError
-from langchain_kimi.platform.batches import KimiBatches
+from langchain_kimi.platform.batches import KimiBatches, RequestEncoder
 from langchain_kimi.platform.files import KimiFiles
 from langchain_kimi.platform.inputs import messages_of
+
+if TYPE_CHECKING:  # mypy checks that ChatKimi has what the platform needs of it
+    from langchain_kimi.chat_model import ChatKimi
+
+    _provider: type[TransportProvider] = ChatKimi
+    _encoder: type[RequestEncoder] = ChatKimi
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +112,8 @@ class KimiPlatform:
         )
 
     @classmethod
-    def from_model(cls, model: Any) -> Self:
-        """The platform behind a ChatKimi: its host, key, connections, deadlines and retries."""
+    def from_model(cls, model: Runnable[Any, Any]) -> Self:
+        """The platform behind a ChatKimi: its host, key, connections, timeouts and retries."""
         platform = cls.__new__(cls)
         platform._begin(transport_of(model), model)
         return platform

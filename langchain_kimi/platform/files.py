@@ -10,14 +10,12 @@ from typing import BinaryIO, NamedTuple, TypeAlias
 from langchain_core.documents import Document
 
 from langchain_kimi import _endpoints as endpoints
-from langchain_kimi._endpoints import PURPOSES, KimiFile, Purpose
+from langchain_kimi._endpoints import KimiFile
 from langchain_kimi._http import OnProgress, Transport, UploadForm
 from langchain_kimi._http.local_file import open_regular
 from langchain_kimi._steps import Steps, arun_steps, run_steps
+from langchain_kimi.catalogue import FILE_PURPOSES, MAX_UPLOAD_BYTES, FilePurpose
 from langchain_kimi.errors import BadRequestError, IllegalRequestError, KimiError
-
-LARGEST = 100 * 1024 * 1024
-"""Bytes of the largest file that Kimi takes."""
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
 """A path, the bytes themselves, or an open binary file, which is read from its beginning."""
@@ -38,7 +36,7 @@ class KimiFiles:
         self,
         source: Source,
         *,
-        purpose: Purpose = "file-extract",
+        purpose: FilePurpose = "file-extract",
         name: str | None = None,
         progress: OnProgress | None = None,
     ) -> KimiFile:
@@ -54,7 +52,7 @@ class KimiFiles:
         self,
         source: Source,
         *,
-        purpose: Purpose = "file-extract",
+        purpose: FilePurpose = "file-extract",
         name: str | None = None,
         progress: OnProgress | None = None,
     ) -> KimiFile:
@@ -112,8 +110,8 @@ class KimiFiles:
 
 def upload(source: Source, purpose: str, name: str | None, progress: OnProgress | None) -> Steps[KimiFile]:
     """The policy of uploading a file."""
-    if purpose not in PURPOSES:
-        raise IllegalRequestError(f"purpose={purpose!r}: Kimi takes {', '.join(PURPOSES)}.")
+    if purpose not in FILE_PURPOSES:
+        raise IllegalRequestError(f"purpose={purpose!r}: Kimi takes {', '.join(FILE_PURPOSES)}.")
     with _opened(source, name) as file:
         _check_size(file)
         form = UploadForm(file.file, file.name, file.size, {"purpose": purpose}, progress)
@@ -160,8 +158,8 @@ def _opened(source: Source, name: str | None) -> Iterator[_File]:
 def _check_size(file: _File) -> None:
     if not file.size:
         raise IllegalRequestError(f"{file.name} is empty; Kimi takes no empty file. Nothing was sent.")
-    if file.size > LARGEST:
+    if file.size > MAX_UPLOAD_BYTES:
         raise IllegalRequestError(
-            f"{file.name} has {file.size:,} bytes; Kimi takes files of at most {LARGEST:,} (100 MB). Split it or make "
-            "it smaller. Nothing was sent."
+            f"{file.name} has {file.size:,} bytes; Kimi takes files of at most {MAX_UPLOAD_BYTES:,} (100 MB). Split it "
+            "or make it smaller. Nothing was sent."
         )

@@ -10,6 +10,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
+from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool, ToolException
 from pydantic import PrivateAttr
 
@@ -26,7 +27,7 @@ _definitions: WeakKeyDictionary[Connections, dict[tuple[str, str], Definitions]]
 """What was loaded by base URL and uri. Two threads may load the same at once; both get the same."""
 
 
-def formula_tools(*uris: str, model: Any = None, platform: Any = None) -> list[BaseTool]:
+def formula_tools(*uris: str, model: Runnable[Any, Any] | None = None, platform: Any = None) -> list[BaseTool]:
     """The tools of Formulas such as `"moonshot/web-search:latest"`, run on the host and key of `model` or `platform`.
 
     Their definitions are loaded once per host while a model lives. Where some cannot be had, each of them is told in a
@@ -37,7 +38,7 @@ def formula_tools(*uris: str, model: Any = None, platform: Any = None) -> list[B
     return _tools(transport, run_steps(_load(transport, uris), transport))
 
 
-async def aformula_tools(*uris: str, model: Any = None, platform: Any = None) -> list[BaseTool]:
+async def aformula_tools(*uris: str, model: Runnable[Any, Any] | None = None, platform: Any = None) -> list[BaseTool]:
     """`formula_tools` for asynchronous use."""
     transport = _transport(uris, model, platform)
     return _tools(transport, await arun_steps(_load(transport, uris), transport))
@@ -79,13 +80,14 @@ class FormulaTool(BaseTool):
         return endpoints.run_fiber(self.uri, self.function, written)
 
 
-def _transport(uris: Sequence[str], model: Any, platform: Any) -> Transport:
+def _transport(uris: Sequence[str], model: Runnable[Any, Any] | None, platform: Any) -> Transport:
     if not uris:
         known = ", ".join(f"moonshot/{name}:latest" for name in OFFICIAL_TOOLS)
         raise IllegalRequestError(f"formula_tools needs the uri of at least one Formula. Moonshot's own: {known}.")
-    if (model is None) == (platform is None):
+    source = model if platform is None else platform
+    if source is None or (model is not None and platform is not None):
         raise IllegalRequestError("formula_tools needs model=… or platform=…, whose host and key the tools use.")
-    return transport_of(model if platform is None else platform)
+    return transport_of(source)
 
 
 def _load(transport: Transport, uris: Sequence[str]) -> Steps[dict[str, Definitions]]:

@@ -167,7 +167,7 @@ def test_another_host_may_take_web_addresses(serve: Serve) -> None:
 
 
 def test_a_request_larger_than_kimi_takes_is_not_sent(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "LARGEST_BODY", 2_000)
+    monkeypatch.setattr(media, "MAX_REQUEST_BYTES", 2_000)
     server = serve([said("I see.")])
     model = kimi(server)
     model.invoke([HumanMessage([inline("image/png", PNG)])])

@@ -1,12 +1,13 @@
 """Without a key: a server on this machine takes a placeholder, Kimi's own hosts and all others get none."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 
 from langchain_kimi import ChatKimi, KimiPlatform
-from langchain_kimi._endpoints import is_loopback
+from langchain_kimi._api_keys import is_loopback
 from langchain_kimi.errors import AuthenticationError
 from langchain_kimi.testing import said
 from tests.conftest import Serve
@@ -59,4 +60,4 @@ def test_what_the_user_sends_instead_is_left_alone(serve: Serve) -> None:
     ],
 )
 def test_what_counts_as_this_machine(url: str, local: bool) -> None:
-    assert is_loopback(url) is local
+    assert is_loopback(urlsplit(url).hostname or "") is local

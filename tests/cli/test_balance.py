@@ -2,7 +2,7 @@
 
 import pytest
 
-from langchain_kimi import _endpoints as endpoints
+from langchain_kimi._api_keys import HOSTS
 from langchain_kimi.testing import refused
 from tests.cli.conftest import Account, Run
 
@@ -21,7 +21,7 @@ def test_an_empty_account_is_a_failure(account: Account, run: Run) -> None:
 
 
 def test_the_currency_is_the_hosts(account: Account, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(endpoints.HOSTS, "cn", account(balance=7).url)
+    monkeypatch.setitem(HOSTS, "cn", account(balance=7).url)
     assert "7.00 CNY available" in run("balance").out
 
 

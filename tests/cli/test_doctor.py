@@ -2,7 +2,7 @@
 
 import pytest
 
-from langchain_kimi import _endpoints as endpoints
+from langchain_kimi._api_keys import HOSTS
 from langchain_kimi.testing import refused
 from tests.cli.conftest import Account, Run
 from tests.cli.controls import EVIL, without_controls
@@ -57,8 +57,8 @@ def test_a_wrong_key_fails(account: Account, run: Run) -> None:
 
 def test_a_key_of_the_other_region_is_recognised(account: Account, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     china, here = account(api_key=KEY), account(api_key="sk-another")
-    monkeypatch.setitem(endpoints.HOSTS, "intl", here.url)
-    monkeypatch.setitem(endpoints.HOSTS, "cn", china.url)
+    monkeypatch.setitem(HOSTS, "intl", here.url)
+    monkeypatch.setitem(HOSTS, "cn", china.url)
     result = run("doctor")
     assert result.status == 1
     assert f'it works with region="cn" or MOONSHOT_BASE_URL={china.url}' in result.out

@@ -309,6 +309,17 @@ async def test_a_host_that_cannot_be_reached(way: str) -> None:
     late(raised.value, "connect")
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_refused_connection_is_an_error_without_an_error_number(way: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
+    with pytest.raises(
+        errors.APIConnectionError, match=r"^The connection to 127\.0\.0\.1:\d+ failed: [^[]+\. "
+    ) as raised:
+        await ask(way, Transport(url, CONNECTIONS, max_retries=0))
+    assert "Errno" not in str(raised.value)
+
+
 @pytest.mark.parametrize("family", [httpx, httpx2])
 @pytest.mark.parametrize("way", WAYS)
 async def test_given_clients_keep_their_own_deadlines_if_they_have_any(serve: Serve, way: str, family: Any) -> None:

@@ -16,7 +16,6 @@ def do(request: pytest.FixtureRequest) -> Do:
     async def call(target: Any, name: str, /, *arguments: Any, **settings: Any) -> Any:
         if request.param == "sync":
             return await asyncio.to_thread(getattr(target, name), *arguments, **settings)
-        twin = "await_done" if name == "wait" else f"a{name}"
-        return await getattr(target, twin)(*arguments, **settings)
+        return await getattr(target, f"a{name}")(*arguments, **settings)
 
     return call

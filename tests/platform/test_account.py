@@ -5,7 +5,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
 from langchain_kimi import ChatKimi, KimiPlatform
-from langchain_kimi._endpoints import HOSTS
+from langchain_kimi._api_keys import HOSTS
 from langchain_kimi._request import Tools
 from langchain_kimi.errors import AuthenticationError, BadRequestError, IllegalRequestError, KimiError, NotFoundError
 from langchain_kimi.testing import refused, said
@@ -116,7 +116,7 @@ async def test_a_bound_model_is_a_model_too(serve: Serve, do: Do) -> None:
 
 
 def test_what_is_no_model_is_told() -> None:
-    with pytest.raises(TypeError, match="give a ChatKimi"):
+    with pytest.raises(TypeError, match="pass a ChatKimi"):
         KimiPlatform.from_model("kimi-k2.6")
 
 

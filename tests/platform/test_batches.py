@@ -46,7 +46,7 @@ async def finished(do: Do, server: KimiServer, model: Any, inputs: list[Any]) ->
     """A batch of these inputs that has ended."""
     platform = KimiPlatform.from_model(model)
     batch = await do(platform.batches, "create", model, inputs)
-    return platform, await do(platform.batches, "wait", batch)
+    return platform, await do(platform.batches, "wait_done", batch)
 
 
 async def test_every_input_is_answered_in_its_order(serve: Serve, do: Do) -> None:
@@ -57,7 +57,7 @@ async def test_every_input_is_answered_in_its_order(serve: Serve, do: Do) -> Non
     batch = await do(platform.batches, "create", model, inputs, window="12h", metadata={"job": "lakes"})
     assert (batch.status, batch.metadata, batch.ended) == ("validating", {"job": "lakes"}, False)
     ended = await do(
-        platform.batches, "wait", batch, every=60, progress=lambda one: polls.append((one.status, one.completed))
+        platform.batches, "wait_done", batch, every=60, progress=lambda one: polls.append((one.status, one.completed))
     )
     assert (ended.status, ended.total, ended.completed, ended.failed) == ("completed", 7, 7, 0)
     assert polls[-1] == ("completed", 7)
@@ -131,7 +131,7 @@ async def test_a_batch_is_taken_up_again_by_its_id_alone(serve: Serve, do: Do) -
     batch = await do(platform.batches, "create", model, ["a", "b"])
     other = KimiPlatform(base_url=server.url, api_key=KEY, clock=VirtualClock())
     assert [one.id for one in await do(other.batches, "list")] == [batch.id]
-    await do(other.batches, "wait", batch.id)
+    await do(other.batches, "wait_done", batch.id)
     assert [one.text for one in await do(other.batches, "results", batch.id)] == ["I read: a", "I read: b"]
 
 
@@ -155,7 +155,7 @@ async def test_a_cancelled_batch_keeps_what_was_answered(serve: Serve, do: Do) -
     await do(platform.batches, "get", batch)
     await do(platform.batches, "get", batch)
     assert (await do(platform.batches, "cancel", batch)).status == "cancelling"
-    ended = await do(platform.batches, "wait", batch)
+    ended = await do(platform.batches, "wait_done", batch)
     assert ended.status == "cancelled"
     first, *others = await do(platform.batches, "results", ended)
     assert first.text == "I read: a"
@@ -170,7 +170,7 @@ async def test_a_batch_that_was_cancelled_at_once_has_an_outcome_for_each_input(
     model, platform, _ = parts(server)
     batch = await do(platform.batches, "create", model, ["a", "b"])
     await do(platform.batches, "cancel", batch)
-    ended = await do(platform.batches, "wait", batch)
+    ended = await do(platform.batches, "wait_done", batch)
     outcomes = await do(platform.batches, "results", ended)
     assert ["has no answer" in str(one) for one in outcomes] == [True, True]
 
@@ -193,7 +193,7 @@ async def test_somebody_elses_batch_is_read_in_the_order_of_its_input(serve: Ser
     from langchain_kimi import _endpoints as endpoints
 
     batch = endpoints.create_batch(file.id, window="24h", metadata=None).run(platform._transport())
-    await do(platform.batches, "wait", batch)
+    await do(platform.batches, "wait_done", batch)
     first, *others = await do(platform.batches, "results", batch)
     assert isinstance(first, BadRequestError)
     assert [one.text for one in others] == ["I read: ant", "I read: bee"]
@@ -241,11 +241,11 @@ async def test_waiting_ends_in_time_and_the_batch_goes_on(serve: Serve, do: Do) 
     model, platform, clock = parts(server)
     batch = await do(platform.batches, "create", model, ["a"])
     with pytest.raises(APITimeoutError, match="It goes on"):
-        await do(platform.batches, "wait", batch, every=30, timeout=50)
+        await do(platform.batches, "wait_done", batch, every=30, timeout=50)
     assert clock.waited == [30]
-    assert (await do(platform.batches, "wait", batch)).status == "completed"
+    assert (await do(platform.batches, "wait_done", batch)).status == "completed"
     with pytest.raises(IllegalRequestError, match="every"):
-        await do(platform.batches, "wait", batch, every=0)
+        await do(platform.batches, "wait_done", batch, every=0)
 
 
 async def test_a_cancelled_wait_can_be_taken_up_again(serve: Serve) -> None:
@@ -271,13 +271,13 @@ async def test_results_before_the_end_say_to_wait(serve: Serve, do: Do) -> None:
     server = serve(echo)
     model, platform, _ = parts(server)
     batch = await do(platform.batches, "create", model, ["a"])
-    with pytest.raises(IllegalRequestError, match="wait"):
+    with pytest.raises(IllegalRequestError, match="wait_done"):
         await do(platform.batches, "results", batch)
 
 
 async def test_an_unknown_batch_is_not_found(serve: Serve, do: Do) -> None:
     _, platform, _ = parts(serve(echo))
-    for name in ("get", "wait", "results", "cancel"):
+    for name in ("get", "wait_done", "results", "cancel"):
         with pytest.raises(NotFoundError, match="batch_nowhere"):
             await do(platform.batches, name, "batch_nowhere")
 
@@ -285,7 +285,7 @@ async def test_an_unknown_batch_is_not_found(serve: Serve, do: Do) -> None:
 def test_answers_are_messages_like_any(serve: Serve) -> None:
     server = serve([called("add", a=1)])
     model, platform, _ = parts(server)
-    batch = platform.batches.wait(platform.batches.create(model, ["x"]))
+    batch = platform.batches.wait_done(platform.batches.create(model, ["x"]))
     (answer,) = platform.batches.results(batch)
     assert isinstance(answer, AIMessage)
     assert answer.tool_calls[0]["args"] == {"a": 1}
@@ -295,7 +295,7 @@ async def test_lines_are_read_within_the_limits_of_the_platform(serve: Serve, do
     server = serve(lambda request: called("add", a=1).calling("add", a=2))
     model, platform, _ = parts(server)
     batch = await do(platform.batches, "create", model, ["a"])
-    await do(platform.batches, "wait", batch)
+    await do(platform.batches, "wait_done", batch)
 
     async def results(**limits: int) -> Any:
         strict = KimiPlatform(base_url=server.url, api_key=KEY, response_limits=ResponseLimits(**limits))

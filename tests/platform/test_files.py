@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from langchain_kimi import KimiPlatform
+from langchain_kimi.catalogue import MAX_UPLOAD_BYTES
 from langchain_kimi.errors import (
     APIConnectionError,
     BadRequestError,
@@ -13,7 +14,6 @@ from langchain_kimi.errors import (
     NotFoundError,
     OverloadedError,
 )
-from langchain_kimi.platform.files import LARGEST
 from langchain_kimi.testing import KimiServer, overloaded, refused, said
 from tests.clock import VirtualClock
 from tests.conftest import KEY, Serve, kimi
@@ -98,7 +98,9 @@ async def test_an_upload_is_repeated_whole_after_a_passing_failure(serve: Serve,
 
 async def test_a_missing_file_is_told_before_anything_is_sent(serve: Serve, do: Do, tmp_path: Path) -> None:
     server = serve([])
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.pdf"):
+    with pytest.raises(
+        FileNotFoundError, match=r"nowhere\.pdf cannot be read: No such file or directory\. Check the path\.$"
+    ):
         await do(platform_on(server).files, "upload", tmp_path / "nowhere.pdf")
     assert server.calls == []
 
@@ -121,7 +123,7 @@ async def test_a_file_over_100_mb_is_told_before_anything_is_sent(serve: Serve, 
     server = serve([])
     path = tmp_path / "sparse.bin"
     with path.open("wb") as file:
-        file.truncate(LARGEST + 1)
+        file.truncate(MAX_UPLOAD_BYTES + 1)
     with pytest.raises(IllegalRequestError, match="104,857,601 bytes"):
         await do(platform_on(server).files, "upload", path)
     assert server.calls == []

@@ -12,10 +12,9 @@ from functools import partial
 from typing import Any, TypedDict, Unpack
 
 from langchain_kimi._rules import check
-from langchain_kimi.catalogue import MODELS, Model, find
+from langchain_kimi.catalogue import MAX_REQUEST_BYTES, MODELS, Model, find
 from langchain_kimi.testing.api.completion import Completion
 from langchain_kimi.testing.api.endpoints import Endpoints, World
-from langchain_kimi.testing.api.files import LARGEST
 from langchain_kimi.testing.api.formulas import Formula, Result
 from langchain_kimi.testing.api.http_request import BASE, HttpRequest, masked
 from langchain_kimi.testing.api.prefix_cache import PrefixCache, builtin_answers, output_cap, prompt_of, searched_tokens
@@ -173,7 +172,7 @@ class FakeKimiAPI:
         return None
 
     def _refusal(self, request: Request, prompt: bytes) -> Refused | None:
-        if len(request.body) > LARGEST:
+        if len(request.body) > MAX_REQUEST_BYTES:
             return refused(413, "invalid_request_error", "Request exceeds the maximum size")
         try:
             parsed = request.json

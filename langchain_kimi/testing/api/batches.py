@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from langchain_kimi.catalogue import BATCH_MODELS
 from langchain_kimi.testing.api.files import File, Files
 from langchain_kimi.testing.api.http_request import HttpRequest
 from langchain_kimi.testing.api.response import Answer, CutOff, Stalled, invalid, json_answer, not_found
@@ -23,7 +24,6 @@ Chat = Callable[[bytes], Answer]
 """Answers a chat request by its body."""
 
 ENDPOINT = "/v1/chat/completions"
-MODELS = frozenset({"kimi-k2.6", "kimi-k2.7-code"})
 _WINDOW = re.compile(r"(\d{1,4})(h|d)")
 _FIELDS = ("custom_id", "method", "url", "body")
 _POLLS = 3
@@ -210,7 +210,7 @@ def _line_problem(line: Any, first: dict[str, Any] | None, taken: set[str]) -> s
     if line["method"] != "POST" or line["url"] != ENDPOINT or not isinstance(line["body"], dict):
         return f"the line is no POST to {ENDPOINT}"
     model = line["body"].get("model")
-    if model not in MODELS:
+    if model not in BATCH_MODELS:
         return f"the model {model} does not support batches"
     if first and first["body"]["model"] != model:
         return "all lines must ask the same model"

@@ -9,8 +9,9 @@ from typing import Any
 
 from langchain_kimi._rules import check
 from langchain_kimi._rules.messages import MESSAGES
+from langchain_kimi.catalogue import MAX_REQUEST_BYTES
 from langchain_kimi.testing.api.batches import Batches, Chat
-from langchain_kimi.testing.api.files import LARGEST, File, Files
+from langchain_kimi.testing.api.files import File, Files
 from langchain_kimi.testing.api.formulas import Formula, Formulas, Result, waiting
 from langchain_kimi.testing.api.http_request import BASE, HttpRequest
 from langchain_kimi.testing.api.prefix_cache import prompt_of
@@ -104,7 +105,7 @@ class Endpoints:
         return None
 
     def _handled(self, request: HttpRequest, handle: Callable[..., Answer], names: tuple[str, ...]) -> Answer:
-        if len(request.body) > LARGEST and request.route != "/files":
+        if len(request.body) > MAX_REQUEST_BYTES and request.route != "/files":
             return refusal(413, "invalid_request_error", "Request exceeds the maximum size")
         try:
             return handle(request, *names)

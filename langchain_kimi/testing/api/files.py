@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from langchain_kimi.catalogue import MAX_UPLOAD_BYTES
 from langchain_kimi.testing.api.http_request import HttpRequest, Upload
 from langchain_kimi.testing.api.response import Answer, invalid, json_answer, not_found, whole
 
-LARGEST = 100 * 1024 * 1024
-"""Bytes of a file, and of any request."""
 _MOST = 1_000
 _PURPOSES = ("file-extract", "batch", "batch_output", "lambda", "image", "video")
 _MEDIA = {"image_url": "image", "video_url": "video"}
@@ -76,7 +75,7 @@ class Files:
         return self._kept(upload, str(purpose))
 
     def _kept(self, upload: Upload, purpose: str) -> Answer:
-        if len(upload.data) > LARGEST:
+        if len(upload.data) > MAX_UPLOAD_BYTES:
             return invalid("File size is too large, max file size is 100MB, please confirm and re-upload the file")
         if not upload.data:
             return invalid("File size is zero, please confirm and re-upload the file")

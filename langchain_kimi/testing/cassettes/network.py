@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from langchain_kimi._api_keys import is_loopback
 from langchain_kimi.testing.cassettes.errors import NetworkBlocked
-from langchain_kimi.testing.cassettes.recording import is_loopback
 
 
 @contextmanager

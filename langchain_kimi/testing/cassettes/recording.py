@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
+from langchain_kimi._api_keys import is_loopback
 from langchain_kimi.testing.cassettes.bodies import decompressed, pack
 from langchain_kimi.testing.cassettes.errors import SecretsLeft
 from langchain_kimi.testing.cassettes.file import Interaction, body_of, written
@@ -100,12 +100,3 @@ def checked(interaction: Interaction, secrets: Secrets) -> Interaction:
 def header(headers: Iterable[tuple[str, str]], name: str) -> str:
     """The value of a header; empty where it is not there."""
     return next((value for key, value in headers if key.lower() == name), "")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine."""
-    host = host.strip("[]").partition("%")[0]
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
