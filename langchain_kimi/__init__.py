@@ -76,10 +76,12 @@ if TYPE_CHECKING:
         web_search,
     )
     from langchain_kimi.usage import (
-        RunKey,
         Usage,
-        UsageMeter,
         cost_of,
+    )
+    from langchain_kimi.usage_meter import (
+        RunKey,
+        UsageMeter,
     )
 
 _PACKAGES = {
@@ -116,7 +118,7 @@ _PACKAGES = {
     "ResponseLimits": "_http",
     "ResultExcerptEvent": "agent",
     "RetryEvent": "agent",
-    "RunKey": "usage",
+    "RunKey": "usage_meter",
     "StopReason": "agent",
     "SystemPrompt": "agent",
     "TeamMember": "agent",
@@ -129,7 +131,7 @@ _PACKAGES = {
     "ToolStartedEvent": "agent",
     "Usage": "usage",
     "UsageEvent": "agent",
-    "UsageMeter": "usage",
+    "UsageMeter": "usage_meter",
     "add_kimi_messages": "agent",
     "aformula_tools": "tools",
     "agent_as_tool": "agent",

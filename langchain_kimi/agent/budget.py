@@ -18,7 +18,8 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_kimi._warning_location import CALLER, calling_line
 from langchain_kimi.agent.limits import RemainingLimits
 from langchain_kimi.agent.state import AgentUsage, LimitName, add_agent_usage, add_usage_by_agent
-from langchain_kimi.usage import Usage, UsageMeter
+from langchain_kimi.usage import Usage
+from langchain_kimi.usage_meter import UsageMeter
 
 _KEY = "__kimi_budget"
 """The key in `configurable` of a run's RunBudget and of a tool call's CallBudget. LangGraph keeps keys with this prefix
@@ -226,7 +227,7 @@ def agent_name(config: RunnableConfig) -> str:
 
 def answers_usage(answers: Iterable[AIMessage], model: str) -> AgentUsage:
     """The usage of these answers. `model` is the model of an answer that names none."""
-    return _agent_usage(Usage.of(answer, model) for answer in answers)
+    return _agent_usage(Usage.of_answer(answer, model) for answer in answers)
 
 
 def metered_usage(meter: UsageMeter) -> AgentUsage:

@@ -49,7 +49,7 @@ from langchain_kimi.agent.transcript import (
     with_unique_ids,
 )
 from langchain_kimi.errors import warn
-from langchain_kimi.usage import UsageMeter
+from langchain_kimi.usage_meter import UsageMeter
 
 _NOT_RUN = "Not run: {why}. Answer now with what you have; no further tool can be called."
 _TURN_ENDED = "Not run: the turn has ended."

@@ -10,7 +10,7 @@ from langchain_kimi.cli.agent_display import AgentDisplay, ToolClock, run_and_sh
 from langchain_kimi.cli.parser import FORMULAS
 from langchain_kimi.errors import KimiWarning
 from langchain_kimi.tools import formula_tools
-from langchain_kimi.usage import UsageMeter
+from langchain_kimi.usage_meter import UsageMeter
 
 PROMPT = (
     "Answer in a few sentences and name your sources. Ask for the date before you search for anything recent; read a "

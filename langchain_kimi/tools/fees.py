@@ -3,7 +3,7 @@
 from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
 
 from langchain_kimi.catalogue import fee_of
-from langchain_kimi.usage import FEE
+from langchain_kimi.usage_meter import FEE
 
 
 def tell_fee(tool: str) -> None:
