@@ -100,6 +100,13 @@ class Model:
     successor: str | None = None
 
     @property
+    def retirement(self) -> str:
+        """A sentence on when Kimi's platform retired the model, and on its successor; empty for a current model."""
+        if self.retired is None:
+            return ""
+        return f"Kimi's platform retired {self.id} on {self.retired}; its successor is {self.successor!r}."
+
+    @property
     def output_limit(self) -> int:
         """The largest output cap that a request may have."""
         return self.max_output or self.context

@@ -450,7 +450,7 @@ def _way_out(error_class: type[KimiError], host: str, model: str) -> str:
     if error_class is AuthenticationError:
         return f". Check MOONSHOT_API_KEY. Keys are bound to their host, which was {host} here. {KEY_REGIONS}"
     if error_class is NotFoundError and (row := find(model)) and row.retired:
-        return f". Kimi's platform retired {row.id} on {row.retired}; its successor is {row.successor!r}."
+        return f". {row.retirement}"
     if error_class is NotFoundError and model:
         meant = suggestion(model)
         hint = f" Did you mean {meant!r}?" if meant and meant != model else ""

@@ -29,11 +29,11 @@ from langchain_kimi._request.settings import (
 )
 from langchain_kimi._request.tools import SURROGATES, Declared, Tools, renamed_tools, wire_name
 from langchain_kimi._request.transcript import EncodedTranscript
-from langchain_kimi._rules import Violation
+from langchain_kimi._rules import MODEL_RETIRED, Violation, check
 from langchain_kimi._schema import normalise
 from langchain_kimi._surrogates import replaced_in
 from langchain_kimi.catalogue import SAMPLING, Model, find, suggestion
-from langchain_kimi.errors import ContextOverflowError, IllegalRequestError, KimiError, ToolChoiceError
+from langchain_kimi.errors import ContextOverflowError, IllegalRequestError, KimiError, NotFoundError, ToolChoiceError
 
 _SURROGATES_NOTE = Note(
     "surrogates",
@@ -126,11 +126,15 @@ def encode_request(
 ) -> EncodedRequest:
     """Encode the request for `messages` under `settings` (ChatKimi's names; None and unset are the same).
 
-    Raises IllegalRequestError for a setting that the model does not take.
+    Raises NotFoundError for a model that Kimi's platform retired, where that is where the request goes, and
+    IllegalRequestError for a setting that the model does not take.
     """
     notes: list[Note] = []
     settings = _without_surrogates({key: value for key, value in settings.items() if value is not None}, notes)
     row = find(settings["model"])
+    on_platform = settings.get("elsewhere") is False
+    if check({"model": settings["model"]}, on_platform=on_platform, rules=[MODEL_RETIRED]) and row:
+        raise NotFoundError(f"{row.retirement} Nothing was sent.")
     settings = resolve_search(settings, row, notes)
     host, elsewhere = str(settings.get("host", "")), bool(settings.get("elsewhere"))
     if settings.get("missing_reasoning") == "thinking_off" and can_be_instant(row, elsewhere=elsewhere):

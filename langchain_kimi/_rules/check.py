@@ -8,24 +8,27 @@ from langchain_kimi._rules.messages import MESSAGES
 from langchain_kimi._rules.request import Request, Rule, Violation, row_of, thinking_of
 from langchain_kimi._rules.settings import SETTINGS
 from langchain_kimi._rules.tools import TOOLS
+from langchain_kimi._rules.whole_request import WHOLE_REQUEST
 
-RULES: tuple[Rule, ...] = SETTINGS + TOOLS + MESSAGES
+RULES: tuple[Rule, ...] = WHOLE_REQUEST + SETTINGS + TOOLS + MESSAGES
 
 
 def check(
     body: Mapping[str, Any],
     *,
     size: int | None = None,
+    on_platform: bool = False,
     after: CheckedPrefix = NOTHING_CHECKED,
     rules: Sequence[Rule] = RULES,
 ) -> list[Violation]:
     """Everything that Kimi would refuse in a body of POST /v1/chat/completions, in the order of the rules.
 
-    `size` is the length of the whole body in bytes; None leaves it unchecked. With `after`, the body holds only the
-    messages behind that prefix, and the result is as for the whole request if `is_valid_prefix` is true. An unknown
-    model is held to the protocol only: shapes, names, schemas, ids and pairing. Never raises on odd JSON.
+    `size` is the length of the whole body in bytes; None leaves it unchecked. `on_platform` says that the request goes
+    to Kimi's own platform, which refuses retired models. With `after`, the body holds only the messages behind that
+    prefix, and the result is as for the whole request if `is_valid_prefix` is true. An unknown model is held to the
+    protocol only: shapes, names, schemas, ids and pairing. Never raises on odd JSON.
     """
-    request = Request(body, size=size, after=after)
+    request = Request(body, size=size, on_platform=on_platform, after=after)
     return [
         Violation(rule.name, path, message, rule.way_out, rule.status, rule.type)
         for rule in rules

@@ -12,7 +12,6 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_kimi._http import ResponseLimits, Transport
 from langchain_kimi._request import EncodedRequest
 from langchain_kimi._response import REPORT, ResponseDecoder, check_complete, check_output_cap
-from langchain_kimi.chat_model.media import check_size
 from langchain_kimi.chat_model.reports import Reports
 from langchain_kimi.chat_model.retry_events import retry_reporter
 from langchain_kimi.errors import IllegalRequestError, KimiError
@@ -48,9 +47,8 @@ class ChatCall:
         limits: ResponseLimits,
         on_cut_short: str,
     ) -> "ChatCall":
-        """A call with an encoded request. Raises IllegalRequestError for a request that is too large."""
+        """A call with an encoded request."""
         fields, body = encoded.fields, encoded.json
-        check_size(fields["model"], body)
         response_headers: dict[str, str] = {}
         retried_headers: list[dict[str, str]] = []
         decoder = ResponseDecoder(

@@ -14,7 +14,7 @@ from langchain_kimi._http.local_file import open_regular
 from langchain_kimi._http.web_file import afetch, fetch
 from langchain_kimi._redaction import shown_url
 from langchain_kimi._request.media import NoForm, known_type, type_of
-from langchain_kimi.catalogue import MAX_REQUEST_BYTES, find
+from langchain_kimi.catalogue import MAX_REQUEST_BYTES
 from langchain_kimi.errors import IllegalRequestError
 
 LARGEST_FILE = (MAX_REQUEST_BYTES - 1024 * 1024) // 4 * 3
@@ -47,15 +47,6 @@ async def amedia_block(source: MediaSource, *, mime_type: str | None = None) -> 
         data, told = await afetch(url, shared_connections(), largest=LARGEST_FILE)
         return _inline(data, shown_url(url), mime_type or told)
     return await asyncio.to_thread(media_block, source, mime_type=mime_type)
-
-
-def check_size(model: str, body: bytes) -> None:
-    """Raise IllegalRequestError for a request that is larger than Kimi takes; other models' hosts judge themselves."""
-    if len(body) > MAX_REQUEST_BYTES and find(model):
-        raise IllegalRequestError(
-            f"The request has {len(body):,} bytes; Kimi takes {MAX_REQUEST_BYTES:,} ('Request exceeds the maximum "
-            "size'). Send smaller pictures and videos, or upload them and send ms://<file id>."
-        )
 
 
 def _web(source: MediaSource) -> str | None:

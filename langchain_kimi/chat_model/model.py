@@ -28,7 +28,7 @@ from langchain_kimi.chat_model.structured_output import (
     StructuredOutputStrategy,
     structured_output,
 )
-from langchain_kimi.errors import AnswerCutShort, IllegalRequestError, NotFoundError
+from langchain_kimi.errors import AnswerCutShort, IllegalRequestError
 
 
 class ChatKimi(ChatKimiSettings):
@@ -308,11 +308,6 @@ class ChatKimi(ChatKimiSettings):
         """The request for the messages. Raises IllegalRequestError where Kimi would refuse it."""
         settings = self._settings_of_call(stop, kwargs)
         row = find(settings["model"])
-        if row and row.retired and not self._elsewhere:
-            raise NotFoundError(
-                f"Kimi's platform retired {row.id} on {row.retired}; its successor is {row.successor!r}. Nothing was "
-                "sent."
-            )
         settings["k2_ids"] = row is not None and row.family == "k2" and self._elsewhere
         settings |= {"elsewhere": self._elsewhere, "host": self._transport().host}
         encoded = encode_request(settings, messages, stream=stream, dialect=host_dialect(self._url, self.dialect))

@@ -13,6 +13,7 @@ from langchain_core.messages.content import create_image_block, create_plaintext
 from langchain_core.tools import tool
 
 from langchain_kimi import KimiError, amedia_block, create_kimi_agent, media_block
+from langchain_kimi._rules import whole_request
 from langchain_kimi.chat_model import media
 from langchain_kimi.errors import APIConnectionError, IllegalRequestError
 from langchain_kimi.testing import called, said
@@ -167,11 +168,11 @@ def test_another_host_may_take_web_addresses(serve: Serve) -> None:
 
 
 def test_a_request_larger_than_kimi_takes_is_not_sent(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "MAX_REQUEST_BYTES", 2_000)
+    monkeypatch.setattr(whole_request, "MAX_REQUEST_BYTES", 2_000)
     server = serve([said("I see.")])
     model = kimi(server)
     model.invoke([HumanMessage([inline("image/png", PNG)])])
-    with pytest.raises(IllegalRequestError, match=r"Kimi takes 2,000 .*ms://"):
+    with pytest.raises(IllegalRequestError, match=r"Request exceeds the maximum size\. .*ms://"):
         model.invoke([HumanMessage([inline("image/png", PNG + bytes(2_000))])])
     assert len(server.requests) == 1
 

@@ -20,7 +20,7 @@ from langchain_kimi._raw_calls import CALLS, REASONING
 from langchain_kimi._request import dynamic_tools_message, encode_request, encoded_messages, transcript
 from langchain_kimi._request.encode_cache import EncodeCache, fingerprints_of
 from langchain_kimi._request.repair import repair
-from langchain_kimi._rules import check, checked_prefix, is_valid_prefix
+from langchain_kimi._rules import check, checked_prefix, is_valid_prefix, whole_request
 from langchain_kimi.errors import IllegalRequestError
 from langchain_kimi.testing import called, said
 from tests.conftest import kimi
@@ -235,6 +235,18 @@ def test_rules_on_the_whole_request_see_the_prefix_too() -> None:
         ("duplicate_call_id", "messages[5].tool_calls[0].id"),
     ]
     assert check({**request, "messages": [], "tool_choice": "required"}, after=prefix) == []
+    assert [one.rule for one in check({**request, "messages": []}, size=200_000_000, after=prefix)] == ["body_size"]
+
+
+def test_the_size_of_a_request_counts_its_known_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    history = [HumanMessage("x" * 3_000), *rounds(1)]
+    same(history)
+    assert remembered(history) == len(history)
+    monkeypatch.setattr(whole_request, "MAX_REQUEST_BYTES", 3_500)
+    refused = encode_request(CHOSEN, [*history, HumanMessage("y" * 300)], stream=True)
+    assert [(one.rule, one.path) for one in refused.violations] == [
+        ("body_size", f"body of {len(refused.json):,} bytes")
+    ]
 
 
 def test_the_prefix_of_an_agent_stays_valid() -> None:

@@ -1,6 +1,8 @@
 """Every rule, by requests that break exactly one of them and by neighbours that break none."""
 
 import base64
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -121,9 +123,33 @@ class Case(NamedTuple):
     changes: Json
     path: str
     message: str
+    beside: Mapping[str, Any] = MappingProxyType({})
+    """Arguments of `check` besides the body."""
+    status: int = 400
+    type: str = "invalid_request_error"
 
 
 CASES = [
+    # The whole request.
+    Case(
+        "model_retired",
+        K25,
+        {},
+        "model",
+        "Not found the model kimi-k2.5 or Permission denied",
+        {"on_platform": True},
+        404,
+        "resource_not_found_error",
+    ),
+    Case(
+        "body_size",
+        K3,
+        {},
+        "body of 104,857,601 bytes",
+        "Request exceeds the maximum size",
+        {"size": 104_857_601},
+        413,
+    ),
     # Settings.
     Case(
         "wrong_type",
@@ -578,18 +604,18 @@ def test_a_legal_request_of_each_family_passes(request_: Json) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.rule}-{case.model}")
 def test_a_breach_is_reported_once_with_the_servers_words(case: Case) -> None:
-    found = check(legal(case.model, **case.changes))
+    found = check(legal(case.model, **case.changes), **case.beside)
     assert [(violation.rule, violation.path, violation.message) for violation in found] == [
         (case.rule, case.path, case.message)
     ]
     rule = next(rule for rule in RULES if rule.name == case.rule)
-    assert (found[0].way_out, found[0].status, found[0].type) == (rule.way_out, 400, "invalid_request_error")
+    assert (found[0].way_out, found[0].status, found[0].type) == (rule.way_out, case.status, case.type)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.rule}-{case.model}")
 def test_nothing_reports_a_breach_once_its_rule_is_gone(case: Case) -> None:
     others = [rule for rule in RULES if rule.name != case.rule]
-    assert check(legal(case.model, **case.changes), rules=others) == []
+    assert check(legal(case.model, **case.changes), rules=others, **case.beside) == []
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
@@ -607,6 +633,12 @@ def test_rule_names_are_unique() -> None:
 @pytest.mark.parametrize(("model", "changes"), NEIGHBOURS)
 def test_a_neighbour_of_a_breach_passes(model: str, changes: Json) -> None:
     assert check(legal(model, **changes)) == []
+
+
+def test_the_limits_of_a_whole_request_are_for_kimis_own_models_and_platform() -> None:
+    assert check(legal(K3), size=104_857_600, on_platform=True) == []
+    assert check(legal(UNKNOWN), size=104_857_601, on_platform=True) == []
+    assert check(legal(K25)) == []
 
 
 def test_all_breaches_are_reported_settings_first_then_tools_then_messages() -> None:
