@@ -1,4 +1,4 @@
-"""Time, as far as this room waits for it; a test brings a clock of its own and never sleeps."""
+"""The clock of the package. Tests replace it, so that they never sleep."""
 
 import asyncio
 import time
@@ -33,4 +33,4 @@ class _RealClock:
 
 
 CLOCK: Clock = _RealClock()
-"""The real one."""
+"""The real clock."""

@@ -1,6 +1,6 @@
-"""Kimi's endpoints beside chat, each as a value: method, path, body, and how to read the answer.
+"""Kimi's endpoints other than chat, each as a value: method, path, body, and how to read the response.
 
-`run` and `arun` of an `HttpRequest` send it; a generator for `langchain_kimi._steps` sends it by `yield from`.
+`run` and `arun` of an `ApiRequest` send it; a generator for `langchain_kimi._steps` sends it by `yield from`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ import orjson
 
 from langchain_kimi import _surrogates as surrogates
 from langchain_kimi import errors
-from langchain_kimi._http import HttpRequest, UploadForm
+from langchain_kimi._http import ApiRequest, UploadForm
 from langchain_kimi._redaction import redact
 from langchain_kimi.errors import BadRequestError, KimiError
 
@@ -25,14 +25,14 @@ CHAT = "/v1/chat/completions"
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model that the account may ask."""
+    """A model that the account can use."""
 
     id: str
     context: int | None
     """Window in tokens."""
     inputs: tuple[str, ...]
     wire: Mapping[str, Any] = field(repr=False)
-    """All that the host says of it."""
+    """The host's JSON object for the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +46,21 @@ class Balance:
     """Negative where the account is in debt."""
 
 
-def list_models() -> HttpRequest[list[ModelInfo]]:
+def list_models() -> ApiRequest[list[ModelInfo]]:
     """The models of the account."""
-    return HttpRequest("GET", "/models", lambda answer: [_model(row) for row in answer["data"]])
+    return ApiRequest("GET", "/models", lambda response: [_model(row) for row in response["data"]])
 
 
-def get_balance() -> HttpRequest[Balance]:
+def get_balance() -> ApiRequest[Balance]:
     """The account's money."""
-    return HttpRequest("GET", "/users/me/balance", _balance)
+    return ApiRequest("GET", "/users/me/balance", _balance)
 
 
-def estimate_tokens(model: str, messages: Sequence[Mapping[str, Any]]) -> HttpRequest[int]:
+def estimate_tokens(model: str, messages: Sequence[Mapping[str, Any]]) -> ApiRequest[int]:
     """How many tokens Kimi counts in messages on the wire; the endpoint takes no tools."""
     body = surrogates.dumps({"model": model, "messages": messages})
     path = "/tokenizers/estimate-token-count"
-    return HttpRequest("POST", path, lambda answer: int(_data(answer)["total_tokens"]), body, model=model)
+    return ApiRequest("POST", path, lambda response: int(_data(response)["total_tokens"]), body, model=model)
 
 
 def _model(row: Mapping[str, Any]) -> ModelInfo:
@@ -68,19 +68,19 @@ def _model(row: Mapping[str, Any]) -> ModelInfo:
     return ModelInfo(row["id"], row.get("context_length"), ("text", *inputs), row)
 
 
-def _balance(answer: Mapping[str, Any]) -> Balance:
-    data = _data(answer)
+def _balance(response: Mapping[str, Any]) -> Balance:
+    data = _data(response)
     return Balance(
         float(data["available_balance"]), float(data.get("voucher_balance") or 0), float(data.get("cash_balance") or 0)
     )
 
 
-def _data(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The data of an answer in the form that these endpoints have; its own refusal, which may come with 200."""
-    if answer.get("code") or answer.get("status") is False:
-        said = redact(str(answer.get("error") or answer.get("message") or "no reason"))
-        raise BadRequestError(f"Kimi refused: {said}", type=str(answer.get("scode") or "") or None)
-    data: Mapping[str, Any] = answer["data"]
+def _data(response: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The data of a response of these endpoints. Raises BadRequestError for an error, which may have status 200."""
+    if response.get("code") or response.get("status") is False:
+        reason = redact(str(response.get("error") or response.get("message") or "no reason"))
+        raise BadRequestError(f"Kimi refused the request: {reason}", type=str(response.get("scode") or "") or None)
+    data: Mapping[str, Any] = response["data"]
     return data
 
 
@@ -97,47 +97,47 @@ class KimiFile:
     """Bytes."""
     purpose: str
     status: str
-    """`ok` or `ready` where it can be used, `error` where it cannot."""
+    """`ok` or `ready` if it can be used, `error` if it cannot."""
     created: int
     """Seconds since 1970."""
     problem: str = ""
-    """Why it cannot be used."""
+    """Why the file cannot be used."""
 
     @property
     def reference(self) -> str:
-        """What a message refers to an uploaded image or video by."""
+        """The reference to an uploaded image or video in a message."""
         return f"ms://{self.id}"
 
     @property
     def block(self) -> dict[str, Any]:
-        """The content block of a message that shows an uploaded image or video."""
+        """The content block for an uploaded image or video in a message."""
         kind = "video" if self.purpose == "video" else "image"
         return {"type": kind, "url": self.reference}
 
 
-def upload_file(form: UploadForm) -> HttpRequest[KimiFile]:
+def upload_file(form: UploadForm) -> ApiRequest[KimiFile]:
     """Upload the form's file; its `fields` hold the purpose."""
-    return HttpRequest("POST", "/files", _file, form, once=True)
+    return ApiRequest("POST", "/files", _file, form, once=True)
 
 
-def list_files() -> HttpRequest[list[KimiFile]]:
+def list_files() -> ApiRequest[list[KimiFile]]:
     """All files of the account."""
-    return HttpRequest("GET", "/files", lambda answer: [_file(row) for row in answer["data"]])
+    return ApiRequest("GET", "/files", lambda response: [_file(row) for row in response["data"]])
 
 
-def get_file(file_id: str) -> HttpRequest[KimiFile]:
-    """What is known of a file."""
-    return HttpRequest("GET", f"/files/{_part(file_id)}", _file)
+def get_file(file_id: str) -> ApiRequest[KimiFile]:
+    """The metadata of a file."""
+    return ApiRequest("GET", f"/files/{_part(file_id)}", _file)
 
 
-def get_content(file_id: str) -> HttpRequest[bytes]:
-    """A file's content; of an extract, its text."""
-    return HttpRequest("GET", f"/files/{_part(file_id)}/content", bytes, raw=True)
+def get_content(file_id: str) -> ApiRequest[bytes]:
+    """The content of a file; the text of one that was uploaded for its text."""
+    return ApiRequest("GET", f"/files/{_part(file_id)}/content", bytes, raw=True)
 
 
-def delete_file(file_id: str) -> HttpRequest[None]:
+def delete_file(file_id: str) -> ApiRequest[None]:
     """Delete a file."""
-    return HttpRequest("DELETE", f"/files/{_part(file_id)}", lambda answer: None)
+    return ApiRequest("DELETE", f"/files/{_part(file_id)}", lambda response: None)
 
 
 def extracted_text(content: bytes) -> str:
@@ -145,11 +145,11 @@ def extracted_text(content: bytes) -> str:
     text = content.decode("utf-8-sig", "replace")
     if text.startswith("{"):
         try:
-            told = orjson.loads(text)
+            parsed = orjson.loads(text)
         except orjson.JSONDecodeError:
             return text
-        if isinstance(told, dict) and {"content", "file_type"} <= told.keys():
-            return str(told["content"])
+        if isinstance(parsed, dict) and {"content", "file_type"} <= parsed.keys():
+            return str(parsed["content"])
     return text
 
 
@@ -172,7 +172,7 @@ ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Many requests on their way together."""
+    """A batch of chat requests."""
 
     id: str
     status: str
@@ -187,64 +187,64 @@ class Batch:
     created: int
     """Seconds since 1970."""
     problems: tuple[str, ...]
-    """Why it failed as a whole."""
+    """Why the batch failed as a whole."""
     metadata: Mapping[str, Any]
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will be answered."""
+        """Whether the batch has ended."""
         return self.status in ENDED
 
 
-def create_batch(file_id: str, *, window: str, metadata: Mapping[str, str] | None) -> HttpRequest[Batch]:
-    """Have the requests of an uploaded JSONL file answered within `window`, such as `24h` or `7d`."""
+def create_batch(file_id: str, *, window: str, metadata: Mapping[str, str] | None) -> ApiRequest[Batch]:
+    """Create a batch of the requests in an uploaded JSONL file. `window` is its deadline, such as `24h` or `7d`."""
     body: dict[str, Any] = {"input_file_id": file_id, "endpoint": CHAT, "completion_window": window}
     if metadata:
         body["metadata"] = dict(metadata)
-    return HttpRequest("POST", "/batches", _batch, orjson.dumps(body), once=True)
+    return ApiRequest("POST", "/batches", _batch, orjson.dumps(body), once=True)
 
 
-def get_batch(batch_id: str) -> HttpRequest[Batch]:
-    """How far a batch is."""
-    return HttpRequest("GET", f"/batches/{_part(batch_id)}", _batch)
+def get_batch(batch_id: str) -> ApiRequest[Batch]:
+    """The state of a batch."""
+    return ApiRequest("GET", f"/batches/{_part(batch_id)}", _batch)
 
 
-def cancel_batch(batch_id: str) -> HttpRequest[Batch]:
-    """Stop a batch; what was answered by then is kept."""
-    return HttpRequest("POST", f"/batches/{_part(batch_id)}/cancel", _batch)
+def cancel_batch(batch_id: str) -> ApiRequest[Batch]:
+    """Stop a batch. The responses so far can be read when it has ended."""
+    return ApiRequest("POST", f"/batches/{_part(batch_id)}/cancel", _batch)
 
 
-def list_batches(after: str | None = None, limit: int = 100) -> HttpRequest[tuple[list[Batch], bool]]:
+def list_batches(after: str | None = None, limit: int = 100) -> ApiRequest[tuple[list[Batch], bool]]:
     """A page of batches, newest first, and whether there are more."""
     query = urlencode({"limit": limit} | ({"after": after} if after else {}))
-    return HttpRequest(
+    return ApiRequest(
         "GET",
         f"/batches?{query}",
-        lambda answer: ([_batch(row) for row in answer["data"]], bool(answer.get("has_more"))),
+        lambda response: ([_batch(row) for row in response["data"]], bool(response.get("has_more"))),
     )
 
 
 def batch_lines(bodies: Iterable[Mapping[str, Any]]) -> bytes:
-    """The JSONL of a batch: one chat request a line, named by its place."""
+    """The JSONL of a batch: one chat request per line, with an id from its index."""
     return b"".join(
-        surrogates.dumps({"custom_id": custom_id(place), "method": "POST", "url": CHAT, "body": body}) + b"\n"
-        for place, body in enumerate(bodies)
+        surrogates.dumps({"custom_id": custom_id(index), "method": "POST", "url": CHAT, "body": body}) + b"\n"
+        for index, body in enumerate(bodies)
     )
 
 
-def custom_id(place: int) -> str:
-    """The name of a batch's request by its place, from 0."""
-    return f"request-{place}"
+def custom_id(index: int) -> str:
+    """The `custom_id` of a request of a batch by its index, from 0."""
+    return f"request-{index}"
 
 
 def outcome_of(line: Mapping[str, Any], *, host: str, model: str = "") -> Mapping[str, Any] | KimiError:
-    """The chat answer of one line of a batch's output, or the error that stands in its place."""
+    """The chat response in one line of a batch's output, or the error instead of it."""
     response = line.get("response") or {}
     status, body = response.get("status_code"), response.get("body")
     if status == 200 and isinstance(body, Mapping) and not line.get("error"):
         return body
-    told = line.get("error") or body
-    refusal = body if isinstance(body, Mapping) and "error" in body else {"error": told}
+    error = line.get("error") or body
+    refusal = body if isinstance(body, Mapping) and "error" in body else {"error": error}
     return errors.from_response(int(status or 500), refusal, host=host, headers={}, model=model)
 
 
@@ -266,38 +266,38 @@ def _batch(row: Mapping[str, Any]) -> Batch:
 
 
 def _problem(problem: Mapping[str, Any]) -> str:
-    place = f"line {problem['line']}: " if problem.get("line") else ""
-    return f"{place}{problem.get('message') or problem.get('code')}"
+    line = f"line {problem['line']}: " if problem.get("line") else ""
+    return f"{line}{problem.get('message') or problem.get('code')}"
 
 
 # Formulas: tools that Kimi's side runs.
 
 
-def formula_definitions(uri: str) -> HttpRequest[list[dict[str, Any]]]:
+def formula_definitions(uri: str) -> ApiRequest[list[dict[str, Any]]]:
     """The tools of a formula in OpenAI's format."""
-    return HttpRequest("GET", f"/formulas/{quote(uri, safe='/:')}/tools", _definitions)
+    return ApiRequest("GET", f"/formulas/{quote(uri, safe='/:')}/tools", _definitions)
 
 
-def run_fiber(uri: str, name: str, arguments: str) -> HttpRequest[str]:
-    """Run a formula's tool; its output for the model, to be passed on as it is. Raises a KimiError where it failed."""
+def run_fiber(uri: str, name: str, arguments: str) -> ApiRequest[str]:
+    """Run a formula's tool and return its output for the model, unchanged. Raises a KimiError if it fails."""
     body = surrogates.dumps({"name": name, "arguments": arguments})
-    return HttpRequest(
-        "POST", f"/formulas/{quote(uri, safe='/:')}/fibers", lambda answer: _output(uri, answer), body, once=True
+    return ApiRequest(
+        "POST", f"/formulas/{quote(uri, safe='/:')}/fibers", lambda response: _output(uri, response), body, once=True
     )
 
 
-def _definitions(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    tools = [tool for tool in answer["tools"] if tool["function"]["name"]]
+def _definitions(response: Mapping[str, Any]) -> list[dict[str, Any]]:
+    tools = [tool for tool in response["tools"] if tool["function"]["name"]]
     if not tools:
         raise errors.NotFoundError("the formula has no tools")
     return tools
 
 
-def _output(uri: str, answer: Mapping[str, Any]) -> str:
-    context = answer.get("context") or {}
-    said, status = answer.get("error") or context.get("error"), answer.get("status")
-    if status != "succeeded" or said:
-        why = redact(str(said or f"its status is {status!r}, and nothing is said of why"))
+def _output(uri: str, response: Mapping[str, Any]) -> str:
+    context = response.get("context") or {}
+    error, status = response.get("error") or context.get("error"), response.get("status")
+    if status != "succeeded" or error:
+        why = redact(str(error or f"its status is {status!r}, without a reason"))
         raise KimiError(f"{uri} failed: {why}", type=str(status))
     for key in ("output", "encrypted_output"):
         output = context.get(key)
@@ -309,5 +309,5 @@ def _output(uri: str, answer: Mapping[str, Any]) -> str:
 def _part(name: str) -> str:
     """An id as a part of a path."""
     if not name:
-        raise errors.IllegalRequestError("An empty id names nothing.")
+        raise errors.IllegalRequestError("The id is empty.")
     return quote(name, safe="")

@@ -39,7 +39,7 @@ def replaced(text: str) -> str:
 
 
 def replaced_in(value: Any) -> Any:
-    """A value of JSON's types with `replaced` strings, its keys too; the very value where nothing is replaced."""
+    """A value of JSON's types with `replaced` strings and keys; the same object if nothing is replaced."""
     if isinstance(value, str):
         return replaced(value)
     if isinstance(value, Mapping):

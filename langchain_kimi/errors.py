@@ -1,9 +1,9 @@
-"""What can go wrong, as types, over LangChain's own model errors.
+"""The exceptions of this package, based on LangChain's model errors.
 
     KimiError
-    ├── BadRequestError            (ModelInvalidRequestError)   the request is refused for what it says
-    │   ├── IllegalRequestError                                 found here, nothing was sent; has `violations`
-    │   │   └── ToolChoiceError                                 a `tool_choice` the model cannot take
+    ├── BadRequestError            (ModelInvalidRequestError)   the request is invalid
+    │   ├── IllegalRequestError                                 found before sending; has `violations`
+    │   │   └── ToolChoiceError                                 a `tool_choice` that the model does not accept
     │   └── ContentFilterError                                  moderation refused the input or the output
     ├── ContextOverflowError       (ContextOverflowError)       prompt and cap do not fit the window
     ├── AuthenticationError        (ModelAuthenticationError)   no key, a wrong key, a key of another host
@@ -22,7 +22,7 @@
     ├── StructuredOutputError      (OutputParserException)      no valid object came back
     └── AsyncOnlyToolError         (NotImplementedError)        an asynchronous tool in a synchronous run
 
-An error that ends an answer which had begun carries, as `message`, the part that arrived, with its usage.
+An error in the middle of an answer has the part that arrived, with its usage, as `message`.
 
 `KimiWarning` is the category of every warning of this package.
 """
@@ -76,7 +76,7 @@ __all__ = [
 
 
 class KimiWarning(UserWarning):
-    """Something the user asked for was changed so that Kimi takes it."""
+    """A setting of the user was changed so that Kimi accepts the request."""
 
 
 def warn(message: str) -> None:
@@ -89,14 +89,14 @@ def warn(message: str) -> None:
 class KimiError(Exception):
     """Base of every error of this package.
 
-    `status` is the HTTP status (None when nothing was sent or received), `type` Kimi's `error.type`, `host` the host
-    asked, `request_id` Kimi's id of the request, `retry_after` the seconds Kimi asks to wait. Known secrets are masked
-    in the message, and control characters are escaped.
+    `status` is the HTTP status (None if nothing was sent or received), `type` Kimi's `error.type`, `host` the host of
+    the request, `request_id` Kimi's id of the request, `retry_after` the seconds that Kimi asks to wait. Known secrets
+    are masked in the message, and control characters are escaped.
     """
 
     is_retryable = False
     message: "AIMessage | None" = None
-    """The part of an answer that arrived before the error; None where no answer had begun."""
+    """The part of an answer that arrived before the error; None if no answer had started."""
 
     def __init__(
         self,
@@ -117,17 +117,17 @@ class KimiError(Exception):
 
     @property
     def usage_metadata(self) -> "UsageMetadata | None":
-        """What the failed answer used, as far as it is known."""
+        """The usage of the failed answer, as far as it is known."""
         return self.message.usage_metadata if self.message is not None else None
 
     @property
     def broke_off(self) -> bool:
-        """Whether an answer ended in its midst for a reason that may pass, so that the request can be sent again."""
+        """Whether an answer ended incomplete for a temporary reason, so that the request can be sent again."""
         return self.is_retryable and self.message is not None
 
 
 class BadRequestError(KimiError, core.ModelInvalidRequestError):
-    """Kimi refused the request for what it says (HTTP 400)."""
+    """Kimi refused the request as invalid (HTTP 400)."""
 
 
 class Refusal(Protocol):
@@ -142,7 +142,7 @@ class Refusal(Protocol):
 
 
 class IllegalRequestError(BadRequestError):
-    """The request breaks a rule of Kimi's; it was not sent. `violations` lists every reason."""
+    """The request breaks a rule of Kimi and was not sent. `violations` lists every reason."""
 
     def __init__(self, message: str, violations: Sequence[Refusal] = ()) -> None:
         super().__init__(message)
@@ -150,17 +150,17 @@ class IllegalRequestError(BadRequestError):
 
     @classmethod
     def of(cls, violations: Sequence[Refusal]) -> "IllegalRequestError":
-        """The error that names every violation, with Kimi's own words and the way out."""
+        """The error for these violations, with Kimi's text and a way out for each."""
         lines = [escape_controls(f"- at `{v.path}`: {v.message}. {v.way_out}") for v in violations]
         return cls("\n".join(["Kimi would refuse this request, so it was not sent:", *lines]), violations)
 
 
 class ToolChoiceError(IllegalRequestError):
-    """A `tool_choice` that the model cannot take, where `illegal_tool_choice="raise"` was asked for."""
+    """A `tool_choice` that the model does not accept, with `illegal_tool_choice="raise"`."""
 
 
 def check_unique_tools(names: Sequence[str]) -> None:
-    """Raise IllegalRequestError where several tools have one name, in the words of the refused request."""
+    """Raise IllegalRequestError if several tools have the same name, with Kimi's text for it."""
     for name, count in Counter(names).items():
         if count > 1:
             raise IllegalRequestError(f"function name {name} is duplicated. Give every function its own name.")
@@ -206,7 +206,7 @@ class QuotaExceededError(RateLimitError):
 
 
 class ServerError(KimiError, core.ModelAPIError):
-    """Kimi failed (HTTP 5xx), or something in front of it answered with no JSON."""
+    """Kimi failed (HTTP 5xx), or a gateway in front of it did not answer with JSON."""
 
     is_retryable = True
 
@@ -218,7 +218,7 @@ class APIConnectionError(KimiError, core.ModelConnectionError):
 
 
 class BrokenStreamError(APIConnectionError):
-    """An answer ended before its finish; what had arrived is not an answer."""
+    """An answer ended before its finish; the part that arrived is incomplete."""
 
     broke_off = True
 
@@ -249,9 +249,9 @@ class IncompleteAnswerError(KimiError, core.ModelAPIError):
 
     @classmethod
     def of(cls, finish_reason: str, message: "AIMessage", host: str) -> "IncompleteAnswerError":
-        """The error for an answer that ended so."""
+        """The error for an answer with this finish reason."""
         withheld = "moderation withheld the answer"
-        unknown = "nobody here knows this reason, and the answer has no text"
+        unknown = "the reason is unknown, and the answer has no text"
         why = ABNORMAL.get(finish_reason, withheld if finish_reason == CONTENT_FILTER else unknown)
         retryable = finish_reason in RETRYABLE
         advice = "Send the request again" if retryable else "Change the request before sending it again"
@@ -319,7 +319,7 @@ _TOO_LONG = ("input token length too long", "exceeds the model specification")
 _WAIT = re.compile(r"try again after (\d+(?:\.\d+)?) ?s")
 _PYDANTIC_LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")
 _LONGEST = 4_000
-"""Characters of a host's text that are looked at."""
+"""The most characters of a host's text that are read."""
 _A_DAY = re.compile(r"\bTPD\b")
 _INCIDENT = "missing required header Kimi-Api-Version"
 """Kimi's gateway refused good requests with this 400 for a while; no client sends such a header."""
@@ -328,33 +328,33 @@ _NO_MONEY = re.compile(r"exceeded (?:your )?current (?:token )?quota|insufficien
 
 
 def without_links(error: BaseException) -> str:
-    """What an exception says, for a model to read: without the links that pydantic adds to each of its errors."""
+    """The text of an exception for a model: without the links that pydantic adds to each of its errors."""
     return _PYDANTIC_LINK.sub("", str(error))
 
 
 def from_response(
     status: int, body: Any, *, host: str, headers: Mapping[str, str], model: str = "", base_path: str | None = None
 ) -> KimiError:
-    """The error for a refused request: `body` is the parsed answer, or its text where it was no JSON.
+    """The error for an error response. `body` is the parsed JSON, or the text of a body that is not JSON.
 
-    Where `status` is one of success, the kind of error follows from what the body says.
-    `base_path` is the path of the base URL; an error for a path that does not exist says where `/v1` is missing in it.
+    For a success status, the class of the error follows from the body. `base_path` is the path of the base URL; an
+    error for an unknown path says if `/v1` is missing in it.
     """
     detail = body.get("error", body) if isinstance(body, Mapping) else {}
     if not isinstance(detail, Mapping):
         detail = {"message": str(detail)}
     kind = _one_line(str(detail.get("type") or detail.get("code") or ""))
-    said = _one_line(str(detail.get("message") or "")[:_LONGEST]) or _plain(body) or "no message"
-    error_class = _classify(_status_of(body, detail, kind) if status < 300 else status, kind, said)
+    text = _one_line(str(detail.get("message") or "")[:_LONGEST]) or _plain(body) or "no message"
+    error_class = _classify(_status_of(body, detail, kind) if status < 300 else status, kind, text)
     way_out = _way_out(error_class, host, model)
-    if error_class is NotFoundError and base_path is not None and _lacks_version(base_path, said):
+    if error_class is NotFoundError and base_path is not None and _lacks_version(base_path, text):
         way_out = f". base_url has no version in its path ({base_path or '/'}); Kimi's and most hosts' ends in `/v1`."
     if 300 <= status < 400 and (target := headers.get("location")):
         address = _one_line(shown_url(target[:_LONGEST]))
         way_out = f". It redirects to {address}, which is not followed. Set base_url to the host's final address."
     answered = f"answered {status} with an error" if status < 300 else f"answered {status}"
     error = error_class(
-        f"{host} {answered}{f' {kind}' if kind else ''}: {said}{way_out}",
+        f"{host} {answered}{f' {kind}' if kind else ''}: {text}{way_out}",
         status=status,
         type=kind or None,
         host=host,
@@ -362,12 +362,12 @@ def from_response(
         or headers.get("msh-request-id")
         or str(detail.get("request_id") or "")
         or None,
-        retry_after=_retry_after(headers, said),
+        retry_after=_retry_after(headers, text),
     )
-    if isinstance(error, RateLimitError) and _A_DAY.search(said):
+    if isinstance(error, RateLimitError) and _A_DAY.search(text):
         error.is_retryable = False
     if isinstance(error, ContextOverflowError):
-        error.limit, error.requested = _overflow_numbers(said)
+        error.limit, error.requested = _overflow_numbers(text)
     return error
 
 
@@ -385,10 +385,11 @@ def _overflow_numbers(text: str) -> tuple[int | None, int | None]:
 
 
 def no_answer(status: int, text: str, *, host: str, headers: Mapping[str, str]) -> ServerError:
-    """The error for a successful response whose body is no answer, as a gateway's page is."""
+    """The error for a success status with a body that is not an answer, such as the page of a gateway."""
     label = _one_line(str(headers.get("content-type") or "unknown")[:100])
     return ServerError(
-        f"{host} answered {status}, but its body is no answer (content type {label}): {_plain(text) or 'it is empty'}",
+        f"{host} answered {status}, but its body is not an answer (content type {label}): "
+        f"{_plain(text) or 'it is empty'}",
         status=status,
         host=host,
         request_id=headers.get("x-request-id") or headers.get("msh-request-id"),
@@ -416,25 +417,25 @@ _STATUS = {
 
 
 def _status_of(body: Any, detail: Mapping[str, Any], kind: str) -> int:
-    """The HTTP status that an error stands for by its own words."""
+    """The HTTP status for an error by the type or code in its body."""
     if kind in _STATUS:
         return _STATUS[kind]
-    for said in (detail.get("code"), detail.get("status"), body.get("status") if isinstance(body, Mapping) else None):
-        if str(said).isdecimal() and 400 <= int(str(said)[:4]) < 600:
-            return int(str(said))
+    for code in (detail.get("code"), detail.get("status"), body.get("status") if isinstance(body, Mapping) else None):
+        if str(code).isdecimal() and 400 <= int(str(code)[:4]) < 600:
+            return int(str(code))
     return 500
 
 
-def _classify(status: int, kind: str, said: str) -> type[KimiError]:
-    if kind == "exceeded_current_quota_error" or (status == 429 and _NO_MONEY.search(said)):
+def _classify(status: int, kind: str, text: str) -> type[KimiError]:
+    if kind == "exceeded_current_quota_error" or (status == 429 and _NO_MONEY.search(text)):
         return QuotaExceededError
-    if kind == "engine_overloaded_error" or (status == 429 and "overloaded" in said):
+    if kind == "engine_overloaded_error" or (status == 429 and "overloaded" in text):
         return OverloadedError
-    if _INCIDENT in said:
+    if _INCIDENT in text:
         return ServerError
     if kind == "content_filter":
         return ContentFilterError
-    if status in (400, 413) and (_OVERFLOW.search(said) or any(words in said.lower() for words in _TOO_LONG)):
+    if status in (400, 413) and (_OVERFLOW.search(text) or any(words in text.lower() for words in _TOO_LONG)):
         return ContextOverflowError
     by_status: dict[int, type[KimiError]] = {
         401: AuthenticationError,
@@ -461,13 +462,13 @@ def _way_out(error_class: type[KimiError], host: str, model: str) -> str:
     return ""
 
 
-def _lacks_version(base_path: str, said: str) -> bool:
-    """Whether a path was not found, rather than a model, and the base URL has no version such as `/v1`."""
-    return not _VERSION.search(base_path) and "model" not in said.lower()
+def _lacks_version(base_path: str, text: str) -> bool:
+    """Whether a path, and not a model, does not exist, and the base URL has no version such as `/v1`."""
+    return not _VERSION.search(base_path) and "model" not in text.lower()
 
 
 def _plain(body: Any) -> str:
-    """The start of an answer that is no JSON (a gateway's HTML page), without its tags."""
+    """The start of a body that is not JSON, such as the HTML page of a gateway, without its tags."""
     text = body[:_LONGEST] if isinstance(body, str) else ""
     return _one_line(" ".join(re.sub(r"<[^<>]*>", " ", redact(text)).split())[:200])
 
@@ -477,8 +478,8 @@ def _one_line(text: str) -> str:
     return escape_controls(redact(text))
 
 
-def _retry_after(headers: Mapping[str, str], said: str) -> float | None:
-    """The seconds that the host asks to wait: a number or a date in its header, else a number in its message."""
+def _retry_after(headers: Mapping[str, str], text: str) -> float | None:
+    """The seconds to wait by the host's header, a number or a date, or by its message."""
     value = headers.get("retry-after", "").strip()
     with suppress(ValueError):
         return float(value)
@@ -487,5 +488,5 @@ def _retry_after(headers: Mapping[str, str], said: str) -> float | None:
         own = headers.get("date")
         now = parsedate_to_datetime(own).timestamp() if own else time.time()
         return max(moment.timestamp() - now, 0.0)
-    found = _WAIT.search(said)
-    return float(found.group(1)) if found else None
+    match = _WAIT.search(text)
+    return float(match.group(1)) if match else None

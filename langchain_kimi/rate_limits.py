@@ -1,4 +1,4 @@
-"""A shared limiter, so that parallel agents do not drive each other into refusals."""
+"""Rate limits that the models of a process share, so that parallel agents are not refused."""
 
 import asyncio
 import threading
@@ -13,12 +13,12 @@ _WINDOW = 60.0
 
 
 class RateLimits:
-    """How much may be asked at once and in any 60 seconds; one object is shared by all models of an account.
+    """The limits of concurrent requests and of requests and tokens per minute; the models of an account share one.
 
-    `concurrency` is the most answers under way, `rpm` the most requests and `tpm` the most tokens in a minute; None
-    does not limit. Requests go first come, first served, from all threads and event loops of the process. A request
-    of more tokens than `tpm` goes when nothing else was asked for a minute. A place is held until the answer is
-    complete or closed: whoever asks again while reading a stream needs a second one.
+    `concurrency` is the most requests in progress, `rpm` the most requests and `tpm` the most tokens in any 60
+    seconds; None does not limit. Requests are sent first come, first served, from all threads and event loops of the
+    process. A request with more tokens than `tpm` is sent after a minute without others. A request holds its slot
+    until its response is complete or closed: a second request while a stream is read needs a second slot.
     """
 
     def __init__(
@@ -31,14 +31,14 @@ class RateLimits:
     ) -> None:
         for name, limit in {"concurrency": concurrency, "rpm": rpm, "tpm": tpm}.items():
             if limit is not None and limit < 1:
-                raise ValueError(f"{name}={limit} would let nothing through; None does not limit")
+                raise ValueError(f"{name}={limit} would let no request through; use None for no limit.")
         self.concurrency = concurrency
         self.rpm = rpm
         self.tpm = tpm
         self.clock = clock
         self._lock = threading.Lock()
         self._queue: deque[RateLimitSlot] = deque()
-        self._under_way = 0
+        self._in_progress = 0
         self._recent: deque[tuple[float, int]] = deque()
         self._recent_tokens = 0
 
@@ -50,69 +50,69 @@ class RateLimits:
         return f"RateLimits(concurrency={self.concurrency}, rpm={self.rpm}, tpm={self.tpm})"
 
     def __deepcopy__(self, memo: Any) -> "RateLimits":
-        return self  # a model's copy is under the same limits
+        return self  # a model's copy has the same limits
 
-    # A turn waits twice: in the queue until it is first and a place is free, which only the end of another turn can
-    # bring about; then, still first, by the clock until the last minute has room.
+    # A slot waits twice: in the queue until it is first and below `concurrency`, which the end of another slot changes;
+    # then, still first, by the clock until the requests and tokens of the last minute are below their limits.
 
-    def _enqueue(self, turn: "RateLimitSlot") -> None:
+    def _enqueue(self, slot: "RateLimitSlot") -> None:
         with self._lock:
-            self._queue.append(turn)
-            self._call_first()
+            self._queue.append(slot)
+            self._wake_first()
 
-    def _call_first(self) -> None:
-        while self._queue and (self.concurrency is None or self._under_way < self.concurrency):
-            if self._queue[0].call():
+    def _wake_first(self) -> None:
+        while self._queue and (self.concurrency is None or self._in_progress < self.concurrency):
+            if self._queue[0].wake():
                 return
             self._queue.popleft()
 
-    def _begin(self, turn: "RateLimitSlot") -> float:
-        """Begins the first turn and returns 0, or the seconds until it can begin."""
+    def _begin(self, slot: "RateLimitSlot") -> float:
+        """Begin the first slot and return 0, or return the seconds until it can begin."""
         with self._lock:
             now = self.clock.now()
-            if (wait := self._full_for(turn.tokens, now)) > 0:
-                return wait
+            if (seconds := self._wait_for(slot.tokens, now)) > 0:
+                return seconds
             self._queue.popleft()
-            turn.under_way = True
-            self._under_way += 1
+            slot.in_progress = True
+            self._in_progress += 1
             if self.rpm is not None or self.tpm is not None:
-                self._recent.append((now, turn.tokens))
-                self._recent_tokens += turn.tokens
-            self._call_first()
+                self._recent.append((now, slot.tokens))
+                self._recent_tokens += slot.tokens
+            self._wake_first()
             return 0.0
 
-    def _full_for(self, tokens: int, now: float) -> float:
+    def _wait_for(self, tokens: int, now: float) -> float:
         while self._recent and self._recent[0][0] + _WINDOW <= now:
             self._recent_tokens -= self._recent.popleft()[1]
         requests, sum_of_tokens, free_at = len(self._recent), self._recent_tokens, now
-        for asked_at, size in self._recent:
+        for started_at, size in self._recent:
             if (self.rpm is None or requests < self.rpm) and (self.tpm is None or sum_of_tokens + tokens <= self.tpm):
                 break
-            requests, sum_of_tokens, free_at = requests - 1, sum_of_tokens - size, asked_at + _WINDOW
+            requests, sum_of_tokens, free_at = requests - 1, sum_of_tokens - size, started_at + _WINDOW
         return free_at - now
 
-    def _end(self, turn: "RateLimitSlot") -> None:
-        """Ends a turn wherever it is: under way, or given up in the queue."""
+    def _end(self, slot: "RateLimitSlot") -> None:
+        """End a slot that is in progress or gave up in the queue."""
         with self._lock:
-            if turn.under_way:
-                turn.under_way = False
-                self._under_way -= 1
-            elif turn in self._queue:
-                self._queue.remove(turn)
-            self._call_first()
+            if slot.in_progress:
+                slot.in_progress = False
+                self._in_progress -= 1
+            elif slot in self._queue:
+                self._queue.remove(slot)
+            self._wake_first()
 
 
 class RateLimitSlot:
-    """One request's place in a `RateLimits`, waited for by `with` or `async with` and given back at its end."""
+    """The slot of one request in `RateLimits`: `with` or `async with` waits for it, and their end frees it."""
 
     def __init__(self, limits: RateLimits, tokens: int) -> None:
         self.tokens = tokens
-        self.under_way = False
+        self.in_progress = False
         self._limits = limits
         self._wake: Callable[[], object]
 
-    def call(self) -> bool:
-        """Tell the one who waits that the turn is first; False where its event loop is gone."""
+    def wake(self) -> bool:
+        """Wake the waiter, since the slot is first; False if its event loop is closed."""
         try:
             self._wake()
         except RuntimeError:  # the loop was closed
@@ -120,11 +120,11 @@ class RateLimitSlot:
         return True
 
     def __enter__(self) -> Self:
-        called = threading.Event()
-        self._wake = called.set
+        first = threading.Event()
+        self._wake = first.set
         self._limits._enqueue(self)
         try:
-            called.wait()
+            first.wait()
             while seconds := self._limits._begin(self):
                 self._limits.clock.sleep(seconds)
         except BaseException:
@@ -134,11 +134,11 @@ class RateLimitSlot:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        called = asyncio.Event()
-        self._wake = lambda: loop.call_soon_threadsafe(called.set)
+        first = asyncio.Event()
+        self._wake = lambda: loop.call_soon_threadsafe(first.set)
         self._limits._enqueue(self)
         try:
-            await called.wait()
+            await first.wait()
             while seconds := self._limits._begin(self):
                 await self._limits.clock.asleep(seconds)
         except BaseException:

@@ -1,14 +1,14 @@
-"""Sockets, server-sent events, deadlines, waiting, retries and closing: the only room with I/O.
+"""Connections, server-sent events, timeouts and retries: the only package with I/O.
 
-What a request or an answer means is decided elsewhere. Each policy is written once, without I/O, and driven by a
-synchronous and an asynchronous loop, which differ only in how they wait.
+It does not know what a request or a response means. What to send, when to retry and which error to raise is decided
+without I/O, in `call`; the synchronous and the asynchronous methods of `transport` only send, read and wait.
 """
 
 from langchain_kimi._clock import CLOCK, Clock
 from langchain_kimi._http.connections import Connections, shared_connections
 from langchain_kimi._http.credentials import checked_key, checked_url
 from langchain_kimi._http.multipart import OnProgress, UploadForm
-from langchain_kimi._http.operations import HttpRequest, Pause, TransportProvider, transport_of
+from langchain_kimi._http.operations import ApiRequest, Pause, TransportProvider, transport_of
 from langchain_kimi._http.response_limits import ResponseLimits
 from langchain_kimi._http.retries import MAX_RETRY_WAIT, RetryPolicy, RetryWait
 from langchain_kimi._http.sse import DONE, SSEParser
@@ -20,9 +20,9 @@ __all__ = [
     "CLOCK",
     "DONE",
     "MAX_RETRY_WAIT",
+    "ApiRequest",
     "Clock",
     "Connections",
-    "HttpRequest",
     "OnProgress",
     "Pause",
     "RateLimits",

@@ -62,7 +62,7 @@ def parsed_url(url: str) -> httpx2.URL:
     return httpx2.URL(url)
 
 
-class Call:
+class ApiCall:
     """One call and the state of its current attempt."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The HTTP clients: who opens them, who shares them, and who closes them."""
+"""Opens, shares and closes HTTP clients."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ import httpx2
 
 _LIMITS = httpx2.Limits(max_connections=1)
 _MOST_IN_USE = 1_000
-"""Requests that are under way at the same time, for threads and for each event loop; further ones wait."""
+"""The most requests in progress at the same time, for all threads and for each event loop; further ones wait."""
 _MOST_IDLE = 100
 _LONGEST_IDLE = 5.0
 """Seconds after which an unused connection is closed."""
@@ -27,18 +27,18 @@ class Connections:
     """HTTP clients, made when first needed, of which each has one connection and serves one request at a time.
 
     A pool of many connections looks at all of them for every request. Here, the next request gets the client that was
-    used last. Threads share their clients; each event loop has its own, which are closed when it shuts down. Given
-    clients are used as they are and never closed here; they may be of httpx2 or httpx. After a fork the child makes
+    used last. Threads share their clients; each event loop has its own, which are closed when it shuts down. The
+    user's own clients, of httpx2 or httpx, are used as they are and never closed here. After a fork the child makes
     clients of its own.
     """
 
     def __init__(self, client: Any = None, async_client: Any = None) -> None:
-        self._given = client
-        self._given_async = async_client
-        self._start_afresh()
+        self._own_client = client
+        self._own_async_client = async_client
+        self._reset()
         _everywhere.add(self)
 
-    def _start_afresh(self) -> None:
+    def _reset(self) -> None:
         self._clients = _Clients(threading.Semaphore(_MOST_IN_USE))
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopClients] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
@@ -46,31 +46,31 @@ class Connections:
     @contextmanager
     def client(self) -> Iterator[Any]:
         """A client for one synchronous request."""
-        if self._given is not None:
-            yield self._given
+        if self._own_client is not None:
+            yield self._own_client
             return
         clients = self._clients
         with clients.in_use:
-            client = clients.take() or httpx2.Client(verify=_ssl_context(), limits=_LIMITS)
+            client = clients.pop_idle() or httpx2.Client(verify=_ssl_context(), limits=_LIMITS)
             try:
                 yield client
             finally:
-                for unused in clients.give_back(client):
+                for unused in clients.release(client):
                     unused.close()
 
     @asynccontextmanager
     async def async_client(self) -> AsyncIterator[Any]:
         """A client for one request on the running event loop."""
-        if self._given_async is not None:
-            yield self._given_async
+        if self._own_async_client is not None:
+            yield self._own_async_client
             return
         clients = await self._of_running_loop()
         async with clients.in_use:
-            client = clients.take() or httpx2.AsyncClient(verify=_ssl_context(), limits=_LIMITS)
+            client = clients.pop_idle() or httpx2.AsyncClient(verify=_ssl_context(), limits=_LIMITS)
             try:
                 yield client
             finally:
-                for unused in clients.give_back(client):
+                for unused in clients.release(client):
                     await unused.aclose()
 
     async def _of_running_loop(self) -> "_Clients":
@@ -119,13 +119,13 @@ class _Clients:
         self._lock = threading.Lock()
         self._closed = False
 
-    def take(self) -> Any:
-        """The idle client that was used last; None where there is none."""
+    def pop_idle(self) -> Any:
+        """The idle client that was used last; None if there is none."""
         with self._lock:
             return self._idle.pop()[0] if self._idle else None
 
-    def give_back(self, client: Any) -> list[Any]:
-        """Keep a client for the next request. Returns the clients that are to be closed."""
+    def release(self, client: Any) -> list[Any]:
+        """Store a client for the next request. Returns the clients to close."""
         with self._lock:
             if self._closed:
                 return [client]
@@ -137,7 +137,7 @@ class _Clients:
             return unused
 
     def close(self) -> list[Any]:
-        """Keep no client from now on. Returns the idle ones, which are to be closed."""
+        """Store no client any more. Returns the idle ones, which are to be closed."""
         with self._lock:
             self._closed = True
             idle = [client for client, _ in self._idle]
@@ -169,20 +169,20 @@ _of_the_parent: list[Any] = []
 def shared_connections() -> Connections:
     """The connections that all models of the process share while one of them lives."""
     with _shared_lock:
-        found = _shared.get("")
-        if found is None:
-            found = _shared[""] = Connections()
-        return found
+        connections = _shared.get("")
+        if connections is None:
+            connections = _shared[""] = Connections()
+        return connections
 
 
 def _after_fork() -> None:
-    # A child that spoke on its parent's sockets would mix their answers, and one that closed them would end their TLS
-    # sessions; a lock may have been held by a thread that the child does not have. So all that is left alone.
+    # If a child used its parent's sockets, it would mix up their responses; if it closed them, it would end their TLS
+    # sessions. A lock may be held by a thread that does not exist in the child. So the child leaves all of them alone.
     global _shared_lock
     _shared_lock = threading.Lock()
     for connections in list(_everywhere):
         _of_the_parent.append((connections._clients, dict(connections._loops)))
-        connections._start_afresh()
+        connections._reset()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""Keys, URLs and headers, checked before anything is sent. No message here shows what it is about."""
+"""Checks keys, URLs and headers before anything is sent. No message shows the checked value."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -18,9 +18,9 @@ _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?")
 
 
 def checked_key(key: Any) -> str | None:
-    """The key without white space around it; None where there is none. Raises AuthenticationError for what is no key.
+    """The key without surrounding white space; None if there is none. Raises AuthenticationError for an invalid key.
 
-    A key that no HTTP header can carry would otherwise stand in the HTTP library's own exception.
+    The HTTP library's own exception for a key that no header can hold would show the key.
     """
     value = key.get_secret_value() if isinstance(key, SecretStr) else key
     if value is None:
@@ -38,35 +38,35 @@ def checked_key(key: Any) -> str | None:
 
 @lru_cache(maxsize=256)
 def checked_url(url: str) -> str:
-    """A base URL without white space around it and slashes at its end. Raises IllegalRequestError for a wrong one."""
+    """A base URL without surrounding white space and trailing slashes. Raises IllegalRequestError if it is invalid."""
     url = url.strip().rstrip("/")
     parts = _parts(url)
     if parts is None:
-        raise IllegalRequestError("base_url is no URL: its host or its port cannot be read.")
+        raise IllegalRequestError("base_url is not a URL: its host or its port cannot be read.")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise IllegalRequestError(
-            "base_url must hold neither a user name or password nor a query or fragment: URLs are written to logs and "
-            "traces, and a password would replace the key. Give the key as api_key, anything else as default_headers."
+            "base_url must contain no user name, password, query or fragment: URLs are written to logs and traces, and "
+            "a password would replace the key. Pass the key as api_key, anything else as default_headers."
         )
     if not url.startswith(("https://", "http://")):
         raise IllegalRequestError(f"base_url={url!r} must begin with https:// or http://.")
     if not (url.isascii() and url.isprintable()) or " " in url or not parts.hostname:
-        raise IllegalRequestError(f"base_url={url!r} is no URL of a host: give https://<host>/v1.")
+        raise IllegalRequestError(f"base_url={url!r} is not the URL of a host: pass https://<host>/v1.")
     return url
 
 
 def _parts(url: str) -> SplitResult | None:
-    """The parts of a URL with or without its scheme; None where the host or the port is none."""
+    """The parts of a URL with or without a scheme; None if the host or the port is invalid."""
     try:
         parts = urlsplit(url if "//" in url else f"//{url}")
-        _ = parts.port  # raises with the text in its place, which may be a password
+        _ = parts.port  # raises an error that quotes the text, which may be a password
     except ValueError:
         return None
     return parts
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
-    """Raises IllegalRequestError for headers that HTTP does not take, or that a dump has masked."""
+    """Raise IllegalRequestError for headers that are invalid in HTTP or were masked by a dump."""
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise IllegalRequestError("default_headers must be a mapping of strings to strings.")
@@ -76,40 +76,40 @@ def check_headers(headers: Mapping[str, str]) -> None:
 
 @lru_cache(maxsize=256)
 def _header_problem(name: str, value: str) -> str | None:
-    """Why HTTP does not take a header, without showing its value."""
+    """Why a header is invalid, without its value."""
     if not _HEADER_NAME.fullmatch(name):
-        return f"default_headers: {escape_controls(name[:40])!r} is no name of a header."
+        return f"default_headers: {escape_controls(name[:40])!r} is not a valid header name."
     if value == MASK:
-        return f"default_headers[{name!r}] was masked when these settings were dumped: give its value anew."
+        return f"default_headers[{name!r}] was masked when these settings were dumped: set its value again."
     if not _HEADER_VALUE.fullmatch(value):
         return (
-            f"default_headers[{name!r}] holds a character that HTTP headers do not take: a line break, a letter not of "
-            "ASCII, or white space at its ends. The value is not shown here."
+            f"default_headers[{name!r}] contains a character that is not allowed in HTTP headers: a line break, a "
+            "non-ASCII letter, or white space at its ends. The value is not shown here."
         )
     return None
 
 
 def check_client_headers(headers: Iterable[tuple[str, str]]) -> None:
-    """Raises IllegalRequestError for a header of the user's HTTP client that HTTP does not take.
+    """Raise IllegalRequestError for an invalid header of the user's HTTP client.
 
-    The HTTP library would name its value, in its exception and in its log.
+    The HTTP library's exception and log would show its value.
     """
     for name, value in headers:
         if _CONTROL.search(value) or value != value.strip():
             raise IllegalRequestError(
-                f"The header {escape_controls(name)!r} of your http_client holds a line break or another character "
-                "that HTTP does not take. The value is not shown here."
+                f"The header {escape_controls(name)!r} of your http_client contains a line break or another "
+                "character that is not allowed in HTTP. The value is not shown here."
             )
 
 
 def _problem(key: str) -> str | None:
-    """Why a text is no key, without showing it."""
+    """Why a text is not a valid key, without the text."""
     if key[0] in _QUOTES or key[-1] in _QUOTES:
-        return "is in quotation marks: give it without them"
+        return "is in quotation marks: pass it without them"
     if not key.isascii():
-        return "holds a character outside of ASCII, as a copied text may: copy the key itself"
+        return "contains a non-ASCII character, which copying a text may add: copy the key itself"
     if any(character.isspace() for character in key):
-        return 'holds white space: give one key alone, without the word "Bearer"'
+        return 'contains white space: pass one key alone, without the word "Bearer"'
     if not key.isprintable():
-        return "holds a control character"
+        return "contains a control character"
     return None

@@ -1,4 +1,4 @@
-"""The HTTP library's own exceptions, which may hold a header and with it the key."""
+"""The HTTP library's exceptions, which may quote a header and thereby the key."""
 
 import re
 
@@ -14,7 +14,7 @@ def cause_text(error: BaseException) -> str:
 
 
 def cut_causes(error: BaseException) -> None:
-    """Take the exceptions that show a secret out of what `error` came from, with all that they came from."""
+    """Remove the exceptions that show a secret, with their causes, from the chain of causes of `error`."""
     link: BaseException | None = error
     while link is not None:
         cause = link.__cause__ or link.__context__

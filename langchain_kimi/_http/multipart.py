@@ -1,16 +1,16 @@
-"""A file on its way to the host."""
+"""The form of a file upload."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 OnProgress = Callable[[int, int], object]
-"""Is told how many bytes of how many have been sent; from 0 again where the request is repeated."""
+"""Called with the bytes sent so far and the bytes in all; it starts at 0 again if the request is retried."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadForm:
-    """A form with one file, sent piece by piece from the file's beginning, each time that the request is sent."""
+    """A form with one file. The file is sent in pieces from its beginning, each time that the request is sent."""
 
     file: BinaryIO = field(repr=False)
     name: str
@@ -20,12 +20,12 @@ class UploadForm:
     progress: OnProgress | None = None
 
     def content(self) -> dict[str, Any]:
-        """The form as httpx takes it."""
-        return {"data": dict(self.fields), "files": {"file": (self.name, _Told(self))}}
+        """The form as arguments of httpx's `build_request`."""
+        return {"data": dict(self.fields), "files": {"file": (self.name, _ReportingFile(self))}}
 
 
-class _Told:
-    """The form's file, which tells of being read. httpx asks for its length by `seek` and `tell`."""
+class _ReportingFile:
+    """The form's file, which reports the progress of reading. httpx gets its length by `seek` and `tell`."""
 
     def __init__(self, form: UploadForm) -> None:
         self._form = form

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class HttpRequest(Generic[T]):
+class ApiRequest(Generic[T]):
     """An HTTP request as a value, and how its response is read.
 
     A generator for `run_steps` gets the result by `yield from`; `run` and `arun` send the request by itself.
@@ -34,7 +34,7 @@ class HttpRequest(Generic[T]):
     once: bool = False
     """Whether the request must not take effect twice."""
 
-    def __iter__(self) -> Generator["HttpRequest[T]", Any, T]:
+    def __iter__(self) -> Generator["ApiRequest[T]", Any, T]:
         result: T = yield self
         return result
 

@@ -1,4 +1,4 @@
-"""The body of one response while it arrives, read as what it is, whatever its content type says."""
+"""Reads the body of a response while it arrives, by its content and not by its content type."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -10,16 +10,16 @@ from langchain_kimi._http.response_limits import BYTES_PER_EVENT, ResponseLimits
 from langchain_kimi._http.sse import BOM, SSEParser
 
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
-"""How an event stream begins."""
+"""The ways in which an event stream starts."""
 
 
 class ResponseBody:
-    """Splits a body into its JSON documents: the events of a stream, or the one that it is.
+    """Splits a body into its JSON documents: the events of a stream, or the body itself.
 
-    `raw` hands the whole body out as its bytes. A body that is neither raises the error that it is: a refusal, an error
-    sent with a status of success, a gateway's page, or an answer that ended too early. `tokens` are those of the
-    request, prompt and cap; they make room in the limits. `decompressed`: the HTTP client has done that already. `mask`
-    takes the secrets of the request out of what errors show.
+    With `raw` the body is returned as bytes. A body that is an error raises it: an error status, an error with a
+    success status, the page of a gateway, or JSON that ends too early. `tokens` is the prompt and the output cap of
+    the request, which raise the limits. `decompressed` says that the HTTP client has decompressed the body. `mask`
+    removes the secrets of the request from the texts of errors.
     """
 
     def __init__(
@@ -42,38 +42,38 @@ class ResponseBody:
         self._host = host
         self._raw = raw
         self._mask = mask
-        self._about: dict[str, Any] = {"model": model, "base_path": base_path}
+        self._error_context: dict[str, Any] = {"model": model, "base_path": base_path}
         self.is_refusal = not 200 <= status < 300
-        """Whether the status is none of success."""
+        """Whether the status is not 2xx."""
         encoding = "" if decompressed else headers.get("content-encoding", "").strip().lower()
         self._decompressor = Decompressor(encoding, host)
         self._events: SSEParser | None = None
         self._content = bytearray()
-        self._known = raw or self.is_refusal
+        self._is_recognised = raw or self.is_refusal
         self._labelled_events = headers.get("content-type", "").lower().startswith("text/event-stream")
         self._received = self._size = 0
         self._largest = limits.streamed(tokens)
         self.enough = False
-        """Whether nothing that follows is needed."""
+        """Whether the rest of the body is not needed."""
 
     @property
     def events(self) -> int:
-        """How many events there were."""
+        """The number of events so far."""
         return self._events.count if self._events else 0
 
     @property
     def done(self) -> bool:
-        """Whether a stream said that it is complete."""
+        """Whether the stream ended with `[DONE]`."""
         return self._events is not None and self._events.done
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        """The documents that a piece completes. Raises ResponseTooLargeError beyond the limits."""
-        if self._decompressor.passes:
-            return self._take(piece)
+        """The documents that a piece of the body completes. Raises ResponseTooLargeError beyond the limits."""
+        if self._decompressor.is_identity:
+            return self._split(piece)
         return self._decompressed(piece)
 
     def end(self) -> Iterator[bytes]:
-        """The last document. Raises the error of a refusal, and of a body that is no JSON object."""
+        """The last document. Raises the error of an error status, and of a body that is not a JSON object."""
         if self.is_refusal:
             raise self._refusal()
         if self._raw:
@@ -84,7 +84,7 @@ class ResponseBody:
             yield self._document(self._mask(bytes(self._content)))
 
     def error_in(self, document: bytes) -> errors.KimiError | None:
-        """The error that a document is, where it is one and no part of an answer."""
+        """The error for a document that is one; None for a part of a response."""
         if b'"error"' not in document:
             return None
         try:
@@ -99,14 +99,14 @@ class ResponseBody:
         if self._received > self._largest:
             raise self._limits.exceeded("response", self._host, self._largest)
         for part in self._decompressor.feed(piece):
-            yield from self._take(part)
+            yield from self._split(part)
             if self.enough:
                 return
 
-    def _take(self, piece: bytes) -> Iterator[bytes]:
+    def _split(self, piece: bytes) -> Iterator[bytes]:
         self._size += len(piece)
         if self._events is None:
-            if not self._known:
+            if not self._is_recognised:
                 self._content += piece
                 self._recognise()
                 if self._events is None:
@@ -124,7 +124,7 @@ class ResponseBody:
         return self._events.feed(piece)
 
     def _recognise(self) -> None:
-        """Find out what the body is, by its first characters."""
+        """Recognise an event stream or another body by its first characters."""
         start = self._content
         if start.startswith(BOM):
             del start[: len(BOM)]
@@ -140,7 +140,7 @@ class ResponseBody:
                 return
             if any(field.startswith(start) for field in _FIELDS):
                 return
-        self._known = True
+        self._is_recognised = True
         self._collect(b"")
 
     def _collect(self, piece: bytes) -> None:
@@ -153,21 +153,21 @@ class ResponseBody:
             self.enough = True
 
     def _document(self, data: bytes) -> bytes:
-        """The body that is one document, where it is an object. Raises the error that it is otherwise."""
+        """The body as one document. Raises an error if it is not a JSON object."""
         self._limits.check_document(data, self._host)
         try:
             parsed = surrogates.loads(data)
         except ValueError as error:
             if data[:1] not in (b"{", b"["):
                 raise self._no_answer(data) from error
-            text = f"{self._host} sent JSON that is broken or ends too early; nothing of it is used. Ask again."
+            text = f"{self._host} sent broken or incomplete JSON; nothing of it is used. Send the request again."
             raise errors.BrokenStreamError(text, host=self._host) from error
         if not isinstance(parsed, dict):
             raise self._no_answer(data)
         return data
 
     def _refusal(self) -> errors.KimiError:
-        """The error of a status that is none of success."""
+        """The error for a status that is not 2xx."""
         data = self._mask(bytes(self._content)).removeprefix(BOM)
         if data.lstrip().startswith(_FIELDS):
             data = next(SSEParser(self._limits, self._host).feed(data + b"\n\n"), data)
@@ -182,7 +182,7 @@ class ResponseBody:
         return error
 
     def _error(self, parsed: Any) -> errors.KimiError:
-        return errors.from_response(self._status, parsed, host=self._host, headers=self._headers, **self._about)
+        return errors.from_response(self._status, parsed, host=self._host, headers=self._headers, **self._error_context)
 
     def _no_answer(self, data: bytes) -> errors.KimiError:
         text = data[:10_000].decode("utf-8", "replace")

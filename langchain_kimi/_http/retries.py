@@ -1,21 +1,21 @@
-"""When to try again, and how long to wait before."""
+"""Which failed requests are retried, and how long to wait before each retry."""
 
 import random
 from dataclasses import dataclass
 
 from langchain_kimi.errors import KimiError, OverloadedError, RateLimitError
 
-PATIENCE = 300.0
-"""Seconds that one call waits in all for a host that is full, where `max_retries` is not given."""
+TOTAL_WAIT = 300.0
+"""The longest wait of one call in total for an overloaded host or a rate limit, in seconds, without `max_retries`."""
 MAX_RETRY_WAIT = 60.0
-"""Seconds that a single wait takes at most, unless the user allows more."""
+"""The default of the longest single wait, in seconds."""
 _FEW = 2
-"""How often other failures are repeated, where `max_retries` is not given."""
+"""How often requests are retried after other failures, without `max_retries`."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryWait:
-    """A pause before a request is sent again: how many seconds, after which attempt (from 1), and which error."""
+    """A wait before a retry: its seconds, the number of the failed attempt, from 1, and its error."""
 
     seconds: float
     attempt: int
@@ -25,76 +25,79 @@ class RetryWait:
 class RetryPolicy:
     """Decides after each failed attempt of one call how long to wait before the next.
 
-    `most` bounds the retries of a call, whatever its failures are; with 0 nothing is repeated. Where it is None, other
-    passing failures are repeated twice, soon, and a host that is full (overload, rate limit) is waited for until five
-    minutes of waiting are used up. No single wait is longer than `longest` seconds: where the host asks for more, its
-    error is final. A request that must not take effect twice (`once`) is repeated only where the host had no room for
-    it, since any other failure may have come after the effect.
+    `most` is the limit of retries of a call, for all kinds of failures together; with 0 nothing is retried. If it is
+    None, an overloaded host and a rate limit are retried until the waits add up to five minutes, and other retryable
+    failures are retried twice after short waits. No single wait is longer than `longest` seconds: if the host requests
+    a longer one, its error is raised. A request that must not take effect twice (`once`) is retried only after an
+    overload or a rate limit, since other failures may occur after its effect.
     """
 
     def __init__(self, most: int | None = None, longest: float = MAX_RETRY_WAIT, *, once: bool = False) -> None:
         self._most = most
         self._longest = longest
         self._once = once
-        self._patience = max(PATIENCE, longest)
-        self._full = 0
-        self._broken = 0
+        self._wait_budget = max(TOTAL_WAIT, longest)
+        self._overloads = 0
+        self._failures = 0
 
     @property
     def attempts(self) -> int:
-        """How many attempts have failed."""
-        return self._full + self._broken
+        """The number of failed attempts."""
+        return self._overloads + self._failures
 
     def delay(self, error: KimiError) -> float | None:
-        """Seconds to wait before the next attempt; None when the error is final or there shall be no other."""
+        """Seconds to wait before the next attempt; None if there is no other attempt."""
         if not error.is_retryable:
             return None
-        full = isinstance(error, RateLimitError) or error.type == "server_unavailable"
-        if self._once and not full:
+        overloaded = isinstance(error, RateLimitError) or error.type == "server_unavailable"
+        if self._once and not overloaded:
             return None
-        self._full += full
-        self._broken += not full
+        self._overloads += overloaded
+        self._failures += not overloaded
         if self._exhausted():
             return None
-        asked = _asked(error)
-        if asked is not None and asked > self._longest:
+        requested = _requested(error)
+        if requested is not None and requested > self._longest:
             error.add_note(
-                f"The host asks to wait {asked:g} seconds, which is longer than max_retry_wait={self._longest:g}. "
-                "Raise max_retry_wait to wait as long as that."
+                f"The host asks to wait {requested:g} seconds, which is longer than max_retry_wait={self._longest:g}. "
+                "Raise max_retry_wait to wait that long."
             )
             return None
-        seconds = _until_there_is_room(error, self._full) if full else _until_it_works(error, self._broken)
+        seconds = _overload_delay(error, self._overloads) if overloaded else _failure_delay(error, self._failures)
         seconds = min(seconds, self._longest)
-        self._patience -= seconds
-        return seconds if self._most is not None or self._patience >= 0 else None
+        self._wait_budget -= seconds
+        return seconds if self._most is not None or self._wait_budget >= 0 else None
 
     def allow_one_more(self) -> bool:
-        """Whether a refused request may be sent again at once in another form, which counts as a retry."""
-        self._broken += 1
+        """Whether a refused request may be sent again immediately in another form, which counts as a retry."""
+        self._failures += 1
         return not self._exhausted()
 
     def _exhausted(self) -> bool:
         if self._most is None:
-            return self._broken > _FEW
+            return self._failures > _FEW
         return self.attempts > self._most
 
 
-def _until_there_is_room(error: KimiError, time: int) -> float:
-    asked = _asked(error)
+def _overload_delay(error: KimiError, attempt: int) -> float:
+    requested = _requested(error)
     if isinstance(error, OverloadedError) or not isinstance(error, RateLimitError):
-        return max(_growing(10.0, time, 60.0) * random.uniform(0.75, 1.25), (asked or 0.0) * random.uniform(1.0, 1.25))
-    # Agents that were refused together were told the same moment: the more often, the wider they are spread.
-    spread = random.uniform(0.0, _growing(0.25, time, 10.0))
-    return (_growing(5.0, time, 60.0) if asked is None else asked) + spread
+        return max(
+            _exponential(10.0, attempt, 60.0) * random.uniform(0.75, 1.25),
+            (requested or 0.0) * random.uniform(1.0, 1.25),
+        )
+    # Clients that were refused together get the same Retry-After: the more refusals, the wider they are spread.
+    spread = random.uniform(0.0, _exponential(0.25, attempt, 10.0))
+    return (_exponential(5.0, attempt, 60.0) if requested is None else requested) + spread
 
 
-def _until_it_works(error: KimiError, time: int) -> float:
-    return max(_growing(0.5, time, 8.0) * random.uniform(0.75, 1.25), _asked(error) or 0.0)
+def _failure_delay(error: KimiError, attempt: int) -> float:
+    return max(_exponential(0.5, attempt, 8.0) * random.uniform(0.75, 1.25), _requested(error) or 0.0)
 
 
-def _asked(error: KimiError) -> float | None:
+def _requested(error: KimiError) -> float | None:
     return error.retry_after if error.retry_after is not None and error.retry_after >= 0 else None
 
 
-def _growing(first: float, time: int, most: float) -> float:
-    return min(first * 2.0 ** min(time - 1, 16), most)
+def _exponential(first: float, attempt: int, most: float) -> float:
+    return min(first * 2.0 ** min(attempt - 1, 16), most)

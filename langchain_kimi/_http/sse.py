@@ -9,7 +9,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 class SSEParser:
-    """Splits an event stream into the data of its events, however the bytes were cut.
+    """Splits an event stream into the data of its events, whatever the sizes of the pieces.
 
     Lines end with `\\n`, `\\r\\n` or `\\r`; other Unicode line breaks are legal inside JSON. SSEParser without data are
     skipped, and so is everything after `[DONE]`. Raises ResponseTooLargeError for an event beyond `limits`.
@@ -18,12 +18,12 @@ class SSEParser:
     def __init__(self, limits: ResponseLimits | None = None, host: str = "") -> None:
         self._limits = limits or ResponseLimits()
         self._host = host
-        self._line_begun = bytearray()
+        self._partial_line = bytearray()
         self._data = bytearray()
         self._first = True
         self._after_cr = False
         self.count = 0
-        """The events so far."""
+        """The number of events so far."""
         self.done = False
         """Whether `[DONE]` was read."""
 
@@ -34,15 +34,15 @@ class SSEParser:
         if self._after_cr or b"\r" in piece:
             piece = self._with_newlines(piece)
         lines = piece.split(b"\n")
-        if self._line_begun or len(lines) == 1:
-            self._line_begun += lines[0]
+        if self._partial_line or len(lines) == 1:
+            self._partial_line += lines[0]
             if len(lines) == 1:
-                self._check(len(self._line_begun))
+                self._check(len(self._partial_line))
                 return
-            lines[0] = bytes(self._line_begun)
-            self._line_begun.clear()
+            lines[0] = bytes(self._partial_line)
+            self._partial_line.clear()
         if rest := lines.pop():
-            self._line_begun += rest
+            self._partial_line += rest
         for line in lines:
             if line:
                 self._line(line)
@@ -50,8 +50,8 @@ class SSEParser:
                 yield from self._event()
                 if self.done:
                     return
-        if self._data or self._line_begun:
-            self._check(len(self._line_begun))
+        if self._data or self._partial_line:
+            self._check(len(self._partial_line))
 
     def end(self) -> Iterator[bytes]:
         """The last event of a stream that ends without its blank line."""
@@ -80,7 +80,7 @@ class SSEParser:
             raise self._limits.exceeded("document", self._host)
 
     def _with_newlines(self, piece: bytes) -> bytes:
-        """The piece with `\\n` for every end of a line; one that begins a piece may belong to a `\\r` before it."""
+        """The piece with `\\n` for every line break; a `\\n` at its start may belong to the previous `\\r`."""
         if self._after_cr and piece.startswith(b"\n"):
             piece = piece[1:]
             self._after_cr = False

@@ -1,4 +1,4 @@
-"""How long to wait for what."""
+"""The timeouts of a request."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,34 +8,34 @@ _EVENT = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds to wait at most for each part of an answer; None waits for ever.
+    """The longest wait for each part of a response, in seconds; None waits for ever.
 
     A model may think for minutes before its first byte and between two chunks. `total` covers a call with its retries
-    and waits: it is checked before each of them and whenever something arrives, so that a stream which falls silent
-    shortly before it can take up to twice as long.
+    and waits: it is checked before each of them and whenever something arrives, so that a stream that stalls shortly
+    before it expires can take up to twice as long.
     """
 
     connect: float | None = 10.0
     """Until the host is reached, TLS included."""
     first_byte: float | None = 600.0
-    """Until the answer begins, that is, its status line."""
+    """Until the status line of the response arrives."""
     silence: float | None = 300.0
-    """Between two pieces of the answer."""
+    """Between two pieces of the body."""
     total: float | None = None
     """For the whole call."""
     write: float | None = 60.0
-    """Until the host takes the next piece of the request."""
+    """Until the host accepts the next piece of the request."""
     pool: float | None = 600.0
-    """Until a connection is free, where all are in use."""
+    """Until a connection is free, if all are in use."""
     event: float | None = _EVENT
     """Between two events of a stream. Comment lines, which keep a connection open, do not count as events."""
 
     @classmethod
     def of(cls, timeout: Any) -> "Timeouts":
-        """What the user meant by `timeout`.
+        """The timeouts for a setting `timeout`.
 
-        None is the default; a number is for the first byte and for silence; a tuple (connect, read, write, pool) and
-        anything with such attributes, as httpx's `Timeout` has, are taken as they are.
+        None is the default; a number sets `first_byte` and `silence`; a tuple (connect, read, write, pool) and an
+        object with such attributes, such as httpx's `Timeout`, set these, `read` being `first_byte` and `silence`.
         """
         if timeout is None:
             return cls()

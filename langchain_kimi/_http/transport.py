@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Unpack
 
 from langchain_kimi._clock import CLOCK, Clock
-from langchain_kimi._http.call import Call, CallOptions, parsed_url
+from langchain_kimi._http.call import ApiCall, CallOptions, parsed_url
 from langchain_kimi._http.connections import Connections
 from langchain_kimi._http.credentials import check_headers
 from langchain_kimi._http.multipart import UploadForm
@@ -58,7 +58,7 @@ class Transport:
 
     def request(self, method: str, path: str, body: bytes | UploadForm = b"", **options: Unpack[CallOptions]) -> Any:
         """The parsed response to a request. Raises a KimiError."""
-        call = Call(self, path, body, options, method)
+        call = ApiCall(self, path, body, options, method)
         with closing(self._documents(call)) as documents:
             return call.result(list(documents))
 
@@ -66,7 +66,7 @@ class Transport:
         self, method: str, path: str, body: bytes | UploadForm = b"", **options: Unpack[CallOptions]
     ) -> Any:
         """`request` for asynchronous use."""
-        call = Call(self, path, body, options, method)
+        call = ApiCall(self, path, body, options, method)
         async with aclosing(self._adocuments(call)) as documents:
             return call.result([document async for document in documents])
 
@@ -75,13 +75,13 @@ class Transport:
 
         A failed request is retried only until the first document.
         """
-        return self._documents(Call(self, path, body, options))
+        return self._documents(ApiCall(self, path, body, options))
 
     def astream(self, path: str, body: bytes, **options: Unpack[CallOptions]) -> AsyncGenerator[bytes, None]:
         """`stream` for asynchronous use."""
-        return self._adocuments(Call(self, path, body, options))
+        return self._adocuments(ApiCall(self, path, body, options))
 
-    def _documents(self, call: Call) -> Generator[bytes, None, None]:
+    def _documents(self, call: ApiCall) -> Generator[bytes, None, None]:
         while True:
             try:
                 with (
@@ -101,7 +101,7 @@ class Transport:
                 return
             self.clock.sleep(seconds)
 
-    async def _adocuments(self, call: Call) -> AsyncGenerator[bytes, None]:
+    async def _adocuments(self, call: ApiCall) -> AsyncGenerator[bytes, None]:
         while True:
             try:
                 async with (

@@ -1,4 +1,4 @@
-"""One file from the web, by GET: without Kimi's key, and no larger than is wanted."""
+"""Downloads a file from the web, without Kimi's key and within a size limit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,50 +13,50 @@ from langchain_kimi._redaction import shown_url
 from langchain_kimi.errors import APIConnectionError, APITimeoutError, IllegalRequestError, KimiError
 
 _SECONDS = 60.0
-"""To connect, and between two pieces."""
-_HOW: dict[str, Any] = {"follow_redirects": True, "timeout": _SECONDS, "headers": {"accept-encoding": ACCEPTED}}
+"""The timeout for connecting and between two pieces of the body."""
+_OPTIONS: dict[str, Any] = {"follow_redirects": True, "timeout": _SECONDS, "headers": {"accept-encoding": ACCEPTED}}
 
 
 def fetch(url: str, connections: Connections, *, largest: int) -> tuple[bytes, str | None]:
-    """The file's bytes, and the content type that the host names. Raises a KimiError, also beyond `largest` bytes."""
-    with _failures(url), connections.client() as client, client.stream("GET", url, **_HOW) as answer:
-        file = _File(url, answer, largest)
-        for piece in answer.iter_bytes() if file.decompressed else answer.iter_raw():
-            file.take(piece)
+    """The bytes and the content type of a file. Raises a KimiError, also for more than `largest` bytes."""
+    with _failures(url), connections.client() as client, client.stream("GET", url, **_OPTIONS) as response:
+        file = _File(url, response, largest)
+        for piece in response.iter_bytes() if file.decompressed else response.iter_raw():
+            file.add(piece)
         return bytes(file.data), file.content_type
 
 
 async def afetch(url: str, connections: Connections, *, largest: int) -> tuple[bytes, str | None]:
     """`fetch` for asynchronous use."""
     with _failures(url):
-        async with connections.async_client() as client, client.stream("GET", url, **_HOW) as answer:
-            file = _File(url, answer, largest)
-            async for piece in answer.aiter_bytes() if file.decompressed else answer.aiter_raw():
-                file.take(piece)
+        async with connections.async_client() as client, client.stream("GET", url, **_OPTIONS) as response:
+            file = _File(url, response, largest)
+            async for piece in response.aiter_bytes() if file.decompressed else response.aiter_raw():
+                file.add(piece)
             return bytes(file.data), file.content_type
 
 
 class _File:
-    """A file while it arrives."""
+    """A file while it is downloaded."""
 
-    def __init__(self, url: str, answer: Any, largest: int) -> None:
-        if answer.status_code != 200:
+    def __init__(self, url: str, response: Any, largest: int) -> None:
+        if response.status_code != 200:
             raise KimiError(
-                f"{shown_url(url)} answered {answer.status_code}, so there is no file to send.",
-                status=answer.status_code,
+                f"{shown_url(url)} answered {response.status_code}, so there is no file to send.",
+                status=response.status_code,
             )
         self.data = bytearray()
-        self.decompressed = bool(answer.is_stream_consumed)
-        encoding = "" if self.decompressed else answer.headers.get("content-encoding", "").strip().lower()
+        self.decompressed = bool(response.is_stream_consumed)
+        encoding = "" if self.decompressed else response.headers.get("content-encoding", "").strip().lower()
         self._decompressor = Decompressor(encoding, url)
         self._received = 0
-        self.content_type: str | None = answer.headers.get("content-type")
+        self.content_type: str | None = response.headers.get("content-type")
         self._url = shown_url(url)
         self._largest = largest
 
-    def take(self, piece: bytes) -> None:
+    def add(self, piece: bytes) -> None:
         self._received += len(piece)
-        for part in [piece] if self._decompressor.passes else self._decompressor.feed(piece):
+        for part in [piece] if self._decompressor.is_identity else self._decompressor.feed(piece):
             self.data += part
             self._check_size()
 

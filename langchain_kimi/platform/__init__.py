@@ -1,4 +1,4 @@
-"""`KimiPlatform`: what Kimi's platform offers beside chat, for a person and for programs."""
+"""`KimiPlatform`: files, batches, balance, models and token counts of Kimi's platform."""
 
 from langchain_kimi._endpoints import Balance, Batch, KimiFile, ModelInfo
 from langchain_kimi.platform.batches import KimiBatches

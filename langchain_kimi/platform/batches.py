@@ -22,7 +22,7 @@ from langchain_kimi.platform.files import upload
 from langchain_kimi.platform.inputs import messages_of
 
 Outcome: TypeAlias = AIMessage | KimiError
-"""What came of one request, as LangChain's `batch(return_exceptions=True)` gives it."""
+"""The result of one request, as LangChain's `batch(return_exceptions=True)` returns it."""
 
 Outcomes: TypeAlias = list[Outcome]
 ManyBatches: TypeAlias = list[Batch]
@@ -42,7 +42,7 @@ class RequestEncoder(Protocol):
 class KimiBatches:
     """The account's batches. Every method has a twin for asynchronous use, whose name begins with `a`.
 
-    A batch lives at Kimi: whoever knows its id can wait for it and read its results, also in another process.
+    A batch is stored at Kimi: another process can wait for it and read its results by its id.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -57,11 +57,11 @@ class KimiBatches:
         metadata: Mapping[str, str] | None = None,
         progress: OnProgress | None = None,
     ) -> Batch:
-        """Have every input answered within `window` (`12h` to `7d`), each by the request that `model.invoke` sends.
+        """Create a batch that answers every input within `window` (`12h` to `7d`), by the request of `model.invoke`.
 
-        `model` is a ChatKimi, bound to tools or settings or not. `progress` is told of the bytes uploaded. Raises
-        IllegalRequestError, before anything is sent, for a model that Kimi does not answer in batches (kimi-k2.6 and
-        kimi-k2.7-code it does), for no inputs, and for a request that Kimi would refuse.
+        `model` is a ChatKimi, bound to tools or settings or not. `progress` is called with the bytes uploaded. Raises
+        IllegalRequestError, before anything is sent, for a model that Kimi does not answer in batches (it answers
+        kimi-k2.6 and kimi-k2.7-code), for no inputs, and for a request that Kimi would refuse.
         """
         return run_steps(_create(model, inputs, window, metadata, progress), self._transport)
 
@@ -80,9 +80,9 @@ class KimiBatches:
     def wait_done(
         self, batch: Batch | str, *, every: float = 30.0, timeout: float | None = None, progress: OnPoll | None = None
     ) -> Batch:
-        """The batch when it has ended, in whichever way. `progress` is told of it at every poll, each `every` seconds.
+        """Wait until the batch has ended, by a poll every `every` seconds; `progress` is called with the batch at each.
 
-        Raises APITimeoutError after `timeout` seconds; the batch goes on all the same.
+        Raises APITimeoutError after `timeout` seconds; the batch continues.
         """
         return run_steps(_wait(_id(batch), every, timeout, progress), self._transport)
 
@@ -93,10 +93,10 @@ class KimiBatches:
         return await arun_steps(_wait(_id(batch), every, timeout, progress), self._transport)
 
     def results(self, batch: Batch | str, *, model: Runnable[Any, Any] | None = None) -> Outcomes:
-        """What came of each request, in the order of the inputs: an AIMessage, or the KimiError in its place.
+        """The result of each request in the order of the inputs: an AIMessage or a KimiError.
 
-        Give `model` as to `create` where it has tools, so that their names and arguments are read as `invoke` reads
-        them. `usage_metadata` is as ever, but batches cost less than `cost_of` says. Raises IllegalRequestError while
+        Pass the `model` of `create` if it has tools, so that their names and arguments are read as `invoke` reads them.
+        `usage_metadata` is as usual, but batches cost less than `cost_of` returns. Raises IllegalRequestError while
         the batch has not ended, and BadRequestError where it failed as a whole.
         """
         return run_steps(_results(_id(batch), model, self._transport), self._transport)
@@ -106,7 +106,7 @@ class KimiBatches:
         return await arun_steps(_results(_id(batch), model, self._transport), self._transport)
 
     def get(self, batch: Batch | str) -> Batch:
-        """How far a batch is."""
+        """The state of a batch."""
         return endpoints.get_batch(_id(batch)).run(self._transport)
 
     async def aget(self, batch: Batch | str) -> Batch:
@@ -132,9 +132,6 @@ class KimiBatches:
 
 def _id(batch: Batch | str) -> str:
     return batch.id if isinstance(batch, Batch) else batch
-
-
-# Policies.
 
 
 def _create(
@@ -168,7 +165,7 @@ def _wait(batch_id: str, every: float, timeout: float | None, progress: OnPoll |
             return batch
         if timeout is not None and waited + every > timeout:
             text = f"The batch {batch_id} is still {batch.status} after {waited:g} s."
-            raise APITimeoutError(f"{text} It goes on: wait again, or cancel it.")
+            raise APITimeoutError(f"{text} It continues: wait again, or cancel it.")
         yield Pause(every)
         waited += every
 
@@ -189,21 +186,18 @@ def _results(batch_id: str, model: Runnable[Any, Any] | None, transport: Transpo
     if not batch.ended:
         raise IllegalRequestError(f"The batch {batch_id} is still {batch.status}; call wait_done({batch_id!r}) first.")
     if batch.status == "failed":
-        raise BadRequestError(f"The batch {batch_id} failed: {'; '.join(batch.problems) or 'nothing is said of why'}.")
+        raise BadRequestError(f"The batch {batch_id} failed: {'; '.join(batch.problems) or 'without a reason'}.")
     read = _Reader(model, host, limits)
     outcomes: dict[str, Outcome] = {}
     for file_id in (batch.output_file, batch.error_file):
         if file_id:
             content = yield from endpoints.get_content(file_id)
             outcomes |= {line["custom_id"]: read.outcome(line) for line in _lines(content, host, limits)}
-    names = [endpoints.custom_id(place) for place in range(batch.total)]
+    names = [endpoints.custom_id(index) for index in range(batch.total)]
     if not names or outcomes.keys() - set(names):  # made by somebody else, or ended before its requests were counted
         inputs = yield from endpoints.get_content(batch.input_file)
         names = [line["custom_id"] for line in _lines(inputs, host, limits)]
     return [outcomes.get(name) or _unanswered(name, batch) for name in names]
-
-
-# What a policy knows.
 
 
 def _encode(model: Runnable[Any, Any], prompt: LanguageModelInput) -> EncodedRequest:
@@ -226,7 +220,7 @@ def _check_model(model: str) -> None:
 
 
 def _lines(content: bytes, host: str, limits: ResponseLimits) -> Iterator[Mapping[str, Any]]:
-    """The lines of a batch's file. Raises ServerError for one that is none, and ResponseTooLargeError."""
+    """The lines of a batch's file. Raises ServerError for an invalid line, and ResponseTooLargeError."""
     for line in BytesIO(content):
         if line.isspace():
             continue
@@ -237,7 +231,7 @@ def _lines(content: bytes, host: str, limits: ResponseLimits) -> Iterator[Mappin
             parsed = None
         if not isinstance(parsed, dict) or not isinstance(parsed.get("custom_id"), str):
             shown = line[:200].decode(errors="replace").strip()
-            raise ServerError(f"{host} sent a file with a line that is no part of a batch: {shown}", host=host)
+            raise ServerError(f"{host} sent a file with a line that does not belong to a batch: {shown}", host=host)
         yield parsed
 
 
@@ -255,9 +249,9 @@ class _Reader:
 
     def outcome(self, line: Mapping[str, Any]) -> Outcome:
         """The answer of one request, or its error."""
-        said = endpoints.outcome_of(line, host=self._host)
-        if isinstance(said, KimiError):
-            return said
+        body = endpoints.outcome_of(line, host=self._host)
+        if isinstance(body, KimiError):
+            return body
         names, schemas = (self._encoded.names, self._encoded.schemas) if self._encoded else ({}, {})
         try:
             message = ResponseDecoder(
@@ -266,7 +260,7 @@ class _Reader:
                 schemas=schemas,
                 max_tool_calls=self._limits.tool_calls,
                 max_characters=self._limits.characters,
-            ).decode_body(said)
+            ).decode_body(body)
             check_complete(message, self._host)
             check_output_cap(message)
         except KimiError as error:

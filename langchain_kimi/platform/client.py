@@ -1,4 +1,4 @@
-"""The account's own object: host, key and connections, and what is asked of them."""
+"""`KimiPlatform`: the endpoints of an account other than chat."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +16,9 @@ from langchain_kimi._endpoints import Balance, ModelInfo
 from langchain_kimi._http import (
     CLOCK,
     MAX_RETRY_WAIT,
+    ApiRequest,
     Clock,
     Connections,
-    HttpRequest,
     ResponseLimits,
     Transport,
     TransportProvider,
@@ -45,13 +45,13 @@ class TokenCount:
     """A prompt's size in tokens. Kimi counts messages only, so the tools' part is estimated here."""
 
     messages: int
-    """Counted by Kimi."""
+    """Tokens of the messages, counted by Kimi."""
     tools: int = 0
-    """Estimated here."""
+    """Tokens of the tools, estimated here."""
 
     @property
     def total(self) -> int:
-        """Both."""
+        """Tokens of the messages and the tools."""
         return self.messages + self.tools
 
     def __int__(self) -> int:
@@ -59,10 +59,10 @@ class TokenCount:
 
 
 class KimiPlatform:
-    """Kimi's platform beside chat: files, batches, balance, models and token counts.
+    """Kimi's platform other than chat: files, batches, balance, models and token counts.
 
     Every method has a twin for asynchronous use, whose name begins with `a`. Failures raise a KimiError, and are
-    repeated as a ChatKimi's are.
+    retried as a ChatKimi's are.
     """
 
     files: KimiFiles
@@ -88,7 +88,7 @@ class KimiPlatform:
             base_url or (HOSTS[region] if region else os.environ.get("MOONSHOT_BASE_URL")) or HOSTS["intl"]
         )
         if base_url and region:
-            raise IllegalRequestError(f"base_url={base_url!r} and region={region!r}: give one of them.")
+            raise IllegalRequestError(f"base_url={base_url!r} and region={region!r}: pass only one of them.")
         key = checked_key(api_key) or checked_key(os.environ.get("MOONSHOT_API_KEY"))
         if not key and url in HOSTS.values():
             raise AuthenticationError(NO_KEY)
@@ -96,7 +96,7 @@ class KimiPlatform:
         connections = Connections(http_client, http_async_client) if own else shared_connections()
         authorization = authorization_header(url, key, default_headers, own_client=own)
         headers = {"user-agent": USER_AGENT, **authorization, **(default_headers or {})}
-        self._begin(
+        self._set_up(
             Transport(
                 url,
                 connections,
@@ -115,11 +115,11 @@ class KimiPlatform:
     def from_model(cls, model: Runnable[Any, Any]) -> Self:
         """The platform behind a ChatKimi: its host, key, connections, timeouts and retries."""
         platform = cls.__new__(cls)
-        platform._begin(transport_of(model), model)
+        platform._set_up(transport_of(model), model)
         return platform
 
-    def _begin(self, transport: Transport, model: Any) -> None:
-        self._own = transport
+    def _set_up(self, transport: Transport, model: Any) -> None:
+        self._own_transport = transport
         self._model = getattr(model, "model", None)
         self.files = KimiFiles(transport)
         self.batches = KimiBatches(transport)
@@ -127,29 +127,29 @@ class KimiPlatform:
     @property
     def base_url(self) -> str:
         """The host's URL up to and with `/v1`."""
-        return self._own.base_url
+        return self._own_transport.base_url
 
     def _transport(self) -> Transport:
-        return self._own
+        return self._own_transport
 
     def __repr__(self) -> str:
-        return f"KimiPlatform(base_url={self._own.base_url!r})"
+        return f"KimiPlatform(base_url={self._own_transport.base_url!r})"
 
     def balance(self) -> Balance:
         """The account's money."""
-        return endpoints.get_balance().run(self._own)
+        return endpoints.get_balance().run(self._own_transport)
 
     async def abalance(self) -> Balance:
         """`balance` for asynchronous use."""
-        return await endpoints.get_balance().arun(self._own)
+        return await endpoints.get_balance().arun(self._own_transport)
 
     def models(self) -> list[ModelInfo]:
-        """The models that the account may ask."""
-        return endpoints.list_models().run(self._own)
+        """The models that the account can use."""
+        return endpoints.list_models().run(self._own_transport)
 
     async def amodels(self) -> list[ModelInfo]:
         """`models` for asynchronous use."""
-        return await endpoints.list_models().arun(self._own)
+        return await endpoints.list_models().arun(self._own_transport)
 
     def count_tokens(
         self,
@@ -160,11 +160,11 @@ class KimiPlatform:
     ) -> TokenCount:
         """How many tokens Kimi counts in messages, encoded as a ChatKimi sends them, by the estimate endpoint.
 
-        The endpoint takes no tools, so theirs are estimated here and told apart. `model` is the model's id; a platform
-        made by `from_model` knows it.
+        The endpoint does not count tools, so their tokens are estimated here and returned separately. `model` is
+        the model's id; a platform made by `from_model` knows it.
         """
         request, tool_tokens = self._counting(messages, tools, model)
-        return TokenCount(request.run(self._own), tool_tokens)
+        return TokenCount(request.run(self._own_transport), tool_tokens)
 
     async def acount_tokens(
         self,
@@ -175,19 +175,19 @@ class KimiPlatform:
     ) -> TokenCount:
         """`count_tokens` for asynchronous use."""
         request, tool_tokens = self._counting(messages, tools, model)
-        return TokenCount(await request.arun(self._own), tool_tokens)
+        return TokenCount(await request.arun(self._own_transport), tool_tokens)
 
     def _counting(
         self, messages: LanguageModelInput, tools: Sequence[Any], model: str | None
-    ) -> tuple[HttpRequest[int], int]:
+    ) -> tuple[ApiRequest[int], int]:
         """The request that counts, and the tokens of the tools."""
-        asked = model or self._model
-        if not asked:
+        model = model or self._model
+        if not model:
             raise IllegalRequestError("count_tokens needs model=…: each model counts by itself.")
-        encoded = encode_request({"model": asked, "thinking": None}, messages_of(messages), stream=False)
+        encoded = encode_request({"model": model, "thinking": None}, messages_of(messages), stream=False)
         own = 0
         if tools:
             from langchain_kimi import tokens  # read when first used
 
             own = tokens.count_tools([tool.wire for tool in Tools.of(tools).declared])
-        return endpoints.estimate_tokens(asked, encoded.body["messages"]), own
+        return endpoints.estimate_tokens(model, encoded.body["messages"]), own

@@ -1,4 +1,4 @@
-"""Files in the account: uploaded for their text, for the model's eyes, or as the requests of a batch."""
+"""Files in the account: uploaded for their text, as images or videos of messages, or as the requests of a batch."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from langchain_kimi._steps import Steps, arun_steps, run_steps
 from langchain_kimi.catalogue import FILE_PURPOSES, MAX_UPLOAD_BYTES, FilePurpose
 from langchain_kimi.errors import BadRequestError, IllegalRequestError, KimiError
 
-Source = str | os.PathLike[str] | bytes | BinaryIO
+FileSource = str | os.PathLike[str] | bytes | BinaryIO
 """A path, the bytes themselves, or an open binary file, which is read from its beginning."""
 
 FileList: TypeAlias = list[KimiFile]
@@ -26,7 +26,7 @@ FileList: TypeAlias = list[KimiFile]
 class KimiFiles:
     """The account's files. Every method has a twin for asynchronous use, whose name begins with `a`.
 
-    All raise a KimiError for what the host refuses. Kimi keeps 1,000 files and 10 GB of an account.
+    All raise a KimiError if the host refuses the request. Kimi stores up to 1,000 files and 10 GB per account.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -34,7 +34,7 @@ class KimiFiles:
 
     def upload(
         self,
-        source: Source,
+        source: FileSource,
         *,
         purpose: FilePurpose = "file-extract",
         name: str | None = None,
@@ -43,14 +43,14 @@ class KimiFiles:
         """Upload a file of at most 100 MB: for its text (`file-extract`), as an `image` or `video` that messages refer
         to by `.reference` or show as `.block`, or as the requests of a `batch`.
 
-        `progress` is told of bytes sent and bytes in all. Raises FileNotFoundError (or another OSError) for a file that
-        cannot be read, and IllegalRequestError, before anything is sent, for one that is empty or too large.
+        `progress` is called with the bytes sent and the bytes in all. Raises FileNotFoundError (or another OSError) for
+        a file that cannot be read, and IllegalRequestError, before anything is sent, for an empty or too large one.
         """
         return run_steps(upload(source, purpose, name, progress), self._transport)
 
     async def aupload(
         self,
-        source: Source,
+        source: FileSource,
         *,
         purpose: FilePurpose = "file-extract",
         name: str | None = None,
@@ -68,7 +68,7 @@ class KimiFiles:
         return await endpoints.list_files().arun(self._transport)
 
     def get(self, file_id: str) -> KimiFile:
-        """What is known of a file."""
+        """The metadata of a file."""
         return endpoints.get_file(file_id).run(self._transport)
 
     async def aget(self, file_id: str) -> KimiFile:
@@ -92,7 +92,7 @@ class KimiFiles:
         await endpoints.delete_file(file_id).arun(self._transport)
 
     def load(
-        self, source: Source, *, name: str | None = None, delete: bool = False, progress: OnProgress | None = None
+        self, source: FileSource, *, name: str | None = None, delete: bool = False, progress: OnProgress | None = None
     ) -> Document:
         """A file's text as a Document, extracted by Kimi: PDF, Office, web pages, code, plain text and more.
 
@@ -102,27 +102,27 @@ class KimiFiles:
         return run_steps(_load(source, name, delete, progress), self._transport)
 
     async def aload(
-        self, source: Source, *, name: str | None = None, delete: bool = False, progress: OnProgress | None = None
+        self, source: FileSource, *, name: str | None = None, delete: bool = False, progress: OnProgress | None = None
     ) -> Document:
         """`load` for asynchronous use. Where it is cancelled the upload stays."""
         return await arun_steps(_load(source, name, delete, progress), self._transport)
 
 
-def upload(source: Source, purpose: str, name: str | None, progress: OnProgress | None) -> Steps[KimiFile]:
-    """The policy of uploading a file."""
+def upload(source: FileSource, purpose: str, name: str | None, progress: OnProgress | None) -> Steps[KimiFile]:
+    """The steps of uploading a file."""
     if purpose not in FILE_PURPOSES:
-        raise IllegalRequestError(f"purpose={purpose!r}: Kimi takes {', '.join(FILE_PURPOSES)}.")
+        raise IllegalRequestError(f"purpose={purpose!r}: use {', '.join(FILE_PURPOSES)}.")
     with _opened(source, name) as file:
         _check_size(file)
         form = UploadForm(file.file, file.name, file.size, {"purpose": purpose}, progress)
         return (yield from endpoints.upload_file(form))
 
 
-def _load(source: Source, name: str | None, delete: bool, progress: OnProgress | None) -> Steps[Document]:
+def _load(source: FileSource, name: str | None, delete: bool, progress: OnProgress | None) -> Steps[Document]:
     file = yield from upload(source, "file-extract", name, progress)
     try:
         if file.status == "error":
-            raise BadRequestError(f"Kimi could not read {file.name}: {file.problem or 'it does not say why'}.")
+            raise BadRequestError(f"Kimi could not read {file.name}: {file.problem or 'it gives no reason'}.")
         content = yield from endpoints.get_content(file.id)
     except KimiError:
         if delete:
@@ -142,7 +142,7 @@ class _File(NamedTuple):
 
 
 @contextmanager
-def _opened(source: Source, name: str | None) -> Iterator[_File]:
+def _opened(source: FileSource, name: str | None) -> Iterator[_File]:
     if isinstance(source, bytes):
         yield _File(BytesIO(source), name or "file", len(source))
     elif isinstance(source, str | os.PathLike):
@@ -151,15 +151,15 @@ def _opened(source: Source, name: str | None) -> Iterator[_File]:
             yield _File(file, name or path.name, path.stat().st_size)
     else:
         size = source.seek(0, os.SEEK_END)
-        given = getattr(source, "name", None)
-        yield _File(source, name or (Path(given).name if isinstance(given, str) else "file"), size)
+        path_name = getattr(source, "name", None)
+        yield _File(source, name or (Path(path_name).name if isinstance(path_name, str) else "file"), size)
 
 
 def _check_size(file: _File) -> None:
     if not file.size:
-        raise IllegalRequestError(f"{file.name} is empty; Kimi takes no empty file. Nothing was sent.")
+        raise IllegalRequestError(f"{file.name} is empty; Kimi does not accept empty files. Nothing was sent.")
     if file.size > MAX_UPLOAD_BYTES:
         raise IllegalRequestError(
-            f"{file.name} has {file.size:,} bytes; Kimi takes files of at most {MAX_UPLOAD_BYTES:,} (100 MB). Split it "
-            "or make it smaller. Nothing was sent."
+            f"{file.name} has {file.size:,} bytes; Kimi accepts files of at most {MAX_UPLOAD_BYTES:,} (100 MB). Split "
+            "it or make it smaller. Nothing was sent."
         )

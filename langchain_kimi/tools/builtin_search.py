@@ -1,4 +1,4 @@
-"""`$web_search`, the search that is built into Kimi: the model asks for it, and gets its own arguments back."""
+"""`$web_search`, the search that is built into Kimi: the model calls it, and its arguments are sent back unchanged."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from langchain_core.tools import BaseTool, InjectedToolArg
 from pydantic import BaseModel, Field
 
 from langchain_kimi._raw_calls import parse_arguments, raw_calls
-from langchain_kimi.tools.fees import atell_fee, tell_fee
+from langchain_kimi.tools.fees import areport_fee, report_fee
 
 NAME = "$web_search"
 
@@ -31,11 +31,11 @@ class WebSearch(BaseTool):
         return _WithRuntime
 
     def _run(self, /, runtime: Annotated[Any, InjectedToolArg] = None, **arguments: Any) -> str:
-        tell_fee(NAME)
+        report_fee(NAME)
         return _echo(arguments, runtime)
 
     async def _arun(self, /, runtime: Annotated[Any, InjectedToolArg] = None, **arguments: Any) -> str:
-        await atell_fee(NAME)
+        await areport_fee(NAME)
         return _echo(arguments, runtime)
 
 
@@ -43,7 +43,7 @@ def web_search() -> BaseTool:
     """Kimi's builtin `$web_search`, to be bound beside ordinary tools: `create_kimi_agent(model, [web_search(), …])`.
 
     K2 models cannot think in a request that declares it: kimi-k2.6 then answers without thinking, with one
-    `KimiWarning`; where thinking was asked for, and with models that always think, IllegalRequestError is raised.
+    `KimiWarning`; if thinking was set explicitly, or the model always thinks, IllegalRequestError is raised.
     `formula_tools("moonshot/web-search:latest", model=model)` has no such limit. Each search has a fee, which a
     `UsageMeter` counts.
     """
@@ -66,8 +66,8 @@ def _echo(arguments: Mapping[str, Any], runtime: Any) -> str:
 
 def _messages(runtime: Any) -> Sequence[Any]:
     state = getattr(runtime, "state", None)
-    found = state.get("messages") if isinstance(state, Mapping) else getattr(state, "messages", state)
-    return found if isinstance(found, Sequence) else ()
+    messages = state.get("messages") if isinstance(state, Mapping) else getattr(state, "messages", state)
+    return messages if isinstance(messages, Sequence) else ()
 
 
 def _same(written: str, arguments: Mapping[str, Any]) -> bool:

@@ -15,11 +15,11 @@ from langchain_core.tools import BaseTool, ToolException
 from pydantic import PrivateAttr
 
 from langchain_kimi import _endpoints as endpoints
-from langchain_kimi._http import Connections, HttpRequest, Transport, transport_of
+from langchain_kimi._http import ApiRequest, Connections, Transport, transport_of
 from langchain_kimi._steps import Steps, arun_steps, run_steps
 from langchain_kimi.catalogue import OFFICIAL_TOOLS
 from langchain_kimi.errors import IllegalRequestError, KimiError, NotFoundError, warn
-from langchain_kimi.tools.fees import atell_fee, tell_fee
+from langchain_kimi.tools.fees import areport_fee, report_fee
 
 Definitions: TypeAlias = Sequence[Mapping[str, Any]]
 
@@ -30,9 +30,9 @@ _definitions: WeakKeyDictionary[Connections, dict[tuple[str, str], Definitions]]
 def formula_tools(*uris: str, model: Runnable[Any, Any] | None = None, platform: Any = None) -> list[BaseTool]:
     """The tools of Formulas such as `"moonshot/web-search:latest"`, run on the host and key of `model` or `platform`.
 
-    Their definitions are loaded once per host while a model lives. Where some cannot be had, each of them is told in a
-    `KimiWarning` and the others are returned; where none can, the first one's KimiError is raised. A tool whose name
-    an earlier one has gets its Formula's name before its own.
+    Their definitions are loaded once per host while a model lives. If some cannot be loaded, a `KimiWarning`
+    reports each of them and the others are returned; if none can be loaded, the KimiError of the first is raised. A
+    tool with the name of an earlier one gets the name of its Formula before its own.
     """
     transport = _transport(uris, model, platform)
     return _tools(transport, run_steps(_load(transport, uris), transport))
@@ -45,7 +45,7 @@ async def aformula_tools(*uris: str, model: Runnable[Any, Any] | None = None, pl
 
 
 class FormulaTool(BaseTool):
-    """A tool that Moonshot runs. What it costs is told to a `UsageMeter`; a run that fails is an error result."""
+    """A tool that Moonshot runs. A `UsageMeter` counts its fees; a run that fails is an error result."""
 
     uri: str
     """The Formula it belongs to."""
@@ -64,7 +64,7 @@ class FormulaTool(BaseTool):
             output = self._request(arguments).run(self._transport)
         except KimiError as error:
             raise ToolException(str(error)) from error
-        tell_fee(self.uri)
+        report_fee(self.uri)
         return output
 
     async def _arun(self, /, **arguments: Any) -> str:
@@ -72,10 +72,10 @@ class FormulaTool(BaseTool):
             output = await self._request(arguments).arun(self._transport)
         except KimiError as error:
             raise ToolException(str(error)) from error
-        await atell_fee(self.uri)
+        await areport_fee(self.uri)
         return output
 
-    def _request(self, arguments: Mapping[str, Any]) -> HttpRequest[str]:
+    def _request(self, arguments: Mapping[str, Any]) -> ApiRequest[str]:
         written = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
         return endpoints.run_fiber(self.uri, self.function, written)
 
@@ -91,7 +91,7 @@ def _transport(uris: Sequence[str], model: Runnable[Any, Any] | None, platform: 
 
 
 def _load(transport: Transport, uris: Sequence[str]) -> Steps[dict[str, Definitions]]:
-    """The definitions of each Formula that can be had, in the order asked for."""
+    """The definitions of each Formula that can be loaded, in the order of `uris`."""
     loaded: dict[str, Definitions] = {}
     failed: dict[str, KimiError] = {}
     known = _definitions.setdefault(transport.connections, {})
@@ -111,8 +111,8 @@ def _load(transport: Transport, uris: Sequence[str]) -> Steps[dict[str, Definiti
 
 
 def _named(uri: str, error: KimiError) -> KimiError:
-    """The error with the Formula that it is about."""
-    text = f"The Formula {uri!r} cannot be had: {str(error).rstrip('.')}."
+    """The error with the uri of its Formula."""
+    text = f"The Formula {uri!r} cannot be loaded: {str(error).rstrip('.')}."
     if isinstance(error, NotFoundError):
         text += f" Moonshot's own are moonshot/<name>:latest with {', '.join(OFFICIAL_TOOLS)}."
     error.args = (text,)

@@ -35,7 +35,7 @@ def test_a_tool_that_is_not_available_is_a_warning(account: Account, run: Run) -
     account([said("Without it.")])
     result = run("ask", "hi", "--formula", "acme/nothing:latest", "--formula", "moonshot/date:latest")
     assert result.status == 0
-    assert "[warning] The Formula 'acme/nothing:latest' cannot be had" in result.out
+    assert "[warning] The Formula 'acme/nothing:latest' cannot be loaded" in result.out
     assert "Without it." in result.out
 
 

@@ -384,12 +384,12 @@ async def test_a_place_is_held_until_the_answer_is_closed_and_not_while_waiting(
     answer = asked.astream(CHAT, body(stream=True), tokens=40)
     first = asyncio.ensure_future(anext(answer))
     await clock.somebody_waits()
-    assert limits._under_way == 0
+    assert limits._in_progress == 0
     clock.advance(20)
     await first
-    assert limits._under_way == 1
+    assert limits._in_progress == 1
     await answer.aclose()  # type: ignore[attr-defined]
-    assert limits._under_way == 0
+    assert limits._in_progress == 0
     assert [size for _, size in limits._recent] == [40, 40]
 
 

@@ -234,7 +234,7 @@ async def test_never_more_than_so_many_at_once() -> None:
             now -= 1
 
     await asyncio.gather(*(ask() for _ in range(50)))
-    assert (most, now, limits._under_way) == (3, 0, 0)
+    assert (most, now, limits._in_progress) == (3, 0, 0)
 
 
 async def test_cancelled_waiters_leave_nothing_behind() -> None:
@@ -255,7 +255,7 @@ async def test_cancelled_waiters_leave_nothing_behind() -> None:
     await holder.__aexit__(None, None, None)
     first.cancel()  # it was called just now, and has not begun
     assert await third == "done"
-    assert (len(limits._queue), limits._under_way) == (0, 0)
+    assert (len(limits._queue), limits._in_progress) == (0, 0)
 
 
 async def test_a_waiter_cancelled_while_the_minute_is_full_lets_the_next_one_wait() -> None:
@@ -270,7 +270,7 @@ async def test_a_waiter_cancelled_while_the_minute_is_full_lets_the_next_one_wai
     await clock.somebody_waits()
     clock.advance(60)
     assert await waiting[1]
-    assert limits._under_way == 1
+    assert limits._in_progress == 1
 
 
 def test_a_loop_that_is_gone_does_not_hold_up_the_queue() -> None:
@@ -286,9 +286,9 @@ def test_a_loop_that_is_gone_does_not_hold_up_the_queue() -> None:
     loop.close()
     holder.__exit__(None, None, None)
     with limits.slot():
-        assert limits._under_way == 1
+        assert limits._in_progress == 1
     del task, abandoned
-    assert (len(limits._queue), limits._under_way) == (0, 0)
+    assert (len(limits._queue), limits._in_progress) == (0, 0)
 
 
 def test_an_interrupted_thread_gives_its_place_back() -> None:
@@ -301,7 +301,7 @@ def test_an_interrupted_thread_gives_its_place_back() -> None:
         pass
     with pytest.raises(KeyboardInterrupt):
         limits.slot().__enter__()
-    assert (len(limits._queue), limits._under_way) == (0, 0)
+    assert (len(limits._queue), limits._in_progress) == (0, 0)
 
 
 def test_one_limiter_serves_many_loops_and_threads() -> None:
@@ -311,14 +311,14 @@ def test_one_limiter_serves_many_loops_and_threads() -> None:
     async def in_loop() -> None:
         async def ask() -> None:
             async with limits.slot():
-                under_way.append(limits._under_way)
+                under_way.append(limits._in_progress)
 
         await asyncio.gather(*(ask() for _ in range(50)))
 
     def in_thread() -> None:
         for _ in range(50):
             with limits.slot():
-                under_way.append(limits._under_way)
+                under_way.append(limits._in_progress)
 
     jobs: list[Callable[[], None]] = [in_thread, lambda: asyncio.run(in_loop())] * 3
     threads = [threading.Thread(target=job) for job in jobs]
@@ -328,11 +328,11 @@ def test_one_limiter_serves_many_loops_and_threads() -> None:
         thread.join(30)
     assert len(under_way) == 300
     assert max(under_way) <= 2
-    assert limits._under_way == 0
+    assert limits._in_progress == 0
 
 
 def test_copies_are_under_the_same_limits_and_nonsense_is_refused() -> None:
     limits = RateLimits(concurrency=1)
     assert copy.deepcopy(limits) is limits
-    with pytest.raises(ValueError, match="rpm=0 would let nothing through"):
+    with pytest.raises(ValueError, match="rpm=0 would let no request through"):
         RateLimits(rpm=0)

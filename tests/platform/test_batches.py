@@ -240,7 +240,7 @@ async def test_waiting_ends_in_time_and_the_batch_goes_on(serve: Serve, do: Do) 
     server = serve(echo)
     model, platform, clock = parts(server)
     batch = await do(platform.batches, "create", model, ["a"])
-    with pytest.raises(APITimeoutError, match="It goes on"):
+    with pytest.raises(APITimeoutError, match="It continues"):
         await do(platform.batches, "wait_done", batch, every=30, timeout=50)
     assert clock.waited == [30]
     assert (await do(platform.batches, "wait_done", batch)).status == "completed"

@@ -143,7 +143,7 @@ async def test_what_kimi_cannot_read_raises_in_its_words(serve: Serve, do: Do) -
 
 async def test_an_empty_id_asks_nothing(serve: Serve, do: Do) -> None:
     server = serve([])
-    with pytest.raises(IllegalRequestError, match="empty id"):
+    with pytest.raises(IllegalRequestError, match="The id is empty"):
         await do(platform_on(server).files, "delete", "")
     assert server.calls == []
 

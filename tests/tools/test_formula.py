@@ -248,17 +248,17 @@ async def call_upload(model: Any) -> Any:
     return await KimiPlatform.from_model(model).files.aupload(b"text")
 
 
-# What cannot be had.
+# Formulas that cannot be loaded.
 
 
 async def test_an_unknown_formula_says_which_there_are(serve: Serve, load: Load) -> None:
-    with pytest.raises(NotFoundError, match=r"'acme/nothing:latest' cannot be had.*web-search"):
+    with pytest.raises(NotFoundError, match=r"'acme/nothing:latest' cannot be loaded.*web-search"):
         await load("acme/nothing:latest", model=kimi(serve([])))
 
 
 async def test_one_that_cannot_be_had_is_told_and_the_others_load(serve: Serve, load: Load) -> None:
     server = serve([])
-    with pytest.warns(KimiWarning, match=r"'acme/nothing:latest' cannot be had.*others? .*loaded"):
+    with pytest.warns(KimiWarning, match=r"'acme/nothing:latest' cannot be loaded.*others? .*loaded"):
         tools = await load("acme/nothing:latest", DATE, model=kimi(server))
     assert [tool.name for tool in tools] == ["date"]
 
