@@ -19,7 +19,7 @@ from pydantic import AfterValidator
 
 from langchain_kimi.agent.argument_checks import ArgumentChecks
 from langchain_kimi.agent.state import AgentState, is_editing_state
-from langchain_kimi.agent.transcript import AnyCall, error_result, last_answer
+from langchain_kimi.agent.thread_messages import AnyCall, error_result, last_answer
 
 DecisionType: TypeAlias = Literal["approve", "edit", "reject", "respond"]
 """What a person may do with a tool call: run it, run it changed, refuse it, or answer it in place of the tool."""

@@ -13,8 +13,8 @@ from langgraph.types import Checkpointer
 
 from langchain_kimi._steps import arun_steps, run_steps
 from langchain_kimi.agent.compiled import KimiAgent
-from langchain_kimi.agent.nodes import Nodes, NodeSteps
-from langchain_kimi.agent.routes import GraphConfig, Routes
+from langchain_kimi.agent.nodes import AgentNodes, NodeSteps
+from langchain_kimi.agent.routes import AgentRoutes, GraphConfig
 from langchain_kimi.agent.state import TOOLS_NODE, AgentState
 from langchain_kimi.agent.tool_call import ToolRunner
 from langchain_kimi.agent.tool_threads import interruption_of
@@ -94,8 +94,8 @@ def _build_graph(
     pre_model_hook: Any,
     post_model_hook: Any,
 ) -> StateGraph[Any, Any, Any, Any]:
-    routes = Routes(config)
-    nodes = Nodes(config, routes)
+    routes = AgentRoutes(config)
+    nodes = AgentNodes(config, routes)
     state, agent_input, agent_output = _schemas(state_schema)
     graph = StateGraph(state, context_schema, input_schema=agent_input, output_schema=agent_output)
     graph.add_node("begin", _begin_node(nodes, tools))
@@ -140,7 +140,7 @@ def _model_node(steps: Callable[[AgentState], NodeSteps], name: str) -> Runnable
     )
 
 
-def _begin_node(nodes: Nodes, tools: ToolRunner) -> Runnable[Any, Any]:
+def _begin_node(nodes: AgentNodes, tools: ToolRunner) -> Runnable[Any, Any]:
     """The first node of a turn. It raises an error in a synchronous run that cannot run every tool."""
 
     def begin(state: AgentState, config: RunnableConfig) -> dict[str, Any]:

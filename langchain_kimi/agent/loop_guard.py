@@ -11,7 +11,7 @@ from itertools import islice
 
 from langchain_core.messages import BaseMessage, ToolMessage
 
-from langchain_kimi.agent.transcript import AnyCall, exchanges
+from langchain_kimi.agent.thread_messages import AnyCall, exchanges
 
 FINGERPRINT = "kimi_guard"
 """The key in `additional_kwargs` of a result that the guard changed: the fingerprint of the tool's own result."""

@@ -18,7 +18,7 @@ from langchain_kimi import tokens
 from langchain_kimi._finish_reasons import ABNORMAL
 from langchain_kimi._steps import Operation
 from langchain_kimi.agent.state import AgentState
-from langchain_kimi.agent.transcript import is_complete, is_empty
+from langchain_kimi.agent.thread_messages import is_complete, is_empty
 from langchain_kimi.agent.visible_messages import visible_messages, with_readable_calls
 from langchain_kimi.catalogue import find
 from langchain_kimi.errors import AnswerCutShort, IncompleteAnswerError, KimiError, check_unique_tools

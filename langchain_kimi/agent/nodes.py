@@ -26,7 +26,7 @@ from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
 from langchain_kimi.agent.events import emit
 from langchain_kimi.agent.loop_guard import FINGERPRINT
 from langchain_kimi.agent.model_call import ModelRequest, ModelTurn, request_with_retry
-from langchain_kimi.agent.routes import AgentConfig, GraphConfig, Routes
+from langchain_kimi.agent.routes import AgentConfig, AgentRoutes, GraphConfig
 from langchain_kimi.agent.state import (
     AgentState,
     AgentUsage,
@@ -35,8 +35,7 @@ from langchain_kimi.agent.state import (
     add_agent_usage,
     add_kimi_messages,
 )
-from langchain_kimi.agent.tool_call import TOOL_SECONDS
-from langchain_kimi.agent.transcript import (
+from langchain_kimi.agent.thread_messages import (
     CLOSING_MESSAGE,
     as_new_message,
     error_result,
@@ -48,6 +47,7 @@ from langchain_kimi.agent.transcript import (
     tool_calls_of,
     with_unique_ids,
 )
+from langchain_kimi.agent.tool_call import TOOL_SECONDS
 from langchain_kimi.errors import warn
 from langchain_kimi.usage_meter import UsageMeter
 
@@ -74,10 +74,10 @@ NodeSteps: TypeAlias = Generator[Operation, Any, dict[str, Any]]
 """A node that calls the model: its operations, and as return value its update of the state."""
 
 
-class Nodes:
+class AgentNodes:
     """The nodes of a graph. Those that return `NodeSteps` run with `run_steps` or `arun_steps`."""
 
-    def __init__(self, config: GraphConfig, routes: Routes) -> None:
+    def __init__(self, config: GraphConfig, routes: AgentRoutes) -> None:
         self._config = config
         self._routes = routes
 

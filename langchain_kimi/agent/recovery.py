@@ -18,7 +18,7 @@ from langgraph.types import Overwrite, StateSnapshot, StateUpdate
 
 from langchain_kimi.agent.budget import RunBudget, UsageByAgent
 from langchain_kimi.agent.state import TOOLS_NODE, AgentUsage, add_kimi_messages, add_usage_by_agent
-from langchain_kimi.agent.transcript import error_result, pending_calls
+from langchain_kimi.agent.thread_messages import error_result, pending_calls
 
 _CALL_NODES = (TOOLS_NODE, "unusable")
 """The nodes that write tool results."""

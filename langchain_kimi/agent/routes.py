@@ -27,8 +27,7 @@ from langchain_kimi.agent.state import (
     is_editing_state,
     usage_since,
 )
-from langchain_kimi.agent.tool_call import ToolJob
-from langchain_kimi.agent.transcript import (
+from langchain_kimi.agent.thread_messages import (
     AnyCall,
     begins_turn,
     has_unique_ids,
@@ -36,6 +35,7 @@ from langchain_kimi.agent.transcript import (
     pending_calls,
     tool_calls_of,
 )
+from langchain_kimi.agent.tool_call import ToolJob
 
 _NOT_JSON = "The arguments are no JSON object{}. Call the tool again with one."
 _CUT = (
@@ -100,7 +100,7 @@ class GraphConfig:
         return usage_since(state.get("spent"), state.get("kimi_turn"))
 
 
-class Routes:
+class AgentRoutes:
     """The conditional edges of the graph, and the checks that decide about calls."""
 
     def __init__(self, config: GraphConfig) -> None:

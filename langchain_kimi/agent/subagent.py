@@ -15,8 +15,8 @@ from langchain_kimi._finish_reasons import COMPLETE
 from langchain_kimi.agent.budget import AGENT_NAME
 from langchain_kimi.agent.compaction.archive import SUBAGENT_THREAD
 from langchain_kimi.agent.compiled import KimiAgent
+from langchain_kimi.agent.thread_messages import CLOSING_MESSAGE
 from langchain_kimi.agent.tool_errors import error_text, record_error
-from langchain_kimi.agent.transcript import CLOSING_MESSAGE
 from langchain_kimi.errors import AsyncOnlyToolError
 
 SPENT = "kimi_spent"

@@ -20,6 +20,7 @@ from langchain_kimi.agent.budget import agent_name, budget_of, call_config
 from langchain_kimi.agent.events import LoopGuardEvent, ToolFinishedEvent, emitter
 from langchain_kimi.agent.limits import RemainingLimits
 from langchain_kimi.agent.loop_guard import fingerprint, with_hint
+from langchain_kimi.agent.thread_messages import ADDED_BY_CALL, error_result
 from langchain_kimi.agent.tool_errors import (
     ToolErrors,
     collected_errors,
@@ -37,7 +38,6 @@ from langchain_kimi.agent.tool_threads import (
     start_in_thread,
     with_interruption,
 )
-from langchain_kimi.agent.transcript import ADDED_BY_CALL, error_result
 from langchain_kimi.errors import AsyncOnlyToolError
 
 TOOL_SECONDS = "kimi_seconds"
@@ -145,7 +145,8 @@ class ToolRunner:
 
     async def _ainvoke_in_thread(self, call: ToolCall, config: RunnableConfig) -> Any:
         with Interruption().for_call() as own:
-            return await run_in_thread(lambda: self._node.invoke([call], with_interruption(config, own)))
+            own_config = with_interruption(config, own)
+            return await run_in_thread(lambda: self._node.invoke([call], own_config), call["name"])
 
     async def _ainvoke(self, call: ToolCall, config: RunnableConfig) -> Any:
         seconds = self._timeout_of(call)

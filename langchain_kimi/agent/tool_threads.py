@@ -26,6 +26,11 @@ traces."""
 _GRACE = 2.0
 """Seconds that an agent inside a tool call has to end after its own tools were left behind."""
 
+_LEFT_BEHIND = (
+    "The run was interrupted while the tool {tool} was at work. A thread cannot be stopped: the tool goes on until it "
+    "returns or the process ends, and may still take effect."
+)
+
 T = TypeVar("T")
 
 _running: set["Interruption"] = set()
@@ -52,9 +57,25 @@ def start_in_thread(function: Callable[[], T]) -> Future[T]:
     return future
 
 
-async def run_in_thread(function: Callable[[], T]) -> T:
-    """The result of a function that runs in a thread of its own. The thread goes on if the caller is cancelled."""
-    return await asyncio.wrap_future(start_in_thread(function))
+async def run_in_thread(function: Callable[[], T], tool: str) -> T:
+    """The result of a function that runs a tool in a thread of its own.
+
+    The thread goes on if the caller is cancelled. If Ctrl-C under `asyncio.run` cancelled it, a KimiWarning says so.
+    """
+    future = start_in_thread(function)
+    try:
+        return await asyncio.wrap_future(future)
+    except asyncio.CancelledError:
+        if not future.done() and _is_cancelled_by_ctrl_c():
+            warn(_LEFT_BEHIND.format(tool=tool))
+        raise
+
+
+def _is_cancelled_by_ctrl_c() -> bool:
+    """Whether asyncio's own handler of SIGINT, which `asyncio.run` installs, has cancelled the main task."""
+    handler: Any = signal.getsignal(signal.SIGINT)
+    runner = getattr(getattr(handler, "func", None), "__self__", None)
+    return isinstance(runner, asyncio.Runner) and getattr(runner, "_interrupt_count", 0) > 0
 
 
 class ToolTimeoutError(Exception):
@@ -123,10 +144,7 @@ class Interruption:
                 raise ToolTimeoutError(seconds or 0)
         except KeyboardInterrupt:
             if self._warns:
-                warn(
-                    f"The run was interrupted while the tool {tool} was at work. A thread cannot be stopped: the tool "
-                    "goes on until it returns or the process ends, and may still take effect."
-                )
+                warn(_LEFT_BEHIND.format(tool=tool))
             raise
         return future.result()
 

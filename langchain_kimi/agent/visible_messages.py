@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.messages.tool import tool_call
 
 from langchain_kimi._raw_calls import parse_arguments, wire_arguments
-from langchain_kimi.agent.transcript import block_placeholder, tool_calls_of
+from langchain_kimi.agent.thread_messages import block_placeholder, tool_calls_of
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
 _INDENT = "  "

@@ -1,6 +1,5 @@
 """Approvals and interrupts: in LangChain's formats, together, and nothing runs twice."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,49 +15,12 @@ from pydantic import ValidationError
 
 from langchain_kimi import KimiState, create_kimi_agent
 from langchain_kimi.testing import Reply, Request, called, said
+from tests.agent.helpers import Files, decisions, ran, results
 from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
-
-ASK: Any = {"messages": [("user", "go")]}
-THREAD: Any = {"configurable": {"thread_id": "1"}}
-
-
-async def ran(agent: Any, way: str, given: Any = ASK) -> dict[str, Any]:
-    if way == "sync":
-        return await asyncio.to_thread(agent.invoke, given, THREAD)  # type: ignore[no-any-return]
-    return await agent.ainvoke(given, THREAD)  # type: ignore[no-any-return]
 
 
 def once(reply: Reply) -> Callable[[Request], Reply]:
     return lambda request: said("done") if request.tool_results() else reply
-
-
-def results(state: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(str(message.content), message.status) for message in state["messages"] if isinstance(message, ToolMessage)]
-
-
-def decisions(*made: Any) -> Command[Any]:
-    return Command(resume={"decisions": list(made)})
-
-
-class Files:
-    """Tools that note every run."""
-
-    def __init__(self) -> None:
-        self.ran: list[str] = []
-
-        @tool
-        def delete(path: str) -> str:
-            """Delete a file."""
-            self.ran.append(f"delete {path}")
-            return f"deleted {path}"
-
-        @tool
-        def read(path: str) -> str:
-            """Read a file."""
-            self.ran.append(f"read {path}")
-            return f"read {path}"
-
-        self.tools = [delete, read]
 
 
 CALLS = called("read", path="a").calling("delete", path="b").calling("delete", path="c")

@@ -20,7 +20,7 @@ from langgraph.types import Command
 from pydantic import ValidationError
 
 from langchain_kimi import LoopGuard, TeamMember, create_kimi_agent, create_kimi_team
-from tests.agent.test_approved_calls import Foreign
+from tests.agent.helpers import Foreign
 from tests.conftest import SYNC_AND_ASYNC
 
 THREAD: Any = {"configurable": {"thread_id": "1"}}

@@ -1,11 +1,9 @@
 """No call runs that nobody approved as it runs: shared ids, repeated message ids, calls in the input, edits."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
@@ -15,25 +13,11 @@ from pydantic import ValidationError
 
 from langchain_kimi import KimiState, TeamMember, agent_as_tool, create_kimi_agent, create_kimi_team
 from langchain_kimi.testing import called, said
-from tests.agent.test_approval import THREAD, Files, decisions, ran, results
+from tests.agent.helpers import THREAD, Files, decisions, foreign, ran, results
 from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
 
 APPROVE: Any = {"type": "approve"}
 REJECT: Any = {"type": "reject"}
-
-
-class Foreign(GenericFakeChatModel):
-    """A chat model that is not ours: it repeats ids as it likes."""
-
-    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
-        return self
-
-
-def foreign(*answers: AIMessage) -> Foreign:
-    def messages() -> Iterator[AIMessage]:
-        yield from answers
-
-    return Foreign(messages=messages(), disable_streaming=True)
 
 
 def deletes(*paths: str, call_id: str | None = "same", **fields: Any) -> AIMessage:

@@ -1,8 +1,10 @@
 """Ctrl-C while a synchronous tool is at work: the process ends at once and says so, and the thread can be resumed."""
 
+import asyncio
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_kimi import create_kimi_agent
 from langchain_kimi.agent.tool_threads import ended_by_ctrl_c, interruption_of
-from langchain_kimi.testing import FakeKimi, said
+from langchain_kimi.testing import FakeKimi, called, said
 from tests import forks
 from tests.databases import ROOT
 
@@ -35,8 +37,7 @@ def test_ctrl_c_ends_the_process_and_the_thread_can_be_resumed(way: str, tmp_pat
     _, errors = first.communicate(timeout=60)  # the tool never returns
     assert first.returncode == -signal.SIGINT
     assert "KeyboardInterrupt" in errors
-    if not way.startswith("ainvoke"):
-        assert "The run was interrupted while the tool" in errors
+    assert "The run was interrupted while the tool" in errors
     resumed = forks.run(forks.as_script, str(CHILD), str(tmp_path / "threads.sqlite"), way, "second")
     assert resumed.output.splitlines()[-1] == "done", resumed.output
 
@@ -67,6 +68,24 @@ def test_pythons_handler_is_put_back() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+async def test_a_run_that_is_cancelled_otherwise_gives_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    at_work, done = threading.Event(), threading.Event()
+
+    def block() -> str:
+        """Block."""
+        at_work.set()
+        done.wait(30)
+        return "done"
+
+    run = asyncio.create_task(create_kimi_agent(FakeKimi([called("block")]), [block]).ainvoke({"messages": "go"}))
+    await asyncio.to_thread(at_work.wait, 30)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    done.set()
+    assert not recwarn.list
 
 
 def test_a_missing_thread_is_named_by_langgraph() -> None:

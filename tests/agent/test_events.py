@@ -21,7 +21,6 @@ from langchain_kimi import (
     create_kimi_agent,
 )
 from langchain_kimi._finish_reasons import CONTENT_FILTER, KNOWN
-from langchain_kimi.agent.compaction.draft import CompactionStep
 from langchain_kimi.chat_model import retry_events
 from langchain_kimi.testing import called, said
 from tests.conftest import Serve, add, kimi
@@ -74,11 +73,7 @@ def test_stop_reasons_of_kimi_are_known_finish_reasons() -> None:
 
 
 def test_the_event_of_a_retry_has_the_name_of_its_type() -> None:
-    assert EVENTS[retry_events.WAIT].__name__ == "RetryEvent"
-
-
-def test_a_step_of_a_compaction_has_the_keys_of_its_event() -> None:
-    assert set(CompactionStep._fields) == set(get_type_hints(CompactionChange))
+    assert EVENTS[retry_events.WAIT_EVENT].__name__ == "RetryEvent"
 
 
 @pytest.mark.parametrize(

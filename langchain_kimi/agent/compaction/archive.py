@@ -17,7 +17,7 @@ from langgraph.store.base import BaseStore, Op, PutOp
 
 from langchain_kimi._raw_calls import raw_calls, reasoning_block_text, reasoning_text
 from langchain_kimi._steps import Steps
-from langchain_kimi.agent.transcript import block_placeholder
+from langchain_kimi.agent.thread_messages import block_placeholder
 
 SUBAGENT_THREAD = "__kimi_thread"
 """The key of `configurable` under which a sub-agent's run has the id of its own thread."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from langchain_kimi.agent.transcript import tool_calls_of
+from langchain_kimi.agent.thread_messages import tool_calls_of
 
 SUMMARY = "kimi_summary"
 """The key of `additional_kwargs` under which a message that replaces removed ones has its `task`, `text`, `turns` and

@@ -18,7 +18,7 @@ from langchain_kimi import (
     create_kimi_team,
 )
 from langchain_kimi.testing import KimiServer, Reply, Request, said, thought
-from tests.agent.team.test_subagents import ASK, asks_for
+from tests.agent.team.helpers import ASK, asks_for
 from tests.conftest import Serve, kimi
 from tests.databases import THREAD
 

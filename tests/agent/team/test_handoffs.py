@@ -1,6 +1,5 @@
 """Agents that hand a conversation over to each other: what each sees on the wire, and what the thread keeps."""
 
-import asyncio
 import json
 from itertools import pairwise
 from typing import Annotated, Any
@@ -12,52 +11,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from langchain_kimi import AgentLimits, Compaction, LoopGuard, TeamMember, TeamState, UsageMeter, create_kimi_team
-from langchain_kimi.testing import KimiServer, Reply, Request, called, said, thought
-from tests.conftest import SYNC_AND_ASYNC, Serve, add, kimi
-
-ASK: Any = {"messages": [("user", "go")]}
-THREAD = {"configurable": {"thread_id": "1"}}
-
-
-@tool
-def note(text: str) -> str:
-    """Note something."""
-    return f"noted {text}"
-
-
-async def ran(agent: Any, way: str, given: Any = ASK, config: Any = None, **settings: Any) -> dict[str, Any]:
-    if way == "sync":
-        return await asyncio.to_thread(agent.invoke, given, config, **settings)  # type: ignore[no-any-return]
-    return await agent.ainvoke(given, config, **settings)  # type: ignore[no-any-return]
-
-
-def who(request: Request) -> str:
-    """Whose request this is: each agent's prompt is its name."""
-    return str(request.messages[0]["content"])
-
-
-class Play:
-    """Gives each agent its replies in order."""
-
-    def __init__(self, **replies: list[Reply]) -> None:
-        self._replies = {agent: iter(given) for agent, given in replies.items()}
-
-    def __call__(self, request: Request) -> Reply:
-        return next(self._replies[who(request)])
-
-
-def team(server: KimiServer, *, tools: Any = (add, note), second: str = "kimi-k3", **settings: Any) -> Any:
-    """A planner, a doer and a critic who may all hand over to each other."""
-    members = [
-        TeamMember(name="planner", model=kimi(server), tools=tools, system_prompt="planner", description="Plans."),
-        TeamMember(name="doer", model=kimi(server, second), tools=[add], system_prompt="doer", description="Does it."),
-        TeamMember(name="critic", model=kimi(server), system_prompt="critic", transfers_to=["planner"]),
-    ]
-    return create_kimi_team(members, **settings)
-
-
-def of(server: KimiServer, agent: str) -> list[Request]:
-    return [request for request in server.requests if who(request) == agent]
+from langchain_kimi.testing import Reply, Request, called, said, thought
+from tests.agent.team.helpers import ASK, Play, note, of, ran, team, who
+from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
+from tests.databases import THREAD
 
 
 def assert_only_grows(requests: list[Request]) -> None:

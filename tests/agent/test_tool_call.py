@@ -16,7 +16,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
 
 from langchain_kimi import KimiState, create_kimi_agent
-from langchain_kimi.agent.transcript import pending_calls
+from langchain_kimi.agent.thread_messages import pending_calls
 from langchain_kimi.testing import Reply, Request, called, raw_call, said
 from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
 

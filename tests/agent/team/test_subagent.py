@@ -1,13 +1,11 @@
 """Agents as tools of agents: isolated, in parallel, accounted for, and never the end of their caller."""
 
-import asyncio
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
@@ -16,46 +14,16 @@ from pydantic import BaseModel
 
 from langchain_kimi import AgentLimits, Compaction, UsageMeter, agent_as_tool, create_kimi_agent
 from langchain_kimi.agent.budget import RunBudget
-from langchain_kimi.testing import FakeKimi, KimiServer, Reply, Request, called, refused, said, thought
+from langchain_kimi.testing import FakeKimi, Reply, Request, called, refused, said, thought
+from tests.agent.team.helpers import ASK, asks_for, caller, endless, look, ran, results
 from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
 from tests.databases import THREAD
-
-ASK: Any = {"messages": [("user", "go")]}
 
 
 class Finding(BaseModel):
     """What was found."""
 
     pages: int
-
-
-async def ran(agent: Any, way: str, given: Any = ASK, config: Any = THREAD) -> dict[str, Any]:
-    if way == "sync":
-        return await asyncio.to_thread(agent.invoke, given, config)  # type: ignore[no-any-return]
-    return await agent.ainvoke(given, config)  # type: ignore[no-any-return]
-
-
-def asks_for(*topics: str) -> Callable[[Request], Reply]:
-    """The caller: one call of `research` for each topic, then an answer; everyone else gets what `sub` gives."""
-
-    def play(request: Request) -> Reply:
-        if request.tool_results():
-            return said("Done.", thinking="I have all.")
-        reply = thought("I ask. ")
-        for topic in topics:
-            reply = reply.calling("research", task=topic)
-        return reply
-
-    return play
-
-
-def caller(server: KimiServer, sub: Any, **settings: Any) -> Any:
-    research = agent_as_tool(sub, name="research", description="Research a topic.")
-    return create_kimi_agent(kimi(server), [research], checkpointer=InMemorySaver(), **settings)
-
-
-def results(state: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(str(m.content), m.status) for m in state["messages"] if isinstance(m, ToolMessage)]
 
 
 @SYNC_AND_ASYNC
@@ -246,19 +214,6 @@ async def test_they_end_when_their_callers_budget_is_used_up(serve: Serve, way: 
     assert state["stop_reason"] == "tokens"
     # Both saw what the other used: neither came near to the whole for itself.
     assert state["spent"]["input_tokens"] + state["spent"]["output_tokens"] < 6_000
-
-
-def endless(request: Request) -> Reply:
-    """Looks around for ever; says what it has where it must."""
-    if request.json.get("tool_choice") == "none":
-        return said("So far.")
-    return thought("On. " * 50).calling("look", turn=len(request.messages))
-
-
-@tool
-def look(turn: int) -> str:
-    """Look around."""
-    return f"nothing at {turn}"
 
 
 @SYNC_AND_ASYNC

@@ -12,8 +12,7 @@ from langgraph.prebuilt import InjectedState, ToolRuntime
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from langchain_kimi import TeamMember, create_kimi_agent, create_kimi_team
-from tests.agent.test_approval import THREAD, decisions, ran
-from tests.agent.test_approved_calls import foreign
+from tests.agent.helpers import THREAD, decisions, foreign, ran
 from tests.conftest import SYNC_AND_ASYNC
 
 with warnings.catch_warnings():

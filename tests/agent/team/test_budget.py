@@ -11,7 +11,7 @@ from langgraph.types import Command, interrupt
 
 from langchain_kimi import AgentLimits, agent_as_tool, create_kimi_agent
 from langchain_kimi.testing import KimiServer, Reply, Request, refused, said, thought
-from tests.agent.team.test_subagents import ASK, asks_for, endless, look, results
+from tests.agent.team.helpers import ASK, asks_for, endless, look, results
 from tests.conftest import FOUR_WAYS, Serve, kimi
 from tests.databases import THREAD
 

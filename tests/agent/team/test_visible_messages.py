@@ -15,7 +15,7 @@ from langchain_kimi import TeamMember, create_kimi_team
 from langchain_kimi.agent.compaction.summary import exchange_text
 from langchain_kimi.agent.visible_messages import visible_messages
 from langchain_kimi.testing import called, said
-from tests.agent.team.test_handoffs import Play, of, ran
+from tests.agent.team.helpers import Play, of, ran
 from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
 
 BREAKS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]

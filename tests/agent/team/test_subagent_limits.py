@@ -16,7 +16,7 @@ from langgraph.types import Command, interrupt
 
 from langchain_kimi import AgentLimits, KimiState, agent_as_tool, create_kimi_agent
 from langchain_kimi.testing import KimiServer, Reply, Request, said, thought
-from tests.agent.team.test_subagents import asks_for, caller, endless, look, ran, results
+from tests.agent.team.helpers import asks_for, caller, endless, look, ran, results
 from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
 from tests.databases import THREAD
 
