@@ -20,9 +20,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseStore]
     if request.param == "postgres":
         if reason := no_postgres():
             pytest.skip(reason)
-        with fresh_schema() as conninfo, PostgresStore.from_conn_string(conninfo) as kept:
-            kept.setup()
-            yield kept
+        with fresh_schema() as conninfo, PostgresStore.from_conn_string(conninfo) as opened:
+            opened.setup()
+            yield opened
         return
     with SqliteStore.from_conn_string(str(tmp_path / "store.db")) as opened:
         opened.setup()

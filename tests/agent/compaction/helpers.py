@@ -24,16 +24,16 @@ SMALL = {"window": 10_000, "reserve": 1_000}
 
 
 class Summariser(FakeListChatModel):
-    """A model of nobody's that says what it is told to, or raises it."""
+    """A model of no provider: it raises the next of `raises`, or answers with the first of `responses`."""
 
     model: str = "own"
     responses: list[str] = Field(default_factory=lambda: ["They added numbers."])
     raises: list[Any] = Field(default_factory=list)
-    asked: list[str] = Field(default_factory=list)
+    requests: list[str] = Field(default_factory=list)
     finish: str = "stop"
 
     def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        self.asked.append(messages[0].text)
+        self.requests.append(messages[0].text)
         if self.raises and (error := self.raises.pop(0)) is not None:
             raise error
         answer = AIMessage(self.responses[0], response_metadata={"finish_reason": self.finish})
@@ -45,13 +45,13 @@ def summariser(**settings: Any) -> Summariser:
 
 
 def exchange(at: int, size: int = 1_000, calls: int = 1, thinking: int = 0) -> list[AnyMessage]:
-    made: Any = [{"id": f"add:{at}:{n}", "name": "add", "args": {"a": at, "b": n}} for n in range(calls)]
-    kept = {"reasoning_content": "t" * thinking} if thinking else {}
+    tool_calls: Any = [{"id": f"add:{at}:{n}", "name": "add", "args": {"a": at, "b": n}} for n in range(calls)]
+    kwargs = {"reasoning_content": "t" * thinking} if thinking else {}
     results = [
         ToolMessage(f"{at}:{n} " + "r" * size, tool_call_id=call["id"], name="add", id=f"r{at}:{n}")
-        for n, call in enumerate(made)
+        for n, call in enumerate(tool_calls)
     ]
-    return [AIMessage("", tool_calls=made, additional_kwargs=kept, id=f"a{at}"), *results]
+    return [AIMessage("", tool_calls=tool_calls, additional_kwargs=kwargs, id=f"a{at}"), *results]
 
 
 def user(at: int, text: str = "Add more.") -> HumanMessage:
@@ -99,19 +99,19 @@ async def run_agent(agent: Any, way: str, ask: Any, config: Any = None) -> dict[
     return [state async for state in agent.astream(ask, config, stream_mode="values")][-1]  # type: ignore[no-any-return]
 
 
-def check_result(compacted: CompactionResult, given: Sequence[AnyMessage]) -> None:
+def check_result(compacted: CompactionResult, before: Sequence[AnyMessage]) -> None:
     """What holds for every compaction."""
     messages = compacted.messages
     assert repair(messages).repairs == ()
     ids = [message.id for message in messages]
     assert len(set(ids)) == len(ids)
-    assert set(ids) <= {message.id for message in given}
-    old = {message.id: message for message in given}
+    assert set(ids) <= {message.id for message in before}
+    old = {message.id: message for message in before}
     for message in messages:
         if not is_summary(message) and message is not old[message.id]:
             assert OUTDATED_USAGE in message.additional_kwargs
             assert type(message) is type(old[message.id])
-    assert add_kimi_messages(list(given), [compacted.update]) == messages
+    assert add_kimi_messages(list(before), [compacted.update]) == messages
 
 
 def step_names(compacted: CompactionResult) -> list[str]:
@@ -120,6 +120,18 @@ def step_names(compacted: CompactionResult) -> list[str]:
 
 def kimi_model(model: str, **settings: Any) -> ChatKimi:
     return ChatKimi(**{"model": model, "api_key": "sk-test", **settings})
+
+
+async def stream_agent(
+    agent: Any, way: str, ask: Any, config: Any = THREAD
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The final state of a run, and the events on its custom stream."""
+    modes = ["values", "custom"]
+    if way in ("sync", "stream"):
+        parts = await asyncio.to_thread(lambda: list(agent.stream(ask, config, stream_mode=modes)))
+    else:
+        parts = [part async for part in agent.astream(ask, config, stream_mode=modes)]
+    return [part for mode, part in parts if mode == "values"][-1], [part for mode, part in parts if mode == "custom"]
 
 
 ARCHIVED = Compaction(archive=True, keep_results=2, result_tokens=100, **SMALL)

@@ -39,33 +39,33 @@ def values(store: BaseStore, thread: str = "t1") -> dict[str, dict[str, Any]]:
 
 
 @SYNC_AND_ASYNC
-async def test_everything_that_goes_is_kept(way: str) -> None:
+async def test_everything_that_is_removed_or_shortened_is_archived(way: str) -> None:
     store = InMemoryStore()
     messages = [*many_turns(20, 2_000, thinking=40), *exchange(90), *exchange(91)]
     outcome = await compacted(way, Compactor(ARCHIVED, kimi_model("kimi-k2.6")), messages, store=store)
     assert {"dropped_reasoning", "shortened_results"} <= set(step_names(outcome))
-    kept = values(store)
-    assert set(kept) == set(outcome.archived)
-    json.dumps(kept)
+    entries = values(store)
+    assert set(entries) == set(outcome.archived)
+    json.dumps(entries)
     stay = {message.id: message for message in outcome.messages}
     for message in messages:
         if isinstance(message, ToolMessage) and stay.get(message.id) is not message:
-            entry = kept[message.id or ""]
+            entry = entries[message.id or ""]
             assert entry["text"] == message.content
             assert (entry["role"], entry["name"], entry["call_id"]) == ("tool", "add", message.tool_call_id)
         if isinstance(message, AIMessage) and message.tool_calls and stay.get(message.id) is not message:
-            assert kept[f"{message.id}-thinking"]["reasoning"] == "t" * 40
-    assert kept["a3-thinking"]["turn"] == 4
-    assert kept["a3-thinking"]["thread"] == "t1"
+            assert entries[f"{message.id}-thinking"]["reasoning"] == "t" * 40
+    assert entries["a3-thinking"]["turn"] == 4
+    assert entries["a3-thinking"]["thread"] == "t1"
 
 
-def test_removed_messages_are_kept_with_their_calls() -> None:
+def test_removed_messages_are_archived_with_their_calls() -> None:
     store = InMemoryStore()
     outcome = compact(Compactor(ARCHIVED, summariser()), many_turns(60, 200), store=store)
-    kept = values(store)
-    assert kept["u0"] == {"thread": "t1", "turn": 1, "role": "user", "text": "Add number 0."}
-    assert kept["a0"]["calls"] == [{"id": "add:0:0", "name": "add", "arguments": '{"a":0,"b":0}'}]
-    assert kept["f0"]["text"] == "Sum 0."
+    entries = values(store)
+    assert entries["u0"] == {"thread": "t1", "turn": 1, "role": "user", "text": "Add number 0."}
+    assert entries["a0"]["calls"] == [{"id": "add:0:0", "name": "add", "arguments": '{"a":0,"b":0}'}]
+    assert entries["f0"]["text"] == "Sum 0."
     assert "tool `recall`" in outcome.messages[0].text
 
 
@@ -95,15 +95,15 @@ def test_compacting_again_writes_the_same_entries_and_never_the_shortened_text()
     assert not any("summary of the earlier" in value["text"] for value in values(store).values())
 
 
-def test_turns_are_counted_on_across_compactions() -> None:
+def test_turn_numbers_continue_across_compactions() -> None:
     store = InMemoryStore()
     compactor = Compactor(ARCHIVED, summariser())
     first = compact(compactor, many_turns(60, 200), store=store)
     thread = [*first.messages, AIMessage("Done.", id="end"), *_renamed(many_turns(60, 200))]
     compact(compactor, thread, store=store)
-    kept = values(store)
-    assert kept["u0"]["turn"] == 1
-    assert kept["x-u0"]["turn"] == 62
+    entries = values(store)
+    assert entries["u0"]["turn"] == 1
+    assert entries["x-u0"]["turn"] == 62
 
 
 def _renamed(messages: list[Any]) -> list[Any]:
@@ -120,9 +120,7 @@ def _renamed(messages: list[Any]) -> list[Any]:
     ],
     ids=["no thread", "no store", "broken"],
 )
-async def test_an_archive_that_cannot_be_written_is_told_and_nothing_claims_to_be_in_it(
-    way: str, more: Any, why: str
-) -> None:
+async def test_a_failed_archive_is_reported_and_no_text_refers_to_it(way: str, more: Any, why: str) -> None:
     outcome = await compacted(way, Compactor(ARCHIVED, summariser()), one_turn(30, 2_000), **more)
     assert step_names(outcome)[0] == "not_archived"
     assert why in outcome.steps[0]["why"]

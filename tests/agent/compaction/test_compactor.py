@@ -113,20 +113,20 @@ def test_any_thread_keeps_its_call_result_pairs_its_task_and_its_ids(
     messages: list[AnyMessage], context: Compaction, overflow: Exception | None, is_kimi: bool
 ) -> None:
     before = copy.deepcopy(messages)
-    given = list(messages)
+    originals = list(messages)
     model = kimi_model("kimi-k2.6") if is_kimi else summariser()
     compactor = Compactor(context, model)
     if is_kimi:
         compactor._model = summariser()
     outcome = compact(compactor, messages, overflow=overflow)
     assert messages == before
-    assert all(one is other for one, other in zip(messages, given, strict=True))
+    assert all(one is other for one, other in zip(messages, originals, strict=True))
     check_result(outcome, messages)
     last = max(place for place, message in enumerate(messages) if message.type == "human")
     assert any(message is messages[last] for message in outcome.messages)
     assert all(any(message is one for one in outcome.messages) for message in messages if message.type == "system")
-    room = context.window - context.reserve  # type: ignore[operator]
-    assert outcome.tokens_after <= int(room * context.target) or step_names(outcome)[-1] == "above_target"
+    limit = context.window - context.reserve  # type: ignore[operator]
+    assert outcome.tokens_after <= int(limit * context.target) or step_names(outcome)[-1] == "above_target"
     again = compact(compactor, messages, overflow=overflow)
     assert again.messages == outcome.messages
     assert [isinstance(write, RemoveMessage) for write in outcome.update] == sorted(

@@ -1,6 +1,5 @@
 """Results that are longer than the model's window: whole in the state, an excerpt in requests, the same every time."""
 
-import asyncio
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
@@ -14,10 +13,10 @@ from langgraph.store.memory import InMemoryStore
 
 from langchain_kimi import Compaction, KimiWarning, TeamMember, create_kimi_agent, create_kimi_team, tokens
 from langchain_kimi.testing import Reply, Request, refused, said, thought
+from tests.agent.compaction.helpers import stream_agent
 from tests.conftest import Serve, kimi
 
 ASK: Any = {"messages": [("user", "Read it.")]}
-THREAD: Any = {"configurable": {"thread_id": "1"}}
 TWO_WAYS = pytest.mark.parametrize("way", ["stream", "astream"])
 WINDOW, RESERVE = 262_144, 32_768
 HUGE = "".join(f"line {at} of the log\\n" for at in range(250_000))[:5_000_000]
@@ -43,15 +42,6 @@ def reader(*sizes: int, name: str = "read") -> Callable[[Request], Reply]:
     return script
 
 
-async def run(agent: Any, way: str, given: Any = ASK) -> tuple[dict[str, Any], list[Any]]:
-    modes = ["values", "custom"]
-    if way == "stream":
-        parts = await asyncio.to_thread(lambda: list(agent.stream(given, THREAD, stream_mode=modes)))
-    else:
-        parts = [part async for part in agent.astream(given, THREAD, stream_mode=modes)]
-    return [part for mode, part in parts if mode == "values"][-1], [part for mode, part in parts if mode == "custom"]
-
-
 def results(state: dict[str, Any]) -> list[str]:
     return [message.text for message in state["messages"] if isinstance(message, ToolMessage)]
 
@@ -61,18 +51,18 @@ async def test_a_huge_result_is_whole_in_the_state_and_an_excerpt_on_the_wire(se
     server = serve(reader(5_000_000, 100, 100, 100))
     agent = create_kimi_agent(kimi(server), [read])
     with pytest.warns(KimiWarning, match="A result of 'read' with 5,000,000 characters does not fit") as caught:
-        state, told = await run(agent, way)
+        state, events = await stream_agent(agent, way, ASK)
     assert len([one for one in caught if "does not fit" in str(one.message)]) == 1
     assert results(state)[0] == HUGE
     assert state["messages"][-1].text == "Read."
     assert set(server.statuses) == {200}
     shown = server.requests[1].tool_results()[0]["content"]
-    room = WINDOW - RESERVE
-    assert 0.6 * room < tokens.count_text(shown) < 0.7 * room
+    limit = WINDOW - RESERVE
+    assert 0.6 * limit < tokens.count_text(shown) < 0.7 * limit
     assert shown.startswith(HUGE[:100_000])
     assert shown.endswith(HUGE[-100_000:])
     assert "of 5,000,000 characters are not shown here, because the whole result does not fit into your window" in shown
-    (event,) = [part for part in told if part["event"] == "result_excerpt"]
+    (event,) = [event for event in events if event["event"] == "result_excerpt"]
     assert (event["name"], event["characters"]) == ("read", 5_000_000)
     assert event["shown"] == pytest.approx(len(shown), rel=0.001)
     for before, after in pairwise(server.requests):  # the same excerpt in every request
@@ -80,18 +70,18 @@ async def test_a_huge_result_is_whole_in_the_state_and_an_excerpt_on_the_wire(se
 
 
 @TWO_WAYS
-async def test_what_fits_stays(serve: Serve, way: str) -> None:
+async def test_a_result_that_fits_is_sent_whole(serve: Serve, way: str) -> None:
     server = serve(reader(850_000))
     with warnings.catch_warnings():
         warnings.simplefilter("error", KimiWarning)
-        state, told = await run(create_kimi_agent(kimi(server), [read]), way)
+        state, events = await stream_agent(create_kimi_agent(kimi(server), [read]), way, ASK)
     assert server.requests[1].tool_results()[0]["content"] == results(state)[0] == HUGE[:850_000]
-    assert not [part for part in told if part["event"] == "result_excerpt"]
+    assert not [event for event in events if event["event"] == "result_excerpt"]
 
 
 @TWO_WAYS
 @pytest.mark.filterwarnings("ignore:A result of")
-async def test_of_several_results_the_longest_give_way_and_blocks_stay_blocks(serve: Serve, way: str) -> None:
+async def test_the_longest_of_several_results_are_shortened_and_blocks_stay_blocks(serve: Serve, way: str) -> None:
     def script(request: Request) -> Reply:
         if request.tool_results():
             return said("Read.")
@@ -99,7 +89,7 @@ async def test_of_several_results_the_longest_give_way_and_blocks_stay_blocks(se
         return calls.calling("read", size=50_000)
 
     server = serve(script)
-    state, _ = await run(create_kimi_agent(kimi(server), [read, read_blocks]), way)
+    state, _ = await stream_agent(create_kimi_agent(kimi(server), [read, read_blocks]), way, ASK)
     first, blocks, small = (result["content"] for result in server.requests[1].tool_results())
     assert small == HUGE[:50_000]
     assert len(first) == pytest.approx(len(str(blocks)), rel=0.3)
@@ -109,13 +99,13 @@ async def test_of_several_results_the_longest_give_way_and_blocks_stay_blocks(se
 
 
 @pytest.mark.filterwarnings("ignore:A result of")
-async def test_the_excerpt_is_remembered_in_the_thread(serve: Serve, tmp_path: Any) -> None:
+async def test_the_thread_keeps_the_excerpt(serve: Serve, tmp_path: Any) -> None:
     server = serve(reader(5_000_000))
     for turn in range(2):
         async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "t.sqlite")) as saver:
             agent = create_kimi_agent(kimi(server), [read], checkpointer=saver)
-            state, told = await run(agent, "astream", ASK if not turn else {"messages": [("user", "And?")]})
-            assert len([part for part in told if part["event"] == "result_excerpt"]) == 1 - turn
+            state, events = await stream_agent(agent, "astream", ASK if not turn else {"messages": [("user", "And?")]})
+            assert len([event for event in events if event["event"] == "result_excerpt"]) == 1 - turn
     assert results(state) == [HUGE]
     for before, after in pairwise(server.requests):
         assert after.messages[: len(before.messages)] == before.messages
@@ -133,7 +123,7 @@ async def test_in_a_team_each_member_sees_the_excerpt(serve: Serve, way: str) ->
 
     server = serve(script)
     members = [TeamMember(name="a", model=kimi(server), tools=[read]), TeamMember(name="b", model=kimi(server))]
-    state, _ = await run(create_kimi_team(members), way)
+    state, _ = await stream_agent(create_kimi_team(members), way, ASK)
     assert state["messages"][-1].text == "Read."
     assert results(state)[0] == HUGE
     assert "are not shown here" in str(server.requests[-1].messages)
@@ -145,7 +135,7 @@ async def test_in_a_team_each_member_sees_the_excerpt(serve: Serve, way: str) ->
 async def test_with_an_archive_the_excerpt_names_its_key(serve: Serve, way: str) -> None:
     server, store = serve(reader(5_000_000)), InMemoryStore()
     agent = create_kimi_agent(kimi(server), [read], compaction=Compaction(archive=True), store=store)
-    await run(agent, way)
+    await stream_agent(agent, way, ASK)
     shown = server.requests[1].tool_results()[0]["content"]
     (item,) = store.search(("kimi_agent",))
     assert f'recall(key="{item.key}") gives more' in shown
@@ -163,6 +153,6 @@ async def test_a_host_with_a_smaller_window_gets_a_shorter_excerpt(serve: Serve,
         return reader(700_000)(request)
 
     server = serve(script)
-    state, _ = await run(create_kimi_agent(kimi(server), [read]), way)
+    state, _ = await stream_agent(create_kimi_agent(kimi(server), [read]), way, ASK)
     assert server.statuses == [200, 400, 200]
     assert results(state)[0] == HUGE[:700_000]

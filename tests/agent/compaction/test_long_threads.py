@@ -1,6 +1,5 @@
 """Agents whose threads outgrow the model's window, on the wire."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -13,22 +12,12 @@ from langgraph.store.memory import InMemoryStore
 from langchain_kimi import Compaction, create_kimi_agent
 from langchain_kimi.errors import ContextOverflowError
 from langchain_kimi.testing import Reply, Request, called, refused, said, thought
+from tests.agent.compaction.helpers import stream_agent
 from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
 
 ASK: Any = {"messages": [("user", "Read the book.")]}
-THREAD: Any = {"configurable": {"thread_id": "1"}}
 SMALL = Compaction(window=10_000, reserve=1_000, keep_results=2)
 PAGES = 30
-
-
-async def streamed(agent: Any, way: str, given: Any = ASK) -> tuple[dict[str, Any], list[Any]]:
-    """The final state, and what was told on the custom stream."""
-    modes = ["values", "custom"]
-    if way == "sync":
-        parts = await asyncio.to_thread(lambda: list(agent.stream(given, THREAD, stream_mode=modes)))
-    else:
-        parts = [part async for part in agent.astream(given, THREAD, stream_mode=modes)]
-    return [part for mode, part in parts if mode == "values"][-1], [part for mode, part in parts if mode == "custom"]
 
 
 @tool
@@ -42,7 +31,7 @@ def is_summary_request(request: Request) -> bool:
 
 
 def reader(last_page: int = PAGES) -> Callable[[Request], Reply]:
-    """Reads page after page, as far as its own thoughts tell, then says what it saw; writes summaries when asked."""
+    """Reads page after page, as far as its own thoughts tell, then says what it saw; writes summaries when requests."""
 
     def script(request: Request) -> Reply:
         if is_summary_request(request):
@@ -61,35 +50,37 @@ def reader(last_page: int = PAGES) -> Callable[[Request], Reply]:
 async def test_one_long_turn_stays_under_the_window_and_keeps_its_question(serve: Serve, way: str) -> None:
     server = serve(reader())
     agent = create_kimi_agent(kimi(server), [page], compaction=SMALL, checkpointer=InMemorySaver())
-    state, told = await streamed(agent, way)
+    state, events = await stream_agent(agent, way, ASK)
     assert state["messages"][-1].text == "The end."
     assert set(server.statuses) == {200}
-    asked = [request for request in server.requests if not is_summary_request(request)]
-    assert len(asked) == PAGES + 1
-    assert max(len(request.body) for request in asked) < 10_000 * 4
-    assert all(request.messages[0] == {"role": "user", "content": "Read the book."} for request in asked)
-    compactions = [part for part in told if part["event"] == "compaction"]
+    requests = [request for request in server.requests if not is_summary_request(request)]
+    assert len(requests) == PAGES + 1
+    assert max(len(request.body) for request in requests) < 10_000 * 4
+    assert all(request.messages[0] == {"role": "user", "content": "Read the book."} for request in requests)
+    compactions = [event for event in events if event["event"] == "compaction"]
     assert compactions
     assert all(part["after"] < part["before"] for part in compactions)
     assert state["spent"]["requests"] == len(server.requests)
-    again, _ = await streamed(agent, way, {"messages": [("user", "And now?")]})
+    again, _ = await stream_agent(agent, way, {"messages": [("user", "And now?")]})
     assert again["messages"][-1].text == "The end."
     assert set(server.statuses) == {200}
 
 
 @SYNC_AND_ASYNC
-async def test_without_a_policy_nothing_is_taken_out(serve: Serve, way: str) -> None:
+async def test_without_compaction_nothing_is_removed(serve: Serve, way: str) -> None:
     server = serve(reader())
-    state, told = await streamed(create_kimi_agent(kimi(server), [page], compaction=None), way)
+    state, events = await stream_agent(create_kimi_agent(kimi(server), [page], compaction=None), way, ASK)
     assert len([message for message in state["messages"] if isinstance(message, ToolMessage)]) == PAGES
-    assert not [part for part in told if part["event"] == "compaction"]
+    assert not [event for event in events if event["event"] == "compaction"]
 
 
 OVERFLOW = "Invalid request: Your request exceeded model token limit: 262144 (requested: 274613)"
 
 
 @SYNC_AND_ASYNC
-async def test_a_request_refused_as_too_long_is_made_shorter_once_and_asked_again(serve: Serve, way: str) -> None:
+async def test_a_thread_is_compacted_and_the_request_sent_again_after_a_refusal_as_too_long(
+    serve: Serve, way: str
+) -> None:
     refusals = iter([True])
 
     def script(request: Request) -> Reply:
@@ -98,47 +89,47 @@ async def test_a_request_refused_as_too_long_is_made_shorter_once_and_asked_agai
         return reader()(request)
 
     server = serve(script)
-    state, told = await streamed(create_kimi_agent(kimi(server), [page]), way)
+    state, events = await stream_agent(create_kimi_agent(kimi(server), [page]), way, ASK)
     assert state["messages"][-1].text == "The end."
-    assert len([part for part in told if part["event"] == "compaction"]) == 1
+    assert len([event for event in events if event["event"] == "compaction"]) == 1
     refusal = server.statuses.index(400)
     retried = next(request for request in server.requests[refusal + 1 :] if not is_summary_request(request))
     assert len(retried.body) < len(server.requests[refusal].body)
 
 
 @SYNC_AND_ASYNC
-async def test_a_thread_surely_longer_than_the_window_is_made_shorter_without_asking_the_host(
+async def test_a_thread_surely_longer_than_the_window_is_compacted_before_the_request_is_sent(
     serve: Serve, way: str
 ) -> None:
     """The agent believes in a larger window than the model has."""
     server = serve(reader())
     context = Compaction(window=4_000_000, keep_results=2)
     agent = create_kimi_agent(kimi(server), [page], compaction=context, checkpointer=InMemorySaver())
-    given: list[Any] = []
+    earlier: list[Any] = []
     for number in range(10):
-        given += [("user", "word " * 45_000), ("assistant", f"Read {number}.")]
-    state, told = await streamed(agent, way, {"messages": [*given, ("user", "Read the book.")]})
+        earlier += [("user", "word " * 45_000), ("assistant", f"Read {number}.")]
+    state, events = await stream_agent(agent, way, {"messages": [*earlier, ("user", "Read the book.")]})
     assert state["messages"][-1].text == "The end."
-    assert len([part for part in told if part["event"] == "compaction"]) == 1
+    assert len([event for event in events if event["event"] == "compaction"]) == 1
     assert set(server.statuses) == {200}
 
 
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize("removable", [True, False])
 @pytest.mark.filterwarnings("ignore:The prompt is about", "ignore:.*The request is sent again")
-async def test_a_thread_is_made_shorter_before_its_answer_has_less_room_than_it_needs(
+async def test_a_thread_is_compacted_before_the_output_cap_is_less_than_an_answer_needs(
     serve: Serve, way: str, removable: bool
 ) -> None:
     server = serve(reader(3))
     context = Compaction(window=4_000_000, keep_results=2)
     agent = create_kimi_agent(kimi(server, max_retries=None), [page], compaction=context, checkpointer=InMemorySaver())
-    given: list[Any] = [("user", "word " * 200_000), ("assistant", "Read.")] if removable else []
+    earlier: list[Any] = [("user", "word " * 200_000), ("assistant", "Read.")] if removable else []
     last = "word " * (1_000 if removable else 200_000)
-    state, told = await streamed(agent, way, {"messages": [*given, ("user", last)]})
+    state, events = await stream_agent(agent, way, {"messages": [*earlier, ("user", last)]})
     assert state["messages"][-1].text == "The end."
     caps = [request.json["max_completion_tokens"] for request in server.requests if not is_summary_request(request)]
     assert caps[0] == 16_000
-    compaction = next(part for part in told if part["event"] == "compaction")
+    compaction = next(event for event in events if event["event"] == "compaction")
     assert (compaction["after"] < compaction["before"]) == removable
     assert caps[1] == (32_768 if removable else 16_000)
     assert removable or 4_096 < caps[2] < 16_000
@@ -152,7 +143,9 @@ async def test_a_request_that_stays_too_long_is_an_error(serve: Serve, way: str)
         return reader()(request)
 
     with pytest.raises(ContextOverflowError):
-        await streamed(create_kimi_agent(kimi(serve(script)), [page], compaction=Compaction(keep_results=20)), way)
+        await stream_agent(
+            create_kimi_agent(kimi(serve(script)), [page], compaction=Compaction(keep_results=20)), way, ASK
+        )
 
 
 @SYNC_AND_ASYNC
@@ -168,16 +161,16 @@ async def test_a_host_that_refuses_everything_as_too_long_gets_five_requests(
 
     server = serve(script)
     agent = create_kimi_agent(kimi(server), [page], checkpointer=InMemorySaver())
-    await streamed(agent, way)
+    await stream_agent(agent, way, ASK)
     healthy, before = False, len(server.requests)
     for turn in (1, 2):
         with pytest.raises(ContextOverflowError):
-            await streamed(agent, way, {"messages": [("user", "And now?")]})
+            await stream_agent(agent, way, {"messages": [("user", "And now?")]})
         assert len(server.requests) - before <= 5 * turn
 
 
 @SYNC_AND_ASYNC
-async def test_what_was_taken_out_is_archived_and_recalled(serve: Serve, way: str) -> None:
+async def test_removed_messages_are_archived_and_recalled(serve: Serve, way: str) -> None:
     def script(request: Request) -> Reply:
         if request.last.get("content") == "What was on page 2?":
             return called("recall", query="word2")
@@ -188,10 +181,10 @@ async def test_what_was_taken_out_is_archived_and_recalled(serve: Serve, way: st
     server, store = serve(script), InMemoryStore()
     context = Compaction(window=10_000, reserve=1_000, keep_results=2, archive=True)
     agent = create_kimi_agent(kimi(server), [page], compaction=context, store=store, checkpointer=InMemorySaver())
-    state, _ = await streamed(agent, way)
+    state, _ = await stream_agent(agent, way, ASK)
     assert state["messages"][-1].text == "The end."
-    state, _ = await streamed(agent, way, {"messages": [("user", "What was on page 2?")]})
+    state, _ = await stream_agent(agent, way, {"messages": [("user", "What was on page 2?")]})
     recalled = [str(m.content) for m in state["messages"] if isinstance(m, ToolMessage) and m.name == "recall"]
     assert "word2 word2" in recalled[-1]
-    assert {item.namespace for item in store.search(("kimi_agent",))} == {("kimi_agent", "1", "archive")}
+    assert {item.namespace for item in store.search(("kimi_agent",))} == {("kimi_agent", "t1", "archive")}
     assert set(server.statuses) == {200}

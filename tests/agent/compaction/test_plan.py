@@ -76,7 +76,7 @@ def test_old_results_are_shortened_before_anything_is_summarised() -> None:
     check_result(outcome, messages)
     assert step_names(outcome) == ["shortened_results"]
     assert outcome.tokens_after <= 4_500 < outcome.tokens_before
-    assert model.asked == []
+    assert model.requests == []
     cut = [message for message in outcome.messages if "left out" in message.text]
     assert [message.id for message in cut] == [f"r{at}:0" for at in range(outcome.steps[0]["number"])]  # the oldest
     for message in cut:
@@ -135,7 +135,7 @@ def test_a_thread_that_cannot_be_shortened_is_reported() -> None:
     assert outcome.tokens_after > 4_500
 
 
-def test_two_messages_of_the_user_in_a_row_both_stay() -> None:
+def test_two_user_messages_in_a_row_both_stay() -> None:
     messages = [*many_turns(60, 200), user(61, "Wait: subtract it.")]
     outcome = compact(Compactor(Compaction(window=400, reserve=0), summariser()), messages)
     assert len(outcome.messages) == 3

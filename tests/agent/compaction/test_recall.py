@@ -51,7 +51,7 @@ async def recalled(serve: Serve, way: str, store: BaseStore, thread: str = "t1",
 
 
 @FOUR_WAYS
-async def test_the_model_finds_by_words_what_was_taken_out(serve: Serve, way: str) -> None:
+async def test_the_model_finds_removed_messages_by_words(serve: Serve, way: str) -> None:
     store = InMemoryStore()
     archive_facts(store)
     text = await recalled(serve, way, store, query="Harbour noon", limit=3)
@@ -73,7 +73,7 @@ async def test_a_store_with_an_index_is_searched_by_it(serve: Serve, way: str) -
     assert text == "[key f0, user turn 1] assistant:\nSum 0."
 
 
-def test_no_thread_sees_another_ones_archive(serve: Serve, store: BaseStore) -> None:
+def test_no_thread_sees_the_archive_of_another(serve: Serve, store: BaseStore) -> None:
     threads = ["a_b", "aXb", "a", "a.b", "a~db", "%", "a%"]
     for thread in threads:
         archive_facts(store, thread)
@@ -92,7 +92,7 @@ async def test_a_model_without_an_archive_reads_why(serve: Serve, way: str) -> N
 
 
 @FOUR_WAYS
-async def test_what_comes_back_is_bounded(serve: Serve, way: str) -> None:
+async def test_the_result_of_recall_has_a_limit(serve: Serve, way: str) -> None:
     store = InMemoryStore()
     for at in range(30):
         value = {"thread": "t1", "turn": at, "role": "tool", "name": "f", "text": f"{at} " + "w" * 90_000}
@@ -105,7 +105,7 @@ async def test_what_comes_back_is_bounded(serve: Serve, way: str) -> None:
     assert "characters left out" in one
 
 
-def test_an_archive_of_many_entries_is_looked_through_whole(serve: Serve) -> None:
+def test_an_archive_of_many_entries_is_searched_completely(serve: Serve) -> None:
     store = InMemoryStore()
     for at in range(450):
         word = "needle" if at == 449 else "hay"

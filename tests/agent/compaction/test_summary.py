@@ -1,4 +1,4 @@
-"""The summary of removed messages: how the model is asked for it, and what happens without one."""
+"""The summary of removed messages: how it is requested, and what happens without one."""
 
 import asyncio
 from typing import Any
@@ -57,10 +57,10 @@ async def test_oldest_exchanges_of_earlier_turns_become_one_summary(way: str) ->
     assert all(one is other for one, other in zip(rest, messages[-len(rest) :], strict=True))
     assert outcome.tokens_after <= 4_500 < outcome.tokens_before
     assert [answer.text for answer in outcome.answers] == ["They added numbers 0 to 30."]
-    assert "User: Add number 0." in model.asked[0]
-    assert 'Assistant calls add: {"a":0,"b":0}' in model.asked[0]
-    assert "Result of add: 0:0 rrr" in model.asked[0]
-    assert "And now the last one" not in model.asked[0]
+    assert "User: Add number 0." in model.requests[0]
+    assert 'Assistant calls add: {"a":0,"b":0}' in model.requests[0]
+    assert "Result of add: 0:0 rrr" in model.requests[0]
+    assert "And now the last one" not in model.requests[0]
 
 
 def test_a_second_summary_takes_in_the_first_and_keeps_the_task() -> None:
@@ -74,7 +74,7 @@ def test_a_second_summary_takes_in_the_first_and_keeps_the_task() -> None:
     check_result(second, thread)
     summaries = [message for message in second.messages if is_summary(message)]
     assert len(summaries) == 1
-    assert "First half." in model.asked[-1]
+    assert "First half." in model.requests[-1]
     assert "Both halves." in summaries[0].text
     assert "First half." not in summaries[0].text
     assert "Add number 0." in summaries[0].text
@@ -86,11 +86,13 @@ def test_a_second_summary_takes_in_the_first_and_keeps_the_task() -> None:
 def test_a_summary_keeps_the_names_of_the_tools_that_were_declared_first() -> None:
     messages = many_turns(60, 200)
     messages[1].additional_kwargs["kimi_tools_shown"] = ["add"]
-    brought = SystemMessage("", id="b", additional_kwargs={"tools": [{"type": "function", "function": {"name": "f"}}]})
-    messages.insert(8, brought)
+    with_tools = SystemMessage(
+        "", id="b", additional_kwargs={"tools": [{"type": "function", "function": {"name": "f"}}]}
+    )
+    messages.insert(8, with_tools)
     outcome = compact(Compactor(Compaction(**SMALL), summariser()), messages)
     assert outcome.messages[0].additional_kwargs["kimi_tools_shown"] == ["add"]
-    assert outcome.messages[1] is brought
+    assert outcome.messages[1] is with_tools
 
 
 @SYNC_AND_ASYNC
@@ -126,7 +128,7 @@ def test_an_answer_cut_in_its_reasoning_counts_as_usage() -> None:
 def test_without_summarise_the_model_gets_no_request() -> None:
     model = summariser()
     outcome = compact(Compactor(Compaction(summarise=False, **SMALL), model), many_turns(60, 200))
-    assert model.asked == []
+    assert model.requests == []
     assert step_names(outcome) == ["dropped_exchanges"]
 
 
@@ -134,9 +136,9 @@ def test_a_part_that_is_too_long_is_summarised_in_smaller_parts() -> None:
     model = summariser(raises=[ContextOverflowError("too long"), None, None, None, None])
     outcome = compact(Compactor(Compaction(**SMALL), model), many_turns(60, 200))
     assert step_names(outcome) == ["summarised"]
-    assert len(outcome.answers) == len(model.asked) - 1 >= 2
-    assert len(model.asked[1]) < len(model.asked[0])
-    assert "They added numbers." in model.asked[2]  # the summary so far
+    assert len(outcome.answers) == len(model.requests) - 1 >= 2
+    assert len(model.requests[1]) < len(model.requests[0])
+    assert "They added numbers." in model.requests[2]  # the summary so far
 
 
 @SYNC_AND_ASYNC
@@ -148,10 +150,10 @@ async def test_the_request_for_a_summary_has_no_tools(serve: Serve, way: str) ->
     check_result(outcome, messages)
     (request,) = server.requests
     assert "tools" not in request.json
-    (asked,) = request.messages
-    assert asked["role"] == "user"
-    assert asked["content"].startswith("Sum it up.\nWrite at most ")
-    assert "<conversation>\nUser: Add number 0." in asked["content"]
+    (message,) = request.messages
+    assert message["role"] == "user"
+    assert message["content"].startswith("Sum it up.\nWrite at most ")
+    assert "<conversation>\nUser: Add number 0." in message["content"]
     assert "They added ninety numbers." in outcome.messages[0].text
     assert outcome.answers[0].usage_metadata
     assert (await model.ainvoke(outcome.messages)).text == "fine"
@@ -192,11 +194,11 @@ async def test_the_summary_does_not_appear_on_the_messages_stream(serve: Serve, 
     graph.add_node("node", RunnableLambda(node, afunc=anode))
     graph.add_edge(START, "node")
     agent = graph.compile()
-    asked = {"messages": many_turns(60, 200)}
+    ask = {"messages": many_turns(60, 200)}
     if way == "sync":
-        shown = await asyncio.to_thread(lambda: list(agent.stream(asked, stream_mode="messages")))
+        shown = await asyncio.to_thread(lambda: list(agent.stream(ask, stream_mode="messages")))
     else:
-        shown = [part async for part in agent.astream(asked, stream_mode="messages")]
+        shown = [part async for part in agent.astream(ask, stream_mode="messages")]
     text = "".join(chunk.text for chunk, _ in shown if isinstance(chunk, AIMessageChunk))
     assert text == "The answer."
 
@@ -204,10 +206,10 @@ async def test_the_summary_does_not_appear_on_the_messages_stream(serve: Serve, 
 class Waiting(Summariser):
     """A model that never answers."""
 
-    begun: Any = Field(default_factory=asyncio.Event)
+    started: Any = Field(default_factory=asyncio.Event)
 
     async def _agenerate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        self.begun.set()
+        self.started.set()
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -215,7 +217,7 @@ class Waiting(Summariser):
 async def test_a_cancelled_compaction_is_no_failed_summary() -> None:
     model = Waiting()
     running = asyncio.create_task(acompact(Compactor(Compaction(**SMALL), model), many_turns(60, 200)))
-    await model.begun.wait()
+    await model.started.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

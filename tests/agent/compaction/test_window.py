@@ -42,12 +42,12 @@ def test_nothing_is_due_for_a_model_whose_window_is_not_known() -> None:
     assert not Compactor(Compaction(), summariser()).is_due(one_turn(2_000))
 
 
-def test_no_room_for_anything_but_the_answer_is_refused() -> None:
+def test_a_reserve_as_large_as_the_window_is_refused() -> None:
     with pytest.raises(ValueError, match="leaves nothing of the window"):
         Compactor(Compaction(reserve=300_000), ChatKimi(model="kimi-k2.6", api_key="sk-test"))
 
 
-def test_what_was_recorded_decides_not_the_estimate() -> None:
+def test_reported_usage_decides_and_not_the_estimate() -> None:
     compactor = Compactor(Compaction(**SMALL), summariser())
     messages = one_turn(2)
     assert not compactor.is_due(messages)
@@ -59,7 +59,7 @@ def test_what_was_recorded_decides_not_the_estimate() -> None:
     )
 
 
-def test_looking_whether_it_is_due_takes_less_than_a_millisecond() -> None:
+def test_is_due_takes_less_than_a_millisecond() -> None:
     messages = one_turn(300, 3_000, thinking=2_000)
     usage: Any = {"input_tokens": 100_000, "output_tokens": 60, "total_tokens": 100_060}
     messages[-2] = messages[-2].model_copy(update={"usage_metadata": usage})
@@ -69,12 +69,12 @@ def test_looking_whether_it_is_due_takes_less_than_a_millisecond() -> None:
 
 
 def _seconds(work: Callable[[], Any]) -> float:
-    begun = time.thread_time()
+    start = time.thread_time()
     work()
-    return time.thread_time() - begun
+    return time.thread_time() - start
 
 
-def test_thinking_that_is_not_read_any_more_makes_no_thread_too_long() -> None:
+def test_reasoning_that_the_model_does_not_read_does_not_count() -> None:
     messages = many_turns(6, 10, thinking=8_000)
     assert Compactor(Compaction(**SMALL), kimi_model("kimi-k3")).is_due(messages)
     assert not Compactor(Compaction(**SMALL), kimi_model("kimi-k2.6")).is_due(messages)
