@@ -30,8 +30,8 @@ if __name__ == "__main__":
     question = sys.argv[1] if len(sys.argv) > 1 else "What is in this file?"
     path = sys.argv[2] if len(sys.argv) > 2 else __file__
     if os.environ.get("MOONSHOT_API_KEY"):
-        main(ChatKimi(model="kimi-k2.6"), path, question)
+        main(ChatKimi(model="kimi-k3"), path, question)
     else:
         print("(no MOONSHOT_API_KEY: the model is scripted)")
         with KimiServer(script) as server:
-            main(ChatKimi(model="kimi-k2.6", base_url=server.url, api_key="sk-none-needed"), path, question)
+            main(ChatKimi(model="kimi-k3", base_url=server.url, api_key="sk-none-needed"), path, question)

@@ -32,7 +32,7 @@ def main(model: ChatKimi) -> list[BaseMessage]:
 
 if __name__ == "__main__":
     if os.environ.get("MOONSHOT_API_KEY"):
-        main(ChatKimi(model="kimi-k2.6"))
+        main(ChatKimi(model="kimi-k3"))
     else:
         print("(no MOONSHOT_API_KEY: the answers are scripted)")
         script = [
@@ -40,4 +40,4 @@ if __name__ == "__main__":
             said("Yes, 97 is prime.", thinking="Below 10 the primes are 2, 3, 5, 7; none divides 97. "),
         ]
         with KimiServer(script) as server:
-            main(ChatKimi(model="kimi-k2.6", base_url=server.url, api_key="sk-none-needed"))
+            main(ChatKimi(model="kimi-k3", base_url=server.url, api_key="sk-none-needed"))

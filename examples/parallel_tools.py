@@ -43,8 +43,8 @@ def main(model: ChatKimi) -> str:
 
 if __name__ == "__main__":
     if os.environ.get("MOONSHOT_API_KEY"):
-        main(ChatKimi(model="kimi-k2.6"))
+        main(ChatKimi(model="kimi-k3"))
     else:
         print("(no MOONSHOT_API_KEY: the model is scripted, the tools are real)")
         with KimiServer(script) as server:
-            main(ChatKimi(model="kimi-k2.6", base_url=server.url, api_key="sk-none-needed"))
+            main(ChatKimi(model="kimi-k3", base_url=server.url, api_key="sk-none-needed"))

@@ -54,5 +54,5 @@ if __name__ == "__main__":
     with nullcontext() if live else KimiServer(script) as server:
         place = {"base_url": server.url, "api_key": "sk-none-needed"} if server else {}
         question = {"messages": [("user", "What is 12 to the fourth?")]}
-        state = build(ChatKimi(model="kimi-k2.6", **place)).invoke(question)
+        state = build(ChatKimi(model="kimi-k3", **place)).invoke(question)
     print("\n".join(message.text for message in state["messages"]))

@@ -49,7 +49,7 @@ def main(model: ChatKimi) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    settings: Any = {"model": "kimi-k2.6", "rate_limits": RateLimits(concurrency=AT_ONCE)}
+    settings: Any = {"model": "kimi-k3", "rate_limits": RateLimits(concurrency=AT_ONCE)}
     if os.environ.get("MOONSHOT_API_KEY"):
         main(ChatKimi(**settings))
     else:

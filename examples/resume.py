@@ -43,7 +43,7 @@ if __name__ == "__main__":
     question = "What does bread cost?" if not database.exists() else "And with milk?"
     print(f"{question}  (thread in {database}: run again to go on)")
     if os.environ.get("MOONSHOT_API_KEY"):
-        main(ChatKimi(model="kimi-k2.6"), database, question)
+        main(ChatKimi(model="kimi-k3"), database, question)
     else:
         with KimiServer(script) as server:
-            main(ChatKimi(model="kimi-k2.6", base_url=server.url, api_key="sk-none-needed"), database, question)
+            main(ChatKimi(model="kimi-k3", base_url=server.url, api_key="sk-none-needed"), database, question)

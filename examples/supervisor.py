@@ -56,5 +56,5 @@ if __name__ == "__main__":
     print("live" if live else "(no MOONSHOT_API_KEY: the model is scripted, the graph is real)")
     with nullcontext() if live else KimiServer(script) as server:
         place = {"base_url": server.url, "api_key": "sk-none-needed"} if server else {}
-        state = build(ChatKimi(model="kimi-k2.6", **place)).invoke({"messages": [("user", "A page on the blue moth.")]})
+        state = build(ChatKimi(model="kimi-k3", **place)).invoke({"messages": [("user", "A page on the blue moth.")]})
     print("\n".join(message.text for message in state["messages"]))

@@ -52,8 +52,8 @@ def main(model: ChatKimi) -> str:
 
 if __name__ == "__main__":
     if os.environ.get("MOONSHOT_API_KEY"):
-        print(main(ChatKimi(model="kimi-k2.6")))
+        print(main(ChatKimi(model="kimi-k3")))
     else:
         print("(no MOONSHOT_API_KEY: the model is scripted, the tools and the hand-off are real)")
         with KimiServer(script) as server:
-            print(main(ChatKimi(model="kimi-k2.6", base_url=server.url, api_key="sk-none-needed")))
+            print(main(ChatKimi(model="kimi-k3", base_url=server.url, api_key="sk-none-needed")))

@@ -4,13 +4,13 @@ import sys
 
 
 def main() -> int:
-    """Run the command line; the exit status. Ctrl-C ends it without a traceback, also while it is being imported."""
+    """Run the command line and return its exit status. Ctrl-C ends it without a traceback, even during its import."""
     try:
         import signal
 
-        from langchain_kimi.cli import main as run
+        from langchain_kimi.cli import run_command_line
 
-        status = run()
+        status = run_command_line()
     except KeyboardInterrupt:
         sys.stderr.write("Stopped by Ctrl-C.\n")
         return 130

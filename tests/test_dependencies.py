@@ -102,8 +102,8 @@ def test_the_core_runs_without_the_extras() -> None:
         "from langchain_kimi.testing import Cassette",
         "from langchain_kimi.testing import conversation; conversation('talk.yaml')",
         "from langchain_kimi.testing import KimiServer; import pathlib; KimiServer(pathlib.Path('talk.yaml'))",
-        "from langchain_kimi.cli import main; raise SystemExit(main(['serve', '--script', 'talk.yaml']))",
-        "from langchain_kimi.cli import main; raise SystemExit(main(['cassettes', 'check', '.']))",
+        "from langchain_kimi.cli import run_command_line as r; raise SystemExit(r(['serve', '--script', 'talk.yaml']))",
+        "from langchain_kimi.cli import run_command_line as r; raise SystemExit(r(['cassettes', 'check', '.']))",
     ],
 )
 def test_without_pyyaml_its_users_say_what_to_install(use: str) -> None:

@@ -23,10 +23,10 @@ def script(request: Request) -> Reply:
 
 
 if os.environ.get("MOONSHOT_API_KEY"):
-    model = ChatKimi(model="kimi-k2.6")
+    model = ChatKimi(model="kimi-k3")
 else:
     server = KimiServer(script)
     server.start()
-    model = ChatKimi(model="kimi-k2.6", base_url=server.url, api_key="sk-none-needed")
+    model = ChatKimi(model="kimi-k3", base_url=server.url, api_key="sk-none-needed")
 
 agent = create_kimi_agent(model, [temperature])

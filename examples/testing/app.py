@@ -31,7 +31,7 @@ def divide(amount: float, by: float) -> float:
 
 def agent() -> Any:
     """The agent; its key and host come from the environment."""
-    return create_kimi_agent(ChatKimi(model="kimi-k2.6"), [pantry, recipe, divide], system_prompt=PROMPT)
+    return create_kimi_agent(ChatKimi(model="kimi-k3"), [pantry, recipe, divide], system_prompt=PROMPT)
 
 
 def ask(question: str) -> str:

@@ -58,7 +58,7 @@ def create_kimi_agent(
     and the model gives one last answer without tools. `state["stop_reason"]` is the reason why the turn ended, and
     `state["spent"]` its usage.
 
-    `model`: any chat model, or the name of one: `"kimi-k2.6"` is `ChatKimi(model="kimi-k2.6")`, and a name with another
+    `model`: any chat model, or the name of one: `"kimi-k3"` is `ChatKimi(model="kimi-k3")`, and a name with another
         provider, such as `"openai:gpt-5"`, goes to LangChain's `init_chat_model`.
     `system_prompt`: a text, a SystemMessage, or a function of the state (and, as second argument, LangGraph's Runtime)
         for each request.

@@ -18,7 +18,7 @@ from langchain_kimi.usage import cost_of
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_MODEL_HINT = 'give a chat model such as ChatKimi(model="kimi-k2.6"), or a model\'s name such as "kimi-k2.6"'
+_MODEL_HINT = 'give a chat model such as ChatKimi(model="kimi-k3"), or a model\'s name such as "kimi-k3"'
 
 
 def checks_parameter_names(function: Callable[_P, _T]) -> Callable[_P, _T]:

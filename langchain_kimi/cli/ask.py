@@ -12,13 +12,13 @@ from langchain_kimi.errors import KimiWarning
 from langchain_kimi.tools import formula_tools
 from langchain_kimi.usage_meter import UsageMeter
 
-PROMPT = (
+_SYSTEM_PROMPT = (
     "Answer in a few sentences and name your sources. Ask for the date before you search for anything recent; read a "
-    "page where its summary does not settle the question."
+    "page where its summary does not answer the question."
 )
 
 
-def run(options: argparse.Namespace) -> int:
+def run_ask_command(options: argparse.Namespace) -> int:
     """Ask and print what the agent does; the exit status."""
     chat = ChatKimi(model=options.model)
     with warnings.catch_warnings(record=True) as caught:
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     for warning in caught:
         display.line(f"[warning] {escape_controls(str(warning.message))}", "yellow")
     display.line(f"[live: {options.model}]", "yellow")
-    agent = create_kimi_agent(chat, tools, system_prompt=PROMPT, limits=AgentLimits(turns=20))
+    agent = create_kimi_agent(chat, tools, system_prompt=_SYSTEM_PROMPT, limits=AgentLimits(turns=20))
     run_and_show(agent, options.question, display, [clock, meter])
     if fees := meter.total.fees_usd:
         display.line(f"[fees] ${fees:.3f} for tools that Kimi runs, beside tokens", "green")

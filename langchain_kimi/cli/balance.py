@@ -4,12 +4,12 @@ import argparse
 from urllib.parse import urlsplit
 
 from langchain_kimi._api_keys import HOSTS
-from langchain_kimi.cli.errors import CHECK_FAILED
+from langchain_kimi.cli.command_errors import CHECK_FAILED
 from langchain_kimi.cli.output import write_line
 from langchain_kimi.platform import KimiPlatform
 
 
-def run(options: argparse.Namespace) -> int:
+def run_balance_command(options: argparse.Namespace) -> int:
     """Print the balance; the exit status, 1 where the account is empty."""
     platform = KimiPlatform()
     balance = platform.balance()

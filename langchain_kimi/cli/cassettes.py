@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-from langchain_kimi.cli.errors import CHECK_FAILED, CommandError
+from langchain_kimi.cli.command_errors import CHECK_FAILED, CommandError
 from langchain_kimi.cli.output import write_line
 from langchain_kimi.testing.cassettes import CassetteError, import_cassette
 from langchain_kimi.testing.cassettes.audit import CHECKS, audit, cassettes_in
@@ -14,7 +14,7 @@ from langchain_kimi.testing.cassettes.text import compared, shown
 _ENDING = re.compile(r"\.(?:ya?ml|json)(?:\.gz)?\Z")
 
 
-def run(options: argparse.Namespace) -> int:
+def run_cassettes_command(options: argparse.Namespace) -> int:
     """Run the action; the exit status."""
     try:
         if options.action == "check":

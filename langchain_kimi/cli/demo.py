@@ -24,7 +24,7 @@ from langchain_kimi.testing.script.reply import Reply, Request, said, thought
 from langchain_kimi.testing.server import KimiServer
 
 QUESTION = "How do honeybees get through the winter, and what does the warmth cost them?"
-PROMPT = (
+_SYSTEM_PROMPT = (
     "You are a careful researcher. Search, read at least three pages, follow one lead from them, then answer in a few "
     "sentences and name the pages you used."
 )
@@ -64,10 +64,10 @@ def scripted_researcher(request: Request) -> Reply:
         )
         return thought(plan).calling("search", query="honeybees winter cluster honey warm")
     if rounds == 1:
-        found = json.loads(results[0])[:3]
-        titles = ", ".join(page["title"] for page in found)
+        pages = json.loads(results[0])[:3]
+        titles = ", ".join(page["title"] for page in pages)
         reply = thought(f"Three pages look right: {titles}. They do not depend on each other, so I read them together.")
-        for page in found:
+        for page in pages:
             reply = reply.calling("crawl", url=page["url"])
         return reply
     if rounds == 2:
@@ -106,7 +106,7 @@ def scripted_model(pace: float) -> Iterator[ChatKimi]:
         yield ChatKimi(model=MODEL, base_url=server.url, api_key=SecretStr("sk-demo-needs-no-key"))
 
 
-def run(options: argparse.Namespace) -> int:
+def run_demo_command(options: argparse.Namespace) -> int:
     """Run the demo; the exit status."""
     return run_demo(live=options.live, pace=0.0 if options.fast or not sys.stdout.isatty() else 0.02)
 
@@ -131,5 +131,5 @@ def research(model: ChatKimi, site: DemoSite, label: str) -> None:
     display = AgentDisplay(model.model, clock)
     display.line(f"[{label}]", "yellow")
     display.line(f"[question] {QUESTION}", "bold")
-    agent = create_kimi_agent(model, research_tools(site), system_prompt=PROMPT, limits=AgentLimits(turns=20))
+    agent = create_kimi_agent(model, research_tools(site), system_prompt=_SYSTEM_PROMPT, limits=AgentLimits(turns=20))
     run_and_show(agent, QUESTION, display, [clock])

@@ -102,8 +102,8 @@ class DemoSite:
             slug: 3 * len(wanted & _words(title)) + len(wanted & _words(text))
             for slug, (title, text, _) in PAGES.items()
         }
-        found = sorted((slug for slug in scores if scores[slug]), key=lambda slug: -scores[slug])
-        return [{"title": PAGES[slug][0], "url": f"{self.url}/{slug}"} for slug in found[:4]]
+        slugs = sorted((slug for slug in scores if scores[slug]), key=lambda slug: -scores[slug])
+        return [{"title": PAGES[slug][0], "url": f"{self.url}/{slug}"} for slug in slugs[:4]]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         site = self
@@ -117,7 +117,7 @@ class DemoSite:
                 self.wfile.write(body.encode())
 
             def log_message(self, format: str, *args: object) -> None:
-                """The demo's output is not the place for a log."""
+                """The demo's output has no log."""
 
         return Handler
 

@@ -7,13 +7,13 @@ from langchain_kimi._api_keys import HOSTS
 from langchain_kimi._endpoints import ModelInfo
 from langchain_kimi.catalogue import find
 from langchain_kimi.cli.balance import currency
-from langchain_kimi.cli.errors import CHECK_FAILED, NOT_RUN, one_line
+from langchain_kimi.cli.command_errors import CHECK_FAILED, NOT_RUN, one_line
 from langchain_kimi.cli.output import write_line
 from langchain_kimi.errors import AuthenticationError, KimiError
 from langchain_kimi.platform import KimiPlatform
 
 
-def run(options: argparse.Namespace) -> int:
+def run_doctor_command(options: argparse.Namespace) -> int:
     """Print one line for each check; the exit status."""
     try:
         platform = KimiPlatform(max_retries=0, timeout=20)
@@ -22,17 +22,17 @@ def run(options: argparse.Namespace) -> int:
         return NOT_RUN
     region = {url: f" (region {name})" for name, url in HOSTS.items()}.get(platform.base_url, "")
     _write_check(True, "host", f"{platform.base_url}{region}")
-    begun = time.perf_counter()
+    started = time.perf_counter()
     try:
         models = platform.models()
     except AuthenticationError as error:
-        _write_check(True, "reachable", _milliseconds(begun))
+        _write_check(True, "reachable", _milliseconds(started))
         _write_check(False, "key", _other_region(platform) or one_line(error))
         return CHECK_FAILED
     except KimiError as error:
         _write_check(False, "reachable", one_line(error))
         return CHECK_FAILED
-    _write_check(True, "reachable", _milliseconds(begun))
+    _write_check(True, "reachable", _milliseconds(started))
     _write_check(True, "key", f"accepted; it sees {len(models)} models")
     return max(_check_model(options.model, models), _check_balance(platform))
 
@@ -76,8 +76,8 @@ def _other_region(platform: KimiPlatform) -> str | None:
     return None
 
 
-def _milliseconds(begun: float) -> str:
-    return f"answered in {(time.perf_counter() - begun) * 1000:.0f} ms"
+def _milliseconds(started: float) -> str:
+    return f"answered in {(time.perf_counter() - started) * 1000:.0f} ms"
 
 
 def _write_check(passed: bool, name: str, text: str) -> None:

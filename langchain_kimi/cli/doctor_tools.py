@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.tools import BaseTool
 
 from langchain_kimi._request import Tools
-from langchain_kimi.cli.errors import CHECK_FAILED, CommandError
+from langchain_kimi.cli.command_errors import CHECK_FAILED, CommandError
 from langchain_kimi.cli.module_object import describe, load_object
 from langchain_kimi.cli.output import write_line
 
@@ -16,7 +16,7 @@ _RESULTS = (str, int, float, bool, dict, None, "str", "int", "float", "bool", "d
 """Return annotations of a function without arguments that is a tool itself."""
 
 
-def run(options: argparse.Namespace) -> int:
+def run_doctor_tools_command(options: argparse.Namespace) -> int:
     """Print a line for each tool and each change to its schema; the exit status."""
     target: str = options.target
     named = load_object(target, "my_app.tools:TOOLS")

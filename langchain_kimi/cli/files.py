@@ -9,7 +9,7 @@ from langchain_kimi.cli.output import write_line
 from langchain_kimi.platform import KimiFiles, KimiPlatform
 
 
-def run(options: argparse.Namespace) -> int:
+def run_files_command(options: argparse.Namespace) -> int:
     """Run the action; the exit status."""
     files = KimiPlatform().files
     if options.action == "list":

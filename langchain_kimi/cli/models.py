@@ -8,7 +8,7 @@ from langchain_kimi.cli.output import write_line
 _COLUMNS = ("model", "window", "thinking", "effort", "USD/M hit / miss / out", "CNY/M hit / miss / out", "")
 
 
-def run(options: argparse.Namespace) -> int:
+def run_models_command(options: argparse.Namespace) -> int:
     """Print one line for each model; the exit status."""
     rows = [_COLUMNS, *map(_row, MODELS)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]

@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from langchain_kimi.cli.errors import CommandError, where
+from langchain_kimi.cli.command_errors import CommandError, where
 
 
 def load_object(target: str, example: str) -> Any:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from langchain_kimi.catalogue import FILE_PURPOSES
-from langchain_kimi.cli.errors import NOT_RUN
+from langchain_kimi.cli.command_errors import NOT_RUN
 from langchain_kimi.cli.output import write_error, write_line
 
 PROGRAM = "langchain-kimi"
-MODEL = "kimi-k2.6"
+MODEL = "kimi-k3"
 FORMULAS = ("moonshot/date:latest", "moonshot/web-search:latest", "moonshot/fetch:latest")
 
 
@@ -95,7 +95,7 @@ def _add_doctor(commands: Any) -> None:
         commands,
         "doctor",
         "check key, region, host, model access and balance, or your tools",
-        example="doctor --model kimi-k3",
+        example="doctor --model kimi-k2.6",
     )
     _add_model(doctor)
     subjects = _subcommands(doctor, "subject", required=False)
@@ -145,7 +145,7 @@ def _add_serve(commands: Any) -> None:
     )
     serve.add_argument("--script", required=True, metavar="FILE", help="replies in YAML, or MODULE:OBJECT")
     serve.add_argument(
-        "--port", type=_port, default=0, metavar="PORT", help="the port; 0 takes a free one (default: %(default)s)"
+        "--port", type=_port, default=0, metavar="PORT", help="the port; 0 means a free one (default: %(default)s)"
     )
     serve.add_argument(
         "--loop", action="store_true", help="begin the replies again after the last (default: refuse further requests)"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from langchain_kimi._redaction import redact
-from langchain_kimi.cli.errors import CommandError
+from langchain_kimi.cli.command_errors import CommandError
 from langchain_kimi.cli.module_object import load_object
 from langchain_kimi.cli.output import write_error, write_line
 from langchain_kimi.reasoning_log import open_private
@@ -27,7 +27,7 @@ from langchain_kimi.testing.script.yaml_script import conversation
 from langchain_kimi.testing.server import KimiServer
 
 
-def run(options: argparse.Namespace) -> int:
+def run_serve_command(options: argparse.Namespace) -> int:
     """Serve a script until SIGTERM or Ctrl-C; the exit status."""
     try:
         script = _load_script(options.script)

@@ -12,12 +12,12 @@ from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messag
 from langchain_kimi import tokens
 from langchain_kimi._request import Tools
 from langchain_kimi.catalogue import find
-from langchain_kimi.cli.errors import CHECK_FAILED, CommandError
+from langchain_kimi.cli.command_errors import CHECK_FAILED, CommandError
 from langchain_kimi.cli.output import write_line
 from langchain_kimi.platform import KimiPlatform
 
 
-def run(options: argparse.Namespace) -> int:
+def run_tokens_command(options: argparse.Namespace) -> int:
     """Print the number and what it is made of; the exit status, 1 where the model's window is smaller."""
     messages, tools = _read_prompt(options.file)
     if options.exact:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from langchain_kimi.cli import main
+from langchain_kimi.cli import run_command_line
 from langchain_kimi.testing import KimiServer
 from tests.conftest import KEY
 
@@ -40,7 +40,7 @@ Account = Callable[..., KimiServer]
 def status_of(*command: str) -> int:
     """Runs a command; its exit status, also where argparse ends it."""
     try:
-        return main(command)
+        return run_command_line(command)
     except SystemExit as ended:
         return int(ended.code or 0)
 

@@ -20,7 +20,7 @@ def test_ask_is_a_live_agent_with_moonshots_tools(account: Account, run: Run) ->
     assert (result.status, result.err) == (0, "")
     assert [tool["function"]["name"] for tool in server.requests[0].json["tools"]] == ["date", "web_search", "fetch"]
     for text in (
-        "[live: kimi-k2.6]",
+        "[live: kimi-k3]",
         "[thinking] The date first.",
         "✓",
         "web_search(query='lakes')",

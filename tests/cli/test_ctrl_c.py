@@ -33,7 +33,7 @@ def test_while_a_command_is_imported() -> None:
     """A real signal from inside the first import that a command makes, in a process forked for each command."""
     code = f"""
 import os, signal, sys
-from langchain_kimi.cli import main
+from langchain_kimi.cli import run_command_line
 
 class Interrupt:
     @staticmethod
@@ -44,7 +44,7 @@ class Interrupt:
 sys.meta_path.insert(0, Interrupt)
 for command in {COMMANDS!r}:
     if not (child := os.fork()):
-        os._exit(main(command))
+        os._exit(run_command_line(command))
     print(command[0], os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=WAIT)

@@ -113,7 +113,7 @@ def test_a_failure_prints_what_was_used_so_far(
 
 
 def test_ctrl_c_prints_what_was_used_so_far() -> None:
-    code = "import sys; from langchain_kimi.cli import main; sys.exit(main(['demo']))"
+    code = "import sys; from langchain_kimi.cli import run_command_line; sys.exit(run_command_line(['demo']))"
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -132,7 +132,7 @@ def test_live_runs_the_same_agent_against_the_host(account: Account, run: Run) -
     server = account(scripted_researcher)
     result = run("demo", "--live")
     assert result.status == 0
-    assert "[live: kimi-k2.6]" in result.out
+    assert "[live: kimi-k3]" in result.out
     assert len(server.requests) == 4
 
 

@@ -14,7 +14,7 @@ def test_a_sound_account_passes(account: Account, run: Run) -> None:
     result = run("doctor")
     assert result.status == 0
     assert "✗" not in result.out
-    for text in ("host", "reachable", "key       accepted", "kimi-k2.6 is available", "balance   3.00"):
+    for text in ("host", "reachable", "key       accepted", "kimi-k3 is available", "balance   3.00"):
         assert text in result.out
     assert KEY not in result.out
 

@@ -142,8 +142,8 @@ def test_wrong_arguments_are_an_error_of_one_line(run: Run, arguments: str, word
 
 def test_help_does_not_load_what_runs_commands() -> None:
     code = (
-        "import sys; from langchain_kimi.cli import main\n"
-        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "import sys; from langchain_kimi.cli import run_command_line\n"
+        "try: run_command_line(['--help'])\nexcept SystemExit: pass\n"
         "print([name for name in ('langchain_core', 'langgraph', 'httpx2', 'yaml') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -50,7 +50,7 @@ def test_a_bug_is_one_line_with_its_place_and_without_secrets(run: Run, monkeypa
     def broken(options: object) -> int:
         raise LookupError(f"no such\nrow {KEY}")
 
-    monkeypatch.setattr(models, "run", broken)
+    monkeypatch.setattr(models, "run_models_command", broken)
     result = run("models")
     assert result.status == 2
     assert result.error.startswith("langchain-kimi models: unexpected LookupError: no such row sk-*** (")

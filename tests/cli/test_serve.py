@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from langchain_kimi import ChatKimi
-from langchain_kimi.cli import main
+from langchain_kimi.cli import run_command_line
 from langchain_kimi.errors import BadRequestError, KimiError
 from tests.cli.conftest import Result, Run
 
@@ -56,7 +56,7 @@ def serve_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         try:
             with open(outgoing, "w", encoding="utf-8") as stdout, monkeypatch.context() as patch:
                 patch.setattr(sys, "stdout", stdout)
-                status = main(["serve", *arguments])
+                status = run_command_line(["serve", *arguments])
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)

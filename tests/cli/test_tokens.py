@@ -56,7 +56,7 @@ def test_kimi_is_asked_on_request(account: Account, run: Run, type_in: Callable[
 def test_a_prompt_larger_than_the_window_fails(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "long.txt"
     path.write_text("word " * 400_000)
-    result = run("tokens", str(path))
+    result = run("tokens", "--model", "kimi-k2.6", str(path))
     assert result.status == 1
     assert "too long" in result.out
 

@@ -29,7 +29,7 @@ from langchain_kimi import (
     formula_tools,
 )
 from langchain_kimi import _redaction as redaction
-from langchain_kimi.cli import main
+from langchain_kimi.cli import run_command_line
 from langchain_kimi.errors import AuthenticationError, IllegalRequestError
 from langchain_kimi.testing import KimiServer, called, said
 from langchain_kimi.testing.cassettes import Cassette
@@ -195,7 +195,7 @@ def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(
         with pytest.raises(AuthenticationError, match="MOONSHOT_API_KEY") as caught:
             ChatKimi(model="kimi-k2.6")
         surfaces.failed(caught.value)
-        assert main(["doctor"]) == 2
+        assert run_command_line(["doctor"]) == 2
         surfaces.add(*capsys.readouterr())
 
 
@@ -256,7 +256,7 @@ def test_a_base_url_with_a_secret_is_refused_without_being_shown(
     with pytest.raises(IllegalRequestError, match="base_url") as caught:
         ChatKimi(model="kimi-k2.6")
     surfaces.failed(caught.value)
-    assert main(["doctor"]) == 2
+    assert run_command_line(["doctor"]) == 2
     surfaces.add(*capsys.readouterr())
 
 
@@ -444,7 +444,7 @@ def test_platform_formulas_and_doctor_do_not_show_the_key(
     if place == "error body":  # the others wait before they ask again
         commands += [["balance"], ["files", "list"], ["ask", "Hello?"]]
     for command in commands:
-        assert main(command) > 0
+        assert run_command_line(command) > 0
         surfaces.add(*capsys.readouterr())
 
 

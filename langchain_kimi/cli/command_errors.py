@@ -1,4 +1,4 @@
-"""Failures of commands: one line that says what went wrong, where, and what to do; and the exit status."""
+"""Turns the failure of a command into one line (what went wrong, where, what to do) and an exit status."""
 
 import re
 import traceback
@@ -36,7 +36,7 @@ def one_line(error: BaseException) -> str:
 
 
 def exit_status(error: Exception) -> int:
-    """1 where Kimi was asked and refused or did not answer, else 2."""
+    """1 where Kimi refused the request or did not respond, else 2."""
     # Imported here: it loads LangChain, and help should not wait for that.
     from langchain_kimi.errors import AuthenticationError, IllegalRequestError, KimiError
 
