@@ -1,17 +1,17 @@
-"""The exact strings that Kimi said, kept on the LangChain message so that they can go back as they came.
+"""The raw tool calls and reasoning of a response, stored on the LangChain message so that they go back unchanged.
 
-LangChain parses tool-call arguments into dicts and, in streams, completes arguments that were cut short. Both lose what
-was said. So every message of ours carries, in `additional_kwargs`:
+LangChain parses tool-call arguments into dicts and, in streams, completes arguments that were cut short. Both lose the
+original string. So the messages of `ChatKimi` hold, in `additional_kwargs`:
 
-- `reasoning_content`: the thinking as one string; the key is absent where Kimi sent none or null
-- `kimi_calls`: `[{"id", "name", "arguments"}]` in the order of the answer, `arguments` being Kimi's own string;
+- `reasoning_content`: the reasoning as one string; absent where the host sent none or null
+- `kimi_calls`: `[{"id", "name", "arguments"}]` in the order of the response, with `arguments` as the host's string;
   `"unwrapped"` lists the arguments that are JSON in a string there and the array or object itself in `tool_calls`,
-  `"cut"` marks a call whose answer was cut before its arguments began, `"not_run"` says why a call must not run
+  `"cut"` marks a call of a response that was cut before its arguments began, `"not_run"` says why a call must not run
   although its arguments may be whole
-- `kimi_host`: host and port that gave the answer; its ids and its key of the thinking go back to it as they came
-- `kimi_reasoning_key`: the host's own key of the thinking, where that is not `reasoning_content`; `both` where it sent
-  the thinking under `reasoning_content` and `reasoning` at once
-- `kimi_reasoning_details`: the list that some hosts send beside or instead of it, and want back
+- `kimi_host`: host and port of the response; its call ids and its reasoning key go back to that host unchanged
+- `kimi_reasoning_key`: the host's reasoning key, where it is not `reasoning_content`; `both` where the host sent the
+  reasoning under `reasoning_content` and another key at once
+- `kimi_reasoning_details`: the list that some hosts send beside or instead of the text, and want back
 """
 
 import json
@@ -46,7 +46,7 @@ parser reads the whole as an object, LangChain's lenient one included."""
 
 
 class RawCall(TypedDict):
-    """One tool call as Kimi sent it."""
+    """One tool call as the host sent it."""
 
     id: str | None
     name: str
@@ -99,11 +99,11 @@ def parse_calls(calls: Iterable[RawCall]) -> tuple[list[ToolCall], list[InvalidT
 
 
 def wire_arguments(arguments: str) -> str:
-    """The arguments as a host takes them: a JSON object, for hosts refuse a whole history over one that is none.
+    """The arguments as a JSON object, because hosts refuse a whole history for arguments that are none.
 
-    The very string where it is such an object. Arguments with bare control characters are written anew; no arguments
-    are `{}`; whatever else the model wrote is sent as the text under INVALID_ARGUMENTS. The outcome depends on the
-    string alone, so that it is the same in every request.
+    A string that is such an object is returned unchanged. Arguments with bare control characters are serialised again;
+    missing arguments become `{}`; any other text is sent under INVALID_ARGUMENTS. The result depends on the string
+    alone, so that it is the same in every request.
     """
     try:
         if isinstance(orjson.loads(arguments), dict):
@@ -117,7 +117,7 @@ def wire_arguments(arguments: str) -> str:
 
 
 def quote_arguments(arguments: str | None) -> str:
-    """What the model wrote instead of a JSON object, for its error result; the middle of a long text is left out."""
+    """The model's text instead of a JSON object, for its error result; the middle of a long text is left out."""
     text = (arguments or "").removesuffix(SPOILER)
     if not text.strip():
         return "They were empty."
@@ -138,16 +138,16 @@ def call_blocks(calls: Iterable[RawCall]) -> list[dict[str, Any]]:
 
 
 def reparse_calls(message: AIMessage) -> None:
-    """Replace calls that LangChain parsed leniently out of a stream by a strict reading of what Kimi sent.
+    """Replace tool calls that LangChain parsed leniently out of a stream by a strict parse of the raw calls.
 
-    Content blocks lose the `lc_` indices by which a stream's pieces were joined.
+    Content blocks lose the `lc_` indices by which the chunks of a stream were joined.
     """
     calls = message.additional_kwargs.get(CALLS)
     if calls:
         message.tool_calls, message.invalid_tool_calls = parse_calls(calls)
     if isinstance(message.content, list):
-        said = [_settled_block(block) for block in message.content if not (calls and is_call_block(block))]
-        message.content = [*said, *call_blocks(calls or ())]
+        others = [_without_stream_index(block) for block in message.content if not (calls and is_call_block(block))]
+        message.content = [*others, *call_blocks(calls or ())]
 
 
 def reasoning_text(message: AIMessage) -> str | None:
@@ -177,12 +177,13 @@ def is_call_block(block: object) -> bool:
 
 
 def raw_calls(message: AIMessage) -> list[RawCall]:
-    """The message's calls, valid and not, in their order: Kimi's own argument strings wherever they still hold.
+    """The message's calls, valid and invalid, in their order, with the host's argument strings where they still apply.
 
-    A call that was edited since (other arguments under its id) or that another model made is written as compact JSON.
+    The arguments of a call that was edited since (other arguments under its id), or that another model made, are
+    written as compact JSON.
     """
-    said = message.additional_kwargs.get(CALLS)
-    recorded: dict[str | None, RawCall] = {call["id"]: call for call in said if _is_call(call)} if said else {}
+    stored = message.additional_kwargs.get(CALLS)
+    recorded: dict[str | None, RawCall] = {call["id"]: call for call in stored if _is_call(call)} if stored else {}
     order = {key: position for position, key in enumerate(recorded)}
     calls: list[RawCall] = [
         RawCall(id=call["id"], name=call["name"], arguments=_arguments(call["args"], recorded.get(call["id"])))
@@ -197,28 +198,28 @@ def raw_calls(message: AIMessage) -> list[RawCall]:
     return sorted(calls, key=lambda call: order.get(call["id"], len(order)))
 
 
-def _arguments(args: Mapping[str, Any], said: RawCall | None) -> str:
-    if said is not None:
+def _arguments(args: Mapping[str, Any], raw: RawCall | None) -> str:
+    if raw is not None:
         try:
-            if args == parse_arguments(said["arguments"]):
-                return said["arguments"]
-            if (names := _unwrapped(said)) and args == parse_arguments(said["arguments"], names):
-                return said["arguments"]
+            if args == parse_arguments(raw["arguments"]):
+                return raw["arguments"]
+            if (names := _unwrapped(raw)) and args == parse_arguments(raw["arguments"], names):
+                return raw["arguments"]
         except (ValueError, TypeError, KeyError):
             pass
     return json.dumps(args, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def _unwrapped(said: RawCall) -> list[str]:
-    names = said.get("unwrapped")
+def _unwrapped(raw: RawCall) -> list[str]:
+    names = raw.get("unwrapped")
     return names if isinstance(names, list) else []
 
 
-def _unspoiled(arguments: str, said: RawCall | None) -> str:
-    return said["arguments"] if said is not None and arguments == said["arguments"] + SPOILER else arguments
+def _unspoiled(arguments: str, raw: RawCall | None) -> str:
+    return raw["arguments"] if raw is not None and arguments == raw["arguments"] + SPOILER else arguments
 
 
-def _settled_block(block: str | dict[str, Any]) -> str | dict[str, Any]:
+def _without_stream_index(block: str | dict[str, Any]) -> str | dict[str, Any]:
     if isinstance(block, dict) and str(block.get("index", "")).startswith("lc_"):
         return {key: value for key, value in block.items() if key != "index"}
     return block

@@ -1,4 +1,4 @@
-"""The settings of a configured `ChatOpenAI` as those of `ChatKimi`, read by their names: nothing is imported for it."""
+"""Converts the settings of a configured `ChatOpenAI` to those of `ChatKimi`, without importing langchain-openai."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,26 +13,26 @@ _SAME = (
 )
 _RENAMED = {"model_name": "model", "openai_api_base": "base_url", "request_timeout": "timeout"}
 _BODY = ("prompt_cache_key", "prompt_cache_options", "safety_identifier", "reasoning_effort", "stop")
-"""Fields of the request that ChatOpenAI takes by `extra_body` or `model_kwargs`, and ChatKimi by name."""
-_READ_BY_HAND = ("openai_api_key", "extra_body", "model_kwargs", "reasoning")
-_OF_NO_USE = (
+"""Request fields that ChatOpenAI has in `extra_body` or `model_kwargs`, and ChatKimi under their names."""
+_CONVERTED = ("openai_api_key", "extra_body", "model_kwargs", "reasoning")
+_IGNORED = (
     *("client", "async_client", "root_client", "root_async_client", "tiktoken_model_name", "stream_usage", "profile"),
     *("custom_get_token_ids", "use_responses_api", "disabled_params", "include_response_headers"),
 )
 _EFFORTS = ("low", "high", "max")
 
 
-def settings_of(model: Any) -> dict[str, Any]:
-    """The constructor's arguments for `ChatKimi`. Raises TypeError for what has no model name.
+def chat_openai_settings(model: Any) -> dict[str, Any]:
+    """The constructor's arguments for `ChatKimi`. Raises TypeError for an object without a model name.
 
-    Settings without a place here are left out and named in one `KimiWarning`; the values are not, for a secret may be
-    among them.
+    Settings that ChatKimi does not have are left out and named in one `KimiWarning`, without their values, because one
+    may be a secret.
     """
     if not isinstance(getattr(model, "model_name", None), str) or hasattr(model, "bound"):
         raise TypeError(f"{type(model).__name__} is no ChatOpenAI: it has no model_name. Unwrap a bound model first.")
     settings = {name: getattr(model, name, None) for name in _SAME}
     settings |= {ours: getattr(model, theirs, None) for theirs, ours in _RENAMED.items()}
-    if settings["metadata"]:  # LangChain notes versions there, those of the other package
+    if settings["metadata"]:  # LangChain records the versions of the other package there
         settings["metadata"] = {key: value for key, value in settings["metadata"].items() if key != "lc_versions"}
     lost = _unknown(model)
     key = getattr(model, "openai_api_key", None)
@@ -54,28 +54,28 @@ def settings_of(model: Any) -> dict[str, Any]:
         lost.append("reasoning_effort")
         settings["reasoning_effort"] = None
     if lost:
-        warn(f"ChatKimi has no place for these settings of {type(model).__name__}: {', '.join(sorted(lost))}.")
+        warn(f"ChatKimi does not have these settings of {type(model).__name__}: {', '.join(sorted(lost))}.")
     return {name: value for name, value in settings.items() if value is not None} | (
         {"extra_body": body} if body else {}
     )
 
 
 def _unknown(model: Any) -> list[str]:
-    """The settings that the user gave and that mean nothing here."""
-    given: set[str] = getattr(model, "model_fields_set", set())
-    known = {*_SAME, *_RENAMED, *_READ_BY_HAND, *_OF_NO_USE}
-    return [name for name in given - known if getattr(model, name, None) not in (None, False, {}, [])]
+    """The settings that the user set and that ChatKimi does not have."""
+    names: set[str] = getattr(model, "model_fields_set", set())
+    known = {*_SAME, *_RENAMED, *_CONVERTED, *_IGNORED}
+    return [name for name in names - known if getattr(model, name, None) not in (None, False, {}, [])]
 
 
 def _thinking(body: dict[str, Any], lost: list[str]) -> dict[str, Any]:
-    """The thinking knobs for Kimi's `thinking` field, which is taken out of the body."""
-    given = body.pop("thinking", None)
-    if given is None:
+    """The settings for Kimi's `thinking` field, which is removed from the body."""
+    thinking = body.pop("thinking", None)
+    if thinking is None:
         return {}
-    if not isinstance(given, Mapping) or given.get("type") not in ("enabled", "disabled"):
+    if not isinstance(thinking, Mapping) or thinking.get("type") not in ("enabled", "disabled"):
         lost.append("extra_body['thinking']")
         return {}
-    on = given["type"] == "enabled"
-    effort = given.get("effort")
-    knobs: dict[str, Any] = {"thinking": effort if on and effort in _EFFORTS else on}
-    return knobs | ({"keep_thinking": True} if given.get("keep") == "all" else {})
+    enabled = thinking["type"] == "enabled"
+    effort = thinking.get("effort")
+    settings: dict[str, Any] = {"thinking": effort if enabled and effort in _EFFORTS else enabled}
+    return settings | ({"keep_thinking": True} if thinking.get("keep") == "all" else {})

@@ -28,67 +28,69 @@ def media_block(source: MediaSource, *, mime_type: str | None = None) -> dict[st
     """An image or a video as a content block for a HumanMessage or a tool's result: LangChain's, in base64.
 
     `source` is a path, a `file:`, `http:`, `https:`, `data:` or `ms:` URL, or the bytes themselves; a web address is
-    fetched from here, now, without Kimi's key (do not pass on addresses that you do not trust). The type is taken from
-    the data, else from `mime_type`, the name or what the host says; an `ms://` id is an image unless `mime_type` says
-    video. Raises IllegalRequestError for what Kimi does not read or is too large, OSError for a file that cannot be
-    read, and a KimiError where the fetch fails.
+    fetched at once from this machine, without Kimi's key (do not pass addresses that you do not trust). The media type
+    is that of the data, else `mime_type`, the type of the name or the host's content type; an `ms://` id is an image
+    unless `mime_type` says video. Raises IllegalRequestError for a type that Kimi does not read and for too large data,
+    OSError for a file that cannot be read, and a KimiError where the fetch fails.
     """
-    if (url := _web(source)) is not None:
-        data, told = fetch(url, shared_connections(), largest=LARGEST_FILE)
-        return _inline(data, shown_url(url), mime_type or told)
+    if (url := _web_url(source)) is not None:
+        data, content_type = fetch(url, shared_connections(), largest=LARGEST_FILE)
+        return _inline_block(data, shown_url(url), mime_type or content_type)
     if isinstance(source, str) and source.startswith(("data:", "ms:")):
-        return _referred(source, mime_type)
-    return _inline(source if isinstance(source, bytes) else _read(source), _named(source), mime_type)
+        return _url_block(source, mime_type)
+    return _inline_block(source if isinstance(source, bytes) else _read(source), _source_name(source), mime_type)
 
 
 async def amedia_block(source: MediaSource, *, mime_type: str | None = None) -> dict[str, Any]:
     """`media_block` for asynchronous use: a fetch does not block the event loop, nor does a file."""
-    if (url := _web(source)) is not None:
-        data, told = await afetch(url, shared_connections(), largest=LARGEST_FILE)
-        return _inline(data, shown_url(url), mime_type or told)
+    if (url := _web_url(source)) is not None:
+        data, content_type = await afetch(url, shared_connections(), largest=LARGEST_FILE)
+        return _inline_block(data, shown_url(url), mime_type or content_type)
     return await asyncio.to_thread(media_block, source, mime_type=mime_type)
 
 
-def _web(source: MediaSource) -> str | None:
+def _web_url(source: MediaSource) -> str | None:
     return source if isinstance(source, str) and source.lower().startswith(("http://", "https://")) else None
 
 
-def _named(source: MediaSource) -> str:
+def _source_name(source: MediaSource) -> str:
     return "the data" if isinstance(source, bytes) else os.fspath(source)
 
 
 def _read(source: str | os.PathLike[str]) -> bytes:
-    given = os.fspath(source)
-    path = Path(url2pathname(urlsplit(given).path) if given.startswith("file:") else given)
+    name = os.fspath(source)
+    path = Path(url2pathname(urlsplit(name).path) if name.startswith("file:") else name)
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > LARGEST_FILE:
-            raise _too_large(given, size)
-        return file.read(LARGEST_FILE + 1)  # a file can grow meanwhile, and some tell no size
+            raise _too_large(name, size)
+        return file.read(LARGEST_FILE + 1)  # a file can grow meanwhile, and some report no size
 
 
-def _inline(data: bytes, name: str, told: str | None) -> dict[str, Any]:
+def _inline_block(data: bytes, name: str, declared: str | None) -> dict[str, Any]:
     if not data:
         raise IllegalRequestError(f"{name} is empty.")
     if len(data) > LARGEST_FILE:
         raise _too_large(name, len(data))
-    seen = type_of(data)
-    found = seen or _type(told, name)
-    if seen is None and found.startswith("image/"):
-        raise IllegalRequestError(f"{name} should be {found}, but begins like no image that Kimi reads.")
+    detected = type_of(data)
+    media_type = detected or _media_type(declared, name)
+    if detected is None and media_type.startswith("image/"):
+        raise IllegalRequestError(
+            f"{name} is declared as {media_type}, but its data begins like no image that Kimi reads."
+        )
     encoded = base64.b64encode(data).decode()
-    return {"type": _medium(found), "base64": encoded, "mime_type": found}
+    return {"type": _medium(media_type), "base64": encoded, "mime_type": media_type}
 
 
-def _referred(url: str, mime_type: str | None) -> dict[str, Any]:
+def _url_block(url: str, mime_type: str | None) -> dict[str, Any]:
     """The block for what has its data in its URL, or was uploaded."""
-    told = mime_type or (url[5:].partition(";")[0].partition(",")[0] if url.startswith("data:") else "image/png")
-    return {"type": _medium(_type(told, url[:40])), "url": url}
+    declared = mime_type or (url[5:].partition(";")[0].partition(",")[0] if url.startswith("data:") else "image/png")
+    return {"type": _medium(_media_type(declared, url[:40])), "url": url}
 
 
-def _type(told: str | None, name: str) -> str:
-    """The type that was told or that the name shows. Raises IllegalRequestError for one that Kimi does not read."""
-    plain = (told or "").partition(";")[0].strip()
+def _media_type(declared: str | None, name: str) -> str:
+    """The declared type, else that of the name. Raises IllegalRequestError for a type that Kimi does not read."""
+    plain = (declared or "").partition(";")[0].strip()
     if plain in ("", "application/octet-stream", "binary/octet-stream"):
         plain = mimetypes.guess_type(urlsplit(name).path)[0] or ""
     try:

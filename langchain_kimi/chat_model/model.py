@@ -19,7 +19,7 @@ from langchain_kimi._response import generation_chunk
 from langchain_kimi._warning_location import calling
 from langchain_kimi.catalogue import find
 from langchain_kimi.chat_model.chat_call import ChatCall, RunManager
-from langchain_kimi.chat_model.from_chat_openai import settings_of
+from langchain_kimi.chat_model.from_chat_openai import chat_openai_settings
 from langchain_kimi.chat_model.model_settings import ChatKimiSettings
 from langchain_kimi.chat_model.partial_mode import PartialModeRunnable, prefix_message, prefix_of_cut_answer
 from langchain_kimi.chat_model.profile import profile_of
@@ -262,7 +262,7 @@ class ChatKimi(ChatKimiSettings):
 
         Nothing of langchain-openai is imported. Settings that ChatKimi does not have are named in one `KimiWarning`.
         """
-        return cls(**{**settings_of(model), **changes})
+        return cls(**{**chat_openai_settings(model), **changes})
 
     def check_tools(
         self, tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | BaseTool], *, strict: bool | None = None
