@@ -31,7 +31,7 @@ def is_summary_request(request: Request) -> bool:
 
 
 def reader(last_page: int = PAGES) -> Callable[[Request], Reply]:
-    """Reads page after page, as far as its own thoughts tell, then says what it saw; writes summaries when requests."""
+    """Reads page after page, as far as its own thoughts tell, then says what it saw; writes a summary on request."""
 
     def script(request: Request) -> Reply:
         if is_summary_request(request):
