@@ -1,4 +1,4 @@
-"""What a message says, without what is empty, foreign or without a form on Kimi's wire."""
+"""Removes from a message what is empty, foreign, or without a form on Kimi's wire."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ from langchain_kimi._surrogates import replaced_in
 NO_OUTPUT = "(no output)"
 _DATA = ("base64", "data")
 _LONGEST_DATA = 1_000
-"""Characters of base64 that are told to the model as text where it cannot see what they encode."""
+"""Characters of base64 that are sent to the model as text, since it cannot see what they encode."""
 
 _Block: TypeAlias = str | dict[str, Any]
 ToolResult: TypeAlias = ToolMessage | FunctionMessage
@@ -46,7 +46,7 @@ def without_surrogates(message: BaseMessage) -> BaseMessage:
 
 
 def clean_assistant(index: int, message: AIMessage, record: RecordRepair) -> AIMessage | None:
-    """An assistant message without what only its own provider reads; None where nothing is left to say."""
+    """An assistant message without what only its own provider reads; None where nothing is left."""
     content = message.content
     if content and isinstance(content, str):
         return message
@@ -72,24 +72,24 @@ def _is_read(block: _Block) -> bool:
 
 def _without_foreign_blocks(index: int, message: AIMessage, record: RecordRepair) -> AIMessage:
     """Other providers' blocks taken out: refusals become text, calls the message's own if it has none."""
-    kept: list[_Block] = []
+    readable: list[_Block] = []
     calls: list[RawCall] = []
     for block in message.content:
         if isinstance(block, str) or _is_read(block):
-            kept.append(block)
+            readable.append(block)
             continue
         kind = block.get("type")
         match block["value"] if kind == "non_standard" and "value" in block else block:
             case {"type": "refusal", "refusal": str(refusal)}:
-                kept.append({"type": "text", "text": refusal})
+                readable.append({"type": "text", "text": refusal})
                 record(index, "refusal", "a refusal became text.")
                 continue
             case {"type": "tool_use", "name": str(name), **use}:
-                given = use.get("input") or {}
-                arguments = given if isinstance(given, str) else _json(given)
+                tool_input = use.get("input") or {}
+                arguments = tool_input if isinstance(tool_input, str) else _json(tool_input)
                 calls.append(RawCall(id=str(use.get("id") or ""), name=name, arguments=arguments))
         record(index, "foreign_block", f"a content block of type {kind!r} was left out: Kimi has no form for it.")
-    update: dict[str, Any] = {"content": kept}
+    update: dict[str, Any] = {"content": readable}
     if calls and not message.tool_calls and not message.invalid_tool_calls:
         update["tool_calls"], update["invalid_tool_calls"] = parse_calls(calls)
         record(index, "calls_in_content", "the tool_use blocks became the tool calls of the message.")
@@ -104,33 +104,33 @@ def _has_reasoning(message: AIMessage) -> bool:
     """Whether reasoning that Kimi may be shown stands in the message."""
     if message.response_metadata.get("model_provider", PROVIDER) != PROVIDER:
         return False
-    kept = message.additional_kwargs.get(REASONING)
-    if isinstance(kept, str):
-        return bool(kept)
+    reasoning = message.additional_kwargs.get(REASONING)
+    if isinstance(reasoning, str):
+        return bool(reasoning)
     return any(isinstance(block, dict) and block.get("reasoning") for block in message.content)
 
 
 def clean_input(index: int, message: BaseMessage, record: RecordRepair) -> BaseMessage | None:
     """A user or system message without blank parts; None where nothing is left."""
-    kept = _without_blanks(index, message.content, record)
-    if not kept and has_dynamic_tools(message):
+    content = _without_blanks(index, message.content, record)
+    if not content and has_dynamic_tools(message):
         return message if not message.content else message.model_copy(update={"content": ""})
-    if not kept:
+    if not content:
         record(index, "empty_message", f"an empty {message.type} message was dropped.")
         return None
-    return message if kept is message.content else message.model_copy(update={"content": kept})
+    return message if content is message.content else message.model_copy(update={"content": content})
 
 
 def clean_result(index: int, message: ToolResult, record: RecordRepair) -> ToolResult:
-    """A result that says something, in text and media alone."""
-    kept = _without_blanks(index, message.content, record)
-    if not kept:
+    """A result that is not empty, in text and media alone."""
+    content = _without_blanks(index, message.content, record)
+    if not content:
         record(index, "empty_result", f"an empty result became {NO_OUTPUT!r}.")
-        kept = NO_OUTPUT
-    elif isinstance(kept, list) and not all(map(_is_sendable, kept)):
+        content = NO_OUTPUT
+    elif isinstance(content, list) and not all(map(_is_sendable, content)):
         record(index, "result_part", "parts of a result that are neither text nor inline media became their JSON text.")
-        kept = [block if _is_sendable(block) else _told(block) for block in kept]
-    return message if kept is message.content else message.model_copy(update={"content": kept})
+        content = [block if _is_sendable(block) else _as_text_part(block) for block in content]
+    return message if content is message.content else message.model_copy(update={"content": content})
 
 
 def _is_sendable(block: _Block) -> bool:
@@ -138,8 +138,8 @@ def _is_sendable(block: _Block) -> bool:
     return isinstance(block, str) or sendable(block)
 
 
-def _told(block: _Block) -> dict[str, Any]:
-    """A part without a form on the wire as text: JSON, in which long base64 data is told by its length."""
+def _as_text_part(block: _Block) -> dict[str, Any]:
+    """A part without a form on the wire as text: JSON, in which the length stands for long base64 data."""
     if isinstance(block, dict):
         # LangChain gives blocks that it converts a new id each time, which would move the cached prefix.
         made_up = str(block.get("id", "")).startswith("lc_")
@@ -155,19 +155,19 @@ def _shortened(key: str, value: Any) -> Any:
 
 
 def _without_blanks(index: int, content: str | list[_Block], record: RecordRepair) -> str | list[_Block]:
-    """The very content where nothing in it is blank."""
+    """The content without blank parts; the same object where there are none."""
     if isinstance(content, str):
         return "" if content.isspace() else content
-    kept = [block for block in content if not _is_blank(block)]
-    if len(kept) == len(content):
+    filled = [block for block in content if not _is_blank(block)]
+    if len(filled) == len(content):
         return content
-    if kept:
+    if filled:
         record(index, "empty_part", "empty text parts were left out.")
-    return kept
+    return filled
 
 
 def with_known_role(index: int, message: ChatMessage, record: RecordRepair) -> BaseMessage:
-    """The message in a role that Kimi knows: what is nobody's is the user's."""
+    """The message in a role that Kimi knows; one with an unknown role becomes the user's."""
     known = _ROLES.get(message.role, HumanMessage)
     rule = "developer_role" if message.role == "developer" else "unknown_role"
     record(index, rule, f"the role {message.role!r} became that of a {known.__name__}.")

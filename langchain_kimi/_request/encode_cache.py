@@ -31,7 +31,7 @@ Fingerprint: TypeAlias = tuple[type[BaseMessage], str | None, bytes]
 
 @dataclass(frozen=True, slots=True)
 class TranscriptPrefix:
-    """The beginning of a transcript: repaired, encoded, and checked with nothing found."""
+    """The beginning of a transcript: repaired, encoded, and checked without violations."""
 
     fingerprints: Sequence[Fingerprint] = ()
     repaired: RepairedPrefix = NOTHING_REPAIRED

@@ -42,12 +42,12 @@ _WAYS = {
 _WANTED = "Give images and videos as base64 with their mime type, or as an ms:// reference."
 
 
-class NoForm(ValueError):
+class UnsupportedBlockError(ValueError):
     """A content block that Kimi has no form for, and what to do instead."""
 
 
-def part_of(block: Mapping[str, Any]) -> dict[str, Any]:
-    """A content block as a part of Kimi's. Raises NoForm.
+def encode_part(block: Mapping[str, Any]) -> dict[str, Any]:
+    """A content block as a part of Kimi's. Raises UnsupportedBlockError.
 
     Read are LangChain's blocks (old and new, images and videos in `file` blocks too), OpenAI's and Anthropic's. A web
     address stays as it is: whether it is taken is the host's to say.
@@ -58,13 +58,13 @@ def part_of(block: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "text-plain" and isinstance(block.get("text"), str):
         return {"type": "text", "text": block["text"]}
     if kind in ("image_url", "video_url"):
-        given = block.get(kind)
-        url = given.get("url") if isinstance(given, Mapping) else given
+        value = block.get(kind)
+        url = value.get("url") if isinstance(value, Mapping) else value
         _check_url(url, kind)
-        return {"type": kind, kind: given}
+        return {"type": kind, kind: value}
     medium = _medium(block)
     if medium is None:
-        raise NoForm(_no_form(block))
+        raise UnsupportedBlockError(_no_form(block))
     url = _url(block, medium)
     _check_url(url, medium)
     return {"type": f"{medium}_url", f"{medium}_url": {"url": url}}
@@ -73,8 +73,8 @@ def part_of(block: Mapping[str, Any]) -> dict[str, Any]:
 def sendable(block: Mapping[str, Any]) -> bool:
     """Whether Kimi reads the block as it is: text, or an image or video that is whole, inline or uploaded."""
     try:
-        part = part_of(block)
-    except NoForm:
+        part = encode_part(block)
+    except UnsupportedBlockError:
         return False
     if part["type"] == "text":
         return isinstance(part["text"], str)
@@ -104,21 +104,21 @@ def type_of(data: bytes) -> str | None:
 
 
 def known_type(mime_type: str) -> str:
-    """Kimi's name of a mime type, without parameters; raises NoForm for one that Kimi does not read."""
+    """Kimi's name of a mime type, without parameters; raises UnsupportedBlockError for one that Kimi does not read."""
     plain = mime_type.partition(";")[0].strip().lower()
     named = _OTHER_NAMES.get(plain, plain)
     if named in IMAGE_TYPES or named in VIDEO_TYPES:
         return named
     if not named:
-        raise NoForm(f"The data: URL names no mime type. {_WANTED}")
+        raise UnsupportedBlockError(f"The data: URL names no mime type. {_WANTED}")
     if named.startswith("image/svg"):
-        raise NoForm(_WAYS["svg"])
+        raise UnsupportedBlockError(_WAYS["svg"])
     if named.startswith("audio/"):
-        raise NoForm(_WAYS["audio"])
+        raise UnsupportedBlockError(_WAYS["audio"])
     if named.startswith(("image/", "video/")):
         names = ", ".join(sorted(one.partition("/")[2] for one in (IMAGE_TYPES | VIDEO_TYPES)))
-        raise NoForm(f"Kimi reads no {named}; it reads {names}.")
-    raise NoForm(_WAYS["file"])
+        raise UnsupportedBlockError(f"Kimi reads no {named}; it reads {names}.")
+    raise UnsupportedBlockError(_WAYS["file"])
 
 
 def _medium(block: Mapping[str, Any]) -> str | None:
@@ -147,16 +147,18 @@ def _url(block: Mapping[str, Any], medium: str) -> str:
     uploaded = block.get("file_id") or (block.get("id") if block.get("source_type") == "id" else None)
     if uploaded:
         return str(uploaded) if str(uploaded).startswith("ms://") else f"ms://{uploaded}"
-    raise NoForm(f"The {medium} block holds no data. {_WANTED}")
+    raise UnsupportedBlockError(f"The {medium} block holds no data. {_WANTED}")
 
 
-def _inline(data: object, given: object, medium: str) -> str:
+def _inline(data: object, declared: object, medium: str) -> str:
     if not isinstance(data, str):
-        raise NoForm(f"The data of the {medium} block is {type(data).__name__}, not a base64 string.")
-    if given:
-        mime_type = known_type(str(given))
+        raise UnsupportedBlockError(f"The data of the {medium} block is {type(data).__name__}, not a base64 string.")
+    if declared:
+        mime_type = known_type(str(declared))
     elif (seen := type_of(_head(data))) is None:
-        raise NoForm(f"The {medium} block has no mime_type, and its data begins like no {medium} that Kimi reads.")
+        raise UnsupportedBlockError(
+            f"The {medium} block has no mime_type, and its data begins like no {medium} that Kimi reads."
+        )
     else:
         mime_type = seen
     return f"data:{mime_type};base64,{data}"
@@ -164,7 +166,7 @@ def _inline(data: object, given: object, medium: str) -> str:
 
 def _check_url(url: object, kind: str) -> None:
     if not isinstance(url, str) or not url:
-        raise NoForm(f"The {kind} block holds no url. {_WANTED}")
+        raise UnsupportedBlockError(f"The {kind} block holds no url. {_WANTED}")
     if url.startswith("data:"):
         known_type(url[5:].partition(",")[0])
 

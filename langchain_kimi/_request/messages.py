@@ -6,7 +6,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_kimi._raw_calls import NO_REASONING, PROVIDER, REASONING, raw_calls, wire_arguments
-from langchain_kimi._request.media import NoForm, part_of
+from langchain_kimi._request.media import UnsupportedBlockError, encode_part
 from langchain_kimi._request.tools import DYNAMIC_TOOLS, dynamic_tools, has_dynamic_tools, wire_name
 from langchain_kimi.errors import IllegalRequestError
 
@@ -145,6 +145,6 @@ def _blocks(content: str | list[str | dict[str, Any]]) -> Iterable[dict[str, Any
 def _part(block: Mapping[str, Any]) -> dict[str, Any]:
     """A content block as a part of Kimi's: text, image or video."""
     try:
-        return part_of(block)
-    except NoForm as error:
+        return encode_part(block)
+    except UnsupportedBlockError as error:
         raise IllegalRequestError(str(error)) from error

@@ -48,7 +48,7 @@ class Repair:
     """One change to a transcript."""
 
     index: int
-    """Position of the message in the given transcript."""
+    """Position of the message in the original transcript."""
     rule: str
     """What was wrong, as a stable name."""
     detail: str

@@ -1,4 +1,4 @@
-"""What the user chose, as the fields that the model takes; what it cannot take is dropped with a note or raises."""
+"""Encodes the user's settings as request fields; unsupported ones are dropped with a note or raise."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,7 +79,7 @@ def resolve_search(settings: Mapping[str, Any], row: Model | None, notes: list[N
     if row is None or WEB_SEARCH not in map(name_of, settings.get("tools") or ()):
         return settings
     if row.family == "k3":
-        text = f"{WEB_SEARCH} was found broken on {row.id} (forum, July 2026). {_SEARCH_WHILE_THINKING}."
+        text = f"{WEB_SEARCH} was reported broken on {row.id} (forum, July 2026). {_SEARCH_WHILE_THINKING}."
         notes.append(Note(WEB_SEARCH, text))
     chosen = any(key in settings for key in THINKING_SETTINGS) or "thinking" in settings.get("extra_body", {})
     if row.thinking != "optional" or chosen:
@@ -131,16 +131,16 @@ def _check_keep(row: Model, model: str, keep: bool | None, thinks: bool) -> None
 
 
 def encode_sampling(
-    row: Model | None, given: Mapping[str, Any], *, thinks: bool, notes: list[Note]
+    row: Model | None, settings: Mapping[str, Any], *, thinks: bool, notes: list[Note]
 ) -> dict[str, float]:
     """The sampling fields, less those that the model pins to one value."""
-    chosen: dict[str, float] = {key: given[key] for key in SAMPLING if key in given}
+    chosen: dict[str, float] = {key: settings[key] for key in SAMPLING if key in settings}
     pinned = row.pinned(thinks) if row else {}
     lost = {key: value for key, value in chosen.items() if key in pinned and value != pinned[key]}
     if lost and row:
-        asked = ", ".join(f"{key}={value}" for key, value in lost.items())
-        taken = ", ".join(f"{key}={pinned[key]}" for key in lost)
-        notes.append(Note("sampling", f"{asked} is dropped: {row.id} takes only {taken} here. Leave it out."))
+        dropped = ", ".join(f"{key}={value}" for key, value in lost.items())
+        accepted = ", ".join(f"{key}={pinned[key]}" for key in lost)
+        notes.append(Note("sampling", f"{dropped} is dropped: {row.id} takes only {accepted} here. Leave it out."))
     return {key: value for key, value in chosen.items() if key not in pinned}
 
 

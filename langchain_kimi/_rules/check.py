@@ -48,7 +48,7 @@ def is_valid_prefix(prefix: CheckedPrefix, body: Mapping[str, Any]) -> bool:
 
 
 def checked_prefix(body: Mapping[str, Any], count: int, after: CheckedPrefix = NOTHING_CHECKED) -> CheckedPrefix | None:
-    """The prefix `after` with the first `count` messages of a body in which `check` found nothing.
+    """The prefix `after` with the first `count` messages of a body without violations.
 
     None where the prefix would be empty or end within an exchange.
     """

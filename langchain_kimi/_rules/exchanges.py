@@ -10,10 +10,11 @@ WireMessage = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class CheckedPrefix:
-    """What rules need to know of the beginning of a transcript in which nothing was found.
+    """What rules need to know of the beginning of a transcript without violations.
 
-    A rule on messages reads one message, one exchange, or the request as a whole. In the prefix the first two find
-    nothing again, as long as the conditions of the request are the same; the last reads the totals that are kept here.
+    A rule on messages reads one message, one exchange, or the request as a whole. The first two
+    find nothing in the prefix again, as long as the conditions of the request are the same; the last reads the totals
+    that are stored here.
     """
 
     conditions: tuple[Any, ...] = ()
@@ -58,7 +59,7 @@ class WireTranscript:
     orphans: list[int] = field(default_factory=list)
     """Tool messages that do not follow an assistant message with tool calls."""
     parts: list[tuple[int, str, int, Any]] = field(default_factory=list)
-    """Message, role, position and content part, for content given as an array."""
+    """Message, role, position and content part, for content that is an array."""
     dynamic_tools: list[tuple[int, WireMessage]] = field(default_factory=list)
     """All messages that declare tools, those of the prefix too."""
 

@@ -9,7 +9,7 @@ Two judgements are stricter than walle's current code, because live refusals and
 
 - every part must have a type, anyOf or $ref (walle's code asks only beside `enum`; MoonshotAI/kimi-cli issue 1595);
 - a `description` beside `$ref` and in its target conflicts (walle forgave that in June 2026; recorded in April 2026,
-  MoonshotAI/kimi-cli issue 1903, whose wording is kept).
+  MoonshotAI/kimi-cli issue 1903, whose wording is used).
 """
 
 import json
@@ -21,7 +21,7 @@ import orjson
 
 from langchain_kimi._rules.schema_references import Schema, reaches, reference_problems, resolve
 
-Found = Iterator[tuple[str, str]]
+Problems = Iterator[tuple[str, str]]
 
 _MAX_SIZE = 120_000
 _MAX_DEPTH = 30
@@ -36,7 +36,7 @@ _TOO_DEEP = f"schema depth exceeds maximum limit of {_MAX_DEPTH}"
 _TYPE_OUTSIDE_ANYOF = "when using anyOf, type should be defined in anyOf items instead of the parent schema"
 
 
-def problems(schema: object) -> Found:
+def problems(schema: object) -> Problems:
     """Everything that the server would refuse in a schema, as pairs of path and message.
 
     Paths are in the server's notation: `root`, `properties.city`, `$defs.Node.required`; branches of anyOf bear
@@ -46,10 +46,10 @@ def problems(schema: object) -> Found:
         yield "root", "input schema must be a string or map"
         return
     try:
-        found = _verdict(_text(schema))
+        reasons = _verdict(_text(schema))
     except RecursionError:
-        found = (("", _TOO_DEEP),)
-    for path, message in found:
+        reasons = (("", _TOO_DEEP),)
+    for path, message in reasons:
         yield path or "root", message
 
 
@@ -70,23 +70,23 @@ def _verdict(text: bytes) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys(_problems(schema, refers=b'"$ref"' in text))) if schema else ()
 
 
-def _problems(schema: Schema, *, refers: bool) -> Found:
+def _problems(schema: Schema, *, refers: bool) -> Problems:
     nodes = list(_nodes(schema))
-    found = [
+    reasons = [
         (_join(path, at), message) for path, node, depth in nodes for at, message in _node(node, schema, path, depth)
     ]
     keys = sum(len(props) for _, node, _ in nodes if isinstance(props := node.get("properties"), dict))
     if keys > _MAX_KEYS:
-        found.append(
+        reasons.append(
             ("", f"total number of properties keys({keys}) across all objects exceeds maximum limit of {_MAX_KEYS}")
         )
-    if found or not refers:
-        yield from found
+    if reasons or not refers:
+        yield from reasons
     else:
         yield from _references(schema, nodes)
 
 
-def _references(schema: Schema, nodes: list[tuple[str, Schema, int]]) -> Found:
+def _references(schema: Schema, nodes: list[tuple[str, Schema, int]]) -> Problems:
     """What is wrong with the references of a schema whose parts are sound."""
     if reaches(_nodes, schema) > _MAX_DEPTH:
         yield "", _TOO_DEEP
@@ -113,7 +113,7 @@ def _nodes(schema: Schema) -> Iterator[tuple[str, Schema, int]]:
 
 
 def _children(node: Schema) -> list[tuple[str, object, int]]:
-    """The places of a node where a subschema may be: path, value, and how much deeper it lies."""
+    """The positions in a node where a subschema may be: path, value, and how much deeper it lies."""
     children: list[tuple[str, object, int]] = []
     for keyword, step in (("$defs", 0), ("properties", 1)):
         if isinstance(named := node.get(keyword), dict):
@@ -124,7 +124,7 @@ def _children(node: Schema) -> list[tuple[str, object, int]]:
     return children
 
 
-def _node(node: Schema, root: Schema, path: str, depth: int) -> Found:
+def _node(node: Schema, root: Schema, path: str, depth: int) -> Problems:
     """What is wrong with one subschema, its children aside."""
     if depth > _MAX_DEPTH:
         yield "", _TOO_DEEP
@@ -134,11 +134,11 @@ def _node(node: Schema, root: Schema, path: str, depth: int) -> Found:
     elif not node.keys() & {"anyOf", "$ref"} and (node or path.rpartition(".")[2] != "additionalProperties"):
         yield "", "type is not defined"
     for keyword, value in node.items():
-        if judge := _KEYWORDS.get(keyword):
-            yield from judge(value, node, root)
+        if check := _KEYWORDS.get(keyword):
+            yield from check(value, node, root)
 
 
-def _type(node: Schema, *, at_root: bool) -> Found:
+def _type(node: Schema, *, at_root: bool) -> Problems:
     """Where `type` stands and what it says."""
     if "anyOf" in node:
         yield "", _TYPE_OUTSIDE_ANYOF
@@ -158,7 +158,7 @@ def _type(node: Schema, *, at_root: bool) -> Found:
         yield from _many_types(kind, node, at_root)
 
 
-def _many_types(kinds: list[str], node: Schema, at_root: bool) -> Found:
+def _many_types(kinds: list[str], node: Schema, at_root: bool) -> Problems:
     """Several types at once: only notes beside them, or an enum beside two."""
     if "enum" in node:
         yield from (
@@ -173,7 +173,7 @@ def _many_types(kinds: list[str], node: Schema, at_root: bool) -> Found:
             yield "", f"keyword {keyword} is not allowed in combination with multiple types"
 
 
-def _ref(ref: object, node: Schema, root: Schema) -> Found:
+def _ref(ref: object, node: Schema, root: Schema) -> Problems:
     if not isinstance(ref, str):
         yield "$ref", "$ref must be a string"
     elif ref == "#":
@@ -186,7 +186,7 @@ def _ref(ref: object, node: Schema, root: Schema) -> Found:
         yield "$ref", f"$defs not found for reference: {ref}"
 
 
-def _defs(defs: object, node: Schema, root: Schema) -> Found:
+def _defs(defs: object, node: Schema, root: Schema) -> Problems:
     if not isinstance(defs, dict):
         yield "$defs", "$defs must be an object"
         return
@@ -214,7 +214,7 @@ def _slashes(value: object) -> Iterator[str]:
                 yield from _slashes(child)
 
 
-def _any_of(branches: object, node: Schema, root: Schema) -> Found:
+def _any_of(branches: object, node: Schema, root: Schema) -> Problems:
     if not isinstance(branches, list):
         yield "anyOf", "anyOf must be an array"
         return
@@ -233,7 +233,7 @@ def _any_of(branches: object, node: Schema, root: Schema) -> Found:
             )
 
 
-def _properties(properties: object, node: Schema, root: Schema) -> Found:
+def _properties(properties: object, node: Schema, root: Schema) -> Problems:
     if not isinstance(properties, dict):
         yield "properties", "properties must be an object"
         return
@@ -244,7 +244,7 @@ def _properties(properties: object, node: Schema, root: Schema) -> Found:
             yield "properties", f"property schema for '{name}' must be an object"
 
 
-def _required(required: object, node: Schema, root: Schema) -> Found:
+def _required(required: object, node: Schema, root: Schema) -> Problems:
     if not isinstance(required, list):
         yield "required", "required must be an array"
         return
@@ -256,7 +256,7 @@ def _required(required: object, node: Schema, root: Schema) -> Found:
             yield "required", f"required property '{name}' is not defined in properties"
 
 
-def _enum(values: object, node: Schema, root: Schema) -> Found:
+def _enum(values: object, node: Schema, root: Schema) -> Problems:
     if not isinstance(values, list):
         yield "enum", "enum must be an array"
         return
@@ -301,17 +301,17 @@ def _mismatch(value: object, kinds: list[str]) -> str | None:
 _PYTHON: dict[str, type] = {"string": str, "boolean": bool, "null": type(None), "array": list, "object": dict}
 
 
-def _must_be(keyword: str, words: str, *types: type) -> "Callable[[object, Schema, Schema], Found]":
-    """A judge of a keyword that only needs a JSON type."""
+def _must_be(keyword: str, words: str, *types: type) -> "Callable[[object, Schema, Schema], Problems]":
+    """A check of a keyword that only needs a JSON type."""
 
-    def judge(value: object, node: Schema, root: Schema) -> Found:
+    def check_type(value: object, node: Schema, root: Schema) -> Problems:
         if not isinstance(value, types):
             yield keyword, f"{keyword} must be {words}"
 
-    return judge
+    return check_type
 
 
-_KEYWORDS: dict[str, Callable[[object, Schema, Schema], Found]] = {
+_KEYWORDS: dict[str, Callable[[object, Schema, Schema], Problems]] = {
     "$defs": _defs,
     "$id": _must_be("$id", "a string", str, type(None)),
     "$ref": _ref,

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 Schema = dict[str, Any]
-Nodes = Callable[[Schema], Iterator[tuple[str, Schema, int]]]
-Place = tuple[str, ...]
+SchemaNodes = Callable[[Schema], Iterator[tuple[str, Schema, int]]]
+SchemaPath = tuple[str, ...]
 
 _NOTES = frozenset({"description", "title"})
 _HOMES = frozenset({"items", "additionalProperties", "anyOf"})
@@ -21,7 +21,7 @@ def resolve(root: Schema, ref: str) -> Schema | None:
     return target if isinstance(target, dict) and (ref == "#" or ref.startswith("#/$defs/")) else None
 
 
-def reaches(nodes: Nodes, root: Schema) -> int:
+def reaches(nodes: SchemaNodes, root: Schema) -> int:
     """How many levels of properties lie below the root when its references are followed; a cycle counts once."""
     depths: dict[str, int] = {}
 
@@ -43,34 +43,34 @@ def reaches(nodes: Nodes, root: Schema) -> int:
 def reference_problems(root: Schema) -> Iterator[tuple[str, str]]:
     """What is wrong with references that resolve, those within `$defs` aside."""
     endless = not _ends(root, root, set())
-    for place, node, optional in _places(root):
+    for position, node, optional in _walk(root):
         if "$ref" not in node:
             continue
-        path = ".".join(place)
+        path = ".".join(position)
         target = _expand(root, node["$ref"])
         if target is None:  # only under a keyword that nothing else looks into, like `not`
             yield "$ref", "only local references are supported"
             continue
         yield from ((path, message) for message in _conflicts(node, target))
-        if len(place) > 1 and place[-1] not in _HOMES and place[-2] != "properties":
+        if len(position) > 1 and position[-1] not in _HOMES and position[-2] != "properties":
             yield path, "$ref is not allowed in this schema."
         if endless and not optional and not _ends(target, root, set()):
             yield path, "detected infinite recursion without termination condition"
 
 
-def _places(root: Schema) -> Iterator[tuple[Place, Schema, bool]]:
-    """Every object within a schema except definitions, with its place and whether an instance can do without it."""
-    stack: list[tuple[Place, Schema, bool]] = [((), root, False)]
+def _walk(root: Schema) -> Iterator[tuple[SchemaPath, Schema, bool]]:
+    """Every object within a schema except definitions, with its position and whether an instance can do without it."""
+    stack: list[tuple[SchemaPath, Schema, bool]] = [((), root, False)]
     while stack:
-        place, node, optional = stack.pop()
-        yield place, node, optional
-        children: list[tuple[Place, Schema, bool]] = []
+        position, node, optional = stack.pop()
+        yield position, node, optional
+        children: list[tuple[SchemaPath, Schema, bool]] = []
         for key, child in node.items():
             if isinstance(child, dict) and key != "$defs":
                 spare = key == "additionalProperties" or (key == "properties" and node.get("required") == [])
-                children.append(((*place, key), child, optional or spare))
+                children.append(((*position, key), child, optional or spare))
             elif key == "anyOf" and isinstance(child, list):
-                children += [((*place, key), branch, optional) for branch in child if isinstance(branch, dict)]
+                children += [((*position, key), branch, optional) for branch in child if isinstance(branch, dict)]
         stack += reversed(children)
 
 

@@ -34,7 +34,7 @@ def wrong_type(request: Request) -> Breaches:
 
 
 def thinking_off(request: Request) -> Breaches:
-    """A model that always thinks is told not to; the K3 family ignores the field."""
+    """A model that always thinks is asked not to; the K3 family ignores the field."""
     row, thinking = request.row, request.body.get("thinking")
     if row is None or row.thinking != "always" or row.family == "k3" or not row.pinned_thinking:
         return
@@ -43,9 +43,9 @@ def thinking_off(request: Request) -> Breaches:
 
 
 def thinking_twice(request: Request) -> Breaches:
-    """Both thinking knobs on a model that thinks by choice."""
-    given = [name for name in ("thinking", "reasoning_effort") if request.body.get(name) is not None]
-    if request.row and request.row.thinking == "optional" and len(given) > 1:
+    """Both thinking settings on a model that thinks by choice."""
+    switches = [name for name in ("thinking", "reasoning_effort") if request.body.get(name) is not None]
+    if request.row and request.row.thinking == "optional" and len(switches) > 1:
         yield "reasoning_effort", "cannot specify both 'thinking' and 'reasoning_effort'"
 
 
@@ -58,7 +58,7 @@ def pinned_sampling(request: Request) -> Breaches:
 
 
 def logprobs(request: Request) -> Breaches:
-    """Log probabilities asked of a model with pinned sampling."""
+    """Log probabilities requested from a model with pinned sampling."""
     if request.pinned and request.body.get("logprobs") not in (None, False):
         yield "logprobs", "invalid logprobs: only false is allowed for this model"
 
@@ -136,7 +136,7 @@ def response_format_type(request: Request) -> Breaches:
 
 
 def json_schema_missing(request: Request) -> Breaches:
-    """`json_schema` announced and not given."""
+    """`json_schema` announced and missing."""
     wanted = request.body.get("response_format")
     if isinstance(wanted, dict) and wanted.get("type") == "json_schema" and _named_schema(request) is None:
         yield "response_format.json_schema", "Invalid request: response_format.json_schema is required"

@@ -66,7 +66,7 @@ def parameters_type(request: Request) -> Breaches:
 
 
 def parameters_flavour(request: Request) -> Breaches:
-    """Parameters outside Moonshot's flavour; judged once their type is right, as the server does."""
+    """Parameters outside Moonshot's flavour; checked once their type is right, as the server does."""
     for path, kind, function in request.functions:
         parameters = function.get("parameters")
         if kind != "function" or not isinstance(parameters, dict) or parameters.get("type") != "object":
@@ -87,21 +87,21 @@ def search_while_thinking(request: Request) -> Breaches:
                 yield path, "Invalid request: $web_search is incompatible with thinking enabled"
 
 
-def toolbox_role(request: Request) -> Breaches:
+def dynamic_tools_role(request: Request) -> Breaches:
     """Tools in a message that is not a system message."""
     for at, message in request.transcript.dynamic_tools:
         if message.get("role") != "system":
             yield f"messages[{at}].tools", "Invalid request: tools in a message can only be used with role 'system'"
 
 
-def toolbox_content(request: Request) -> Breaches:
+def dynamic_tools_content(request: Request) -> Breaches:
     """A system message with both tools and content."""
     for at, message in request.transcript.dynamic_tools:
         if message.get("role") == "system" and message.get("content"):
             yield f"messages[{at}].content", "Invalid request: tools cannot be used with content"
 
 
-def toolbox_model(request: Request) -> Breaches:
+def dynamic_tools_model(request: Request) -> Breaches:
     """Tools in a message to a model that reads them nowhere but in the request."""
     if request.row and not request.row.dynamic_tools:
         for at, _ in request.transcript.dynamic_tools:
@@ -151,12 +151,14 @@ TOOLS: tuple[Rule, ...] = (
         "official web search guide for kimi-k2.6 and kimi-k2.5, noted by an unsloth client too; other K2 models that "
         "think by the same; the text is ours",
     ),
-    Rule("toolbox_role", toolbox_role, "Bring tools in a system message.", f"{_VERIFIER}; the text is ours"),
+    Rule("dynamic_tools_role", dynamic_tools_role, "Add tools in a system message.", f"{_VERIFIER}; the text is ours"),
     Rule(
-        "toolbox_model",
-        toolbox_model,
+        "dynamic_tools_model",
+        dynamic_tools_model,
         "Bind the tools to the request, or choose a model of the K3 family, which takes tools in messages.",
         _VERIFIER,
     ),
-    Rule("toolbox_content", toolbox_content, "Leave `content` out of the message that brings tools.", _VERIFIER),
+    Rule(
+        "dynamic_tools_content", dynamic_tools_content, "Leave `content` out of a message that adds tools.", _VERIFIER
+    ),
 )

@@ -1,4 +1,4 @@
-"""The room `schema`: any JSON Schema people pass, rewritten so that Kimi takes it, with a report of every change.
+"""Rewrites any JSON Schema so that Kimi accepts it, with a report of every change.
 
 Pure and deterministic: the same schema gives the same bytes in any process, a legal schema is returned as it is, and
 normalising an outcome changes nothing. What the subset cannot say is moved into descriptions, so the model still reads

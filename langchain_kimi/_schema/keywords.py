@@ -137,15 +137,15 @@ def phrase(keyword: str, value: object) -> str:
 
 
 def worded(description: object, words: Iterable[tuple[str, object]]) -> str:
-    """A description with constraints appended; what it says already is not said again."""
-    said = description if isinstance(description, str) else ""
+    """A description with constraints appended, unless it has them already."""
+    text = description if isinstance(description, str) else ""
     phrases = dict.fromkeys(phrase(keyword, value) for keyword, value in words)
-    told = f"({'; '.join(phrases)})" if phrases else ""
-    return said if told and told in said else f"{said} {told}".strip()
+    hints = f"({'; '.join(phrases)})" if phrases else ""
+    return text if hints and hints in text else f"{text} {hints}".strip()
 
 
 def native(node: Any, *, at_root: bool = True) -> bool:
-    """Whether a schema that the judge takes also holds nothing but keywords that Kimi knows."""
+    """Whether a schema without violations also holds nothing but keywords that Kimi knows."""
     if not isinstance(node, dict):
         return isinstance(node, bool)
     kind = kind if isinstance(kind := node.get("type"), str) else None

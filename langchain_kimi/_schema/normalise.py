@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 
-from langchain_kimi._rules.moonshot_schema import problems as judge
+from langchain_kimi._rules.moonshot_schema import problems as schema_problems
 from langchain_kimi._schema.keywords import native
 from langchain_kimi._schema.rewrite import TooLargeError, Walk
-from langchain_kimi._schema.subschema import ROOT, Change, Node
+from langchain_kimi._schema.subschema import ROOT, Change, SchemaNode
 
 _TOO_DEEP = (ROOT, "schema is nested too deeply")
 
@@ -19,7 +19,7 @@ _TOO_DEEP = (ROOT, "schema is nested too deeply")
 class Normalised:
     """A schema in Kimi's subset, what was changed, and what the server would still refuse.
 
-    With problems left, `schema` is the one given and no changes are told: it cannot be made legal.
+    With problems left, `schema` is the original and no changes are reported: it cannot be made legal.
     """
 
     schema: dict[str, Any]
@@ -31,32 +31,32 @@ def normalise(schema: Mapping[str, Any]) -> Normalised:
     """Rewrite a JSON Schema for tool parameters or answers to the subset that Kimi accepts."""
     try:
         raw = _plain(schema)
-        found = tuple(judge(raw))
-        if raw.get("type") == "object" and not found and native(raw):
+        problems = tuple(schema_problems(raw))
+        if raw.get("type") == "object" and not problems and native(raw):
             return Normalised(raw, (), ())
-        outcome, changes, found = _rewritten(raw)
+        outcome, changes, problems = _rewritten(raw)
     except (RecursionError, ValueError):
         return Normalised(dict(schema), (), (_TOO_DEEP,))
-    return Normalised(raw, (), found) if found else Normalised(outcome, changes, ())
+    return Normalised(raw, (), problems) if problems else Normalised(outcome, changes, ())
 
 
-def _rewritten(raw: Node) -> tuple[Node, tuple[Change, ...], tuple[tuple[str, str], ...]]:
+def _rewritten(raw: SchemaNode) -> tuple[SchemaNode, tuple[Change, ...], tuple[tuple[str, str], ...]]:
     """A rewritten schema with its report; if inlining makes it too large, references are kept instead."""
-    found: tuple[tuple[str, str], ...] = ()
+    problems: tuple[tuple[str, str], ...] = ()
     for inlining in (True, False):
         walk = Walk(raw, inlining=inlining)
         try:
             outcome = walk.root()
         except TooLargeError:
-            found = ((ROOT, "schema grows too large when its parts are combined"),)
+            problems = ((ROOT, "schema grows too large when its parts are combined"),)
             continue
-        found = tuple(walk.problems) or tuple(judge(outcome))
-        if not found:
+        problems = tuple(walk.problems) or tuple(schema_problems(outcome))
+        if not problems:
             return outcome, tuple(dict.fromkeys(walk.changes)), ()
-    return raw, (), found
+    return raw, (), problems
 
 
-def _plain(schema: Mapping[str, Any]) -> Node:
+def _plain(schema: Mapping[str, Any]) -> SchemaNode:
     """A deep copy in plain JSON values, which serialise to the same bytes everywhere."""
     try:
         plain = orjson.loads(orjson.dumps(schema, default=_json, option=orjson.OPT_NON_STR_KEYS))

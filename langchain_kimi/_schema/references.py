@@ -2,18 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import unquote
 
-Raw = Any
+from langchain_kimi._schema.subschema import SchemaValue
 
 
 class References:
     """The local references of one schema, by normalised pointer; the root is the empty pointer."""
 
-    def __init__(self, root: dict[str, Raw]) -> None:
+    def __init__(self, root: dict[str, SchemaValue]) -> None:
         self._root = root
-        self._targets: dict[str, Raw] = {}
+        self._targets: dict[str, SchemaValue] = {}
         self._inner: dict[str, frozenset[str]] = {}
         self.uses = Counter(pointer for ref in _refs(root) if (pointer := self.pointer(ref)) is not None)
 
@@ -23,13 +22,13 @@ class References:
             return None
         pointer = unquote(ref[1:])
         if pointer not in self._targets:
-            found = self._find(pointer)
-            if not isinstance(found, dict | bool):
+            target = self._find(pointer)
+            if not isinstance(target, dict | bool):
                 return None
-            self._targets[pointer] = found
+            self._targets[pointer] = target
         return pointer
 
-    def target(self, pointer: str) -> Raw:
+    def target(self, pointer: str) -> SchemaValue:
         """The schema at a pointer."""
         return self._targets[pointer]
 
@@ -45,12 +44,12 @@ class References:
 
     def _within(self, pointer: str) -> frozenset[str]:
         if pointer not in self._inner:
-            found = (self.pointer(ref) for ref in _refs(self._targets[pointer]))
-            self._inner[pointer] = frozenset(inner for inner in found if inner is not None)
+            pointers = (self.pointer(ref) for ref in _refs(self._targets[pointer]))
+            self._inner[pointer] = frozenset(inner for inner in pointers if inner is not None)
         return self._inner[pointer]
 
-    def _find(self, pointer: str) -> Raw:
-        at: Raw = self._root
+    def _find(self, pointer: str) -> SchemaValue:
+        at: SchemaValue = self._root
         for part in pointer.split("/")[1:]:
             key = part.replace("~1", "/").replace("~0", "~")
             if isinstance(at, list) and key.isdecimal() and int(key) < len(at):
@@ -62,7 +61,7 @@ class References:
         return at
 
 
-def _refs(value: Raw) -> Iterator[str]:
+def _refs(value: SchemaValue) -> Iterator[str]:
     """Every reference within a value."""
     stack = [value]
     while stack:
@@ -75,7 +74,7 @@ def _refs(value: Raw) -> Iterator[str]:
             stack += at
 
 
-def slashed(value: Raw) -> bool:
+def slashed(value: SchemaValue) -> bool:
     """Whether a key within a value has a slash, which Kimi takes everywhere but in definitions."""
     if isinstance(value, dict):
         return any("/" in key or slashed(child) for key, child in value.items())

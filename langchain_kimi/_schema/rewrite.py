@@ -15,7 +15,18 @@ from langchain_kimi._schema.keywords import (
     worded,
 )
 from langchain_kimi._schema.references import References, slashed
-from langchain_kimi._schema.subschema import ROOT, Change, Node, Part, Raw, Report, admit, join, meet, take_apart
+from langchain_kimi._schema.subschema import (
+    ROOT,
+    Change,
+    Part,
+    Report,
+    SchemaNode,
+    SchemaValue,
+    admit,
+    join,
+    meet,
+    take_apart,
+)
 
 _MOST_STEPS = 20_000
 _MOST_ALTERNATIVES = 100
@@ -30,20 +41,20 @@ def _at(path: str, *keys: object) -> str:
 
 
 class Walk:
-    """One rewriting of one schema; `opened` are the recursive pointers expanded on the way down to a place."""
+    """One rewriting of one schema; `opened` are the recursive pointers expanded on the way down to a node."""
 
-    def __init__(self, root: Node, *, inlining: bool) -> None:
+    def __init__(self, root: SchemaNode, *, inlining: bool) -> None:
         self.changes: list[Change] = []
         self.problems: list[tuple[str, str]] = []
         self._root = root
         self._inlining = inlining
         self._references = References(root)
         self._names: dict[str, str] = {}
-        self._defs: Node = {}
+        self._defs: SchemaNode = {}
         self._kept: dict[str, bool] = {}
         self._steps = 0
 
-    def root(self) -> Node:
+    def root(self) -> SchemaNode:
         """The whole schema as one object with its definitions."""
         part = self._read(self._root, "", frozenset())
         choices = [] if part is None else self._alternatives(part, "", frozenset())
@@ -68,16 +79,16 @@ class Walk:
         order = {"type": -1} | {key: at for at, key in enumerate(self._root)}
         return dict(sorted(outcome.items(), key=lambda item: order.get(item[0], len(order))))
 
-    def _object_root(self, whole: Part) -> Node:
+    def _object_root(self, whole: Part) -> SchemaNode:
         if self._root.get("type") != "object":
             self._note("", "root_to_object", "the root became an object")
         fields = {**whole.fields, "type": ("object",)}
         if "properties" not in fields:
             fields["properties"] = {}
-        said = self._say(Part(fields, [], whole.words, None, whole.opened), "", frozenset())
-        if said is None:
+        written = self._write(Part(fields, [], whole.words, None, whole.opened), "", frozenset())
+        if written is None:
             self.problems.append((ROOT, "no object meets the schema"))
-        return said or {}
+        return written or {}
 
     def _note(self, path: str, rule: str, detail: str) -> None:
         self.changes.append(Change(path or ROOT, rule, detail))
@@ -87,11 +98,11 @@ class Walk:
 
     # --- reading
 
-    def _walk(self, node: Raw, path: str, opened: frozenset[str]) -> Node | None:
+    def _walk(self, node: SchemaValue, path: str, opened: frozenset[str]) -> SchemaNode | None:
         part = self._read(node, path, opened)
-        return None if part is None else self._say(part, path, opened)
+        return None if part is None else self._write(part, path, opened)
 
-    def _read(self, node: Raw, path: str, opened: frozenset[str]) -> Part | None:
+    def _read(self, node: SchemaValue, path: str, opened: frozenset[str]) -> Part | None:
         """A subschema as a part; None if nothing meets it."""
         self._steps += 1
         if self._steps > _MOST_STEPS:
@@ -124,15 +135,15 @@ class Walk:
                 met = meet(a, b)
                 return met and Part(met.fields, [], met.words, one.ref, met.opened)
         a, b = self._expanded(a, path, opened), self._expanded(b, path, opened)
-        if (kept := a.ref or b.ref) is not None:
+        if (reference := a.ref or b.ref) is not None:
             self._note(
                 path, "constraint_beside_recursion_dropped", "constraints beside a recursive reference were dropped"
             )
-            return Part(a.notes | b.notes, [], a.words + b.words, kept, a.opened | b.opened)
+            return Part(a.notes | b.notes, [], a.words + b.words, reference, a.opened | b.opened)
         return meet(a, b)
 
-    def _reference(self, node: Node, path: str, opened: frozenset[str]) -> Part | None:
-        """The part that a reference stands for: its target's, or a reference to be kept."""
+    def _reference(self, node: SchemaNode, path: str, opened: frozenset[str]) -> Part | None:
+        """The part that a reference stands for: its target's, or a reference that stays."""
         pointer = self._references.pointer(node["$ref"])
         if pointer is None:
             self.problems.append(
@@ -177,39 +188,39 @@ class Walk:
             return [part]
         (keyword, branches), *others = part.unions
         rest = Part(part.fields, others, part.words, None, part.opened)
-        found: list[Part] = []
+        alternatives: list[Part] = []
         for at, branch in enumerate(branches):
             here = _at(path, keyword, at)
             met = self._both(rest, self._read(branch, here, opened), here, opened | part.opened)
-            found += [] if met is None else self._alternatives(met, here, opened | part.opened)
-            if len(found) > _MOST_ALTERNATIVES:
+            alternatives += [] if met is None else self._alternatives(met, here, opened | part.opened)
+            if len(alternatives) > _MOST_ALTERNATIVES:
                 raise TooLargeError
-        return found
+        return alternatives
 
     # --- saying
 
-    def _say(self, part: Part, path: str, opened: frozenset[str]) -> Node | None:
+    def _write(self, part: Part, path: str, opened: frozenset[str]) -> SchemaNode | None:
         """A part in Kimi's subset; None if nothing meets it."""
         opened |= part.opened
         if part.ref is not None:
-            core: Node = {"$ref": self._define(part.ref)}
+            core: SchemaNode = {"$ref": self._define(part.ref)}
             if not part.fields and not part.words:
                 return core
             self._note(
                 path, "ref_siblings_wrapped", "what stood beside a reference now stands beside an anyOf around it"
             )
-            return self._framed(part, {"anyOf": [core]})
+            return self._with_notes(part, {"anyOf": [core]})
         if part.unions:
-            return self._say_union(part, path, opened)
+            return self._write_union(part, path, opened)
         kinds = self._kinds(part, ANY)
         if "type" not in part.fields:
             self._note_inferred(part, kinds, path)
         if "enum" in part.fields:
-            return self._say_enum(part, kinds, path, opened)
-        return self._say_kinds(part, kinds, path, opened)
+            return self._write_enum(part, kinds, path, opened)
+        return self._write_kinds(part, kinds, path, opened)
 
     def _kinds(self, part: Part, default: tuple[str, ...]) -> tuple[str, ...]:
-        """The JSON types of a part, inferred where none is said."""
+        """The JSON types of a part, inferred where none is written."""
         if "type" in part.fields:
             return tuple(part.fields["type"])
         if "enum" in part.fields:
@@ -222,73 +233,73 @@ class Walk:
         else:
             self._note(path, "type_inferred", f"the type was inferred: {', '.join(kinds)}")
 
-    def _say_union(self, part: Part, path: str, opened: frozenset[str]) -> Node | None:
+    def _write_union(self, part: Part, path: str, opened: frozenset[str]) -> SchemaNode | None:
         """An anyOf with everything beside it but notes spread over its branches."""
         (keyword, branches), *others = part.unions
         rest = Part(part.without_notes().fields, others, [], None, part.opened)
-        said: list[Node] = []
+        written: list[SchemaNode] = []
         for at, branch in enumerate(branches):
             here = _at(path, keyword, at)
             read = self._read(branch, here, opened)
             met = read if rest.open else self._both(rest, read, here, opened)
-            node = None if met is None else self._say(met, here, opened)
+            node = None if met is None else self._write(met, here, opened)
             if node is None:
                 self._note(here, "impossible_branch_dropped", "no value meets this branch and what stands beside it")
                 continue
             if "default" in part.fields and "default" in node:
                 self._note(here, "branch_default_dropped", "the default beside anyOf counts, not the branch's")
                 del node["default"]
-            said.append(node)
+            written.append(node)
         if "type" in rest.fields:
             self._note(path, "type_pushed_into_anyof", "the type beside anyOf moved into its branches")
         if rest.fields.keys() - {"type"} or others:
             self._note(path, "siblings_pushed_into_anyof", "constraints beside anyOf moved into its branches")
-        return self._framed(part, {"anyOf": said}) if said else None
+        return self._with_notes(part, {"anyOf": written}) if written else None
 
-    def _say_enum(self, part: Part, kinds: tuple[str, ...], path: str, opened: frozenset[str]) -> Node | None:
+    def _write_enum(self, part: Part, kinds: tuple[str, ...], path: str, opened: frozenset[str]) -> SchemaNode | None:
         """An enum whose values are all of its type, one branch a type where there are several."""
         values = part.fields["enum"]
         if not any(fits(value, kind) for value in values for kind in kinds):
             kinds = kinds_of(values)
             self._note(path, "type_from_enum", f"no value of the enum is of its type, which became {', '.join(kinds)}")
-        groups: dict[str, list[Raw]] = {kind: [] for kind in kinds}
+        groups: dict[str, list[SchemaValue]] = {kind: [] for kind in kinds}
         for value in values:
             home = next((kind for kind in kinds if fits(value, kind)), None)
             if home is None:
                 self._note(path, "enum_value_dropped", f"the enum value {value!r} is of none of the types")
             else:
                 groups[home].append(value)
-        kept = [value for value in values if any(fits(value, kind) for kind in kinds)]
+        fitting = [value for value in values if any(fits(value, kind) for kind in kinds)]
         if len(kinds) == 2 and "null" in kinds and SCALARS & set(kinds) and not part.fields.keys() & HINTS.keys():
             # The server tries the types in turn and gives up on null at a number: "not a valid integer".
             ordered = sorted(kinds, key=lambda kind: kind != "null") if {"integer", "number"} & set(kinds) else kinds
-            return self._framed(part, {"type": list(ordered), "enum": kept})
+            return self._with_notes(part, {"type": list(ordered), "enum": fitting})
         groups = {kind: group for kind, group in groups.items() if group}
         if len(groups) == 1:
             ((kind, group),) = groups.items()
-            return self._say_kind(part, kind, group, path, opened)
+            return self._write_kind(part, kind, group, path, opened)
         self._note(path, "enum_split_by_type", "the enum was split into one branch a type")
         bare = part.without_notes()
-        branches = [self._say_kind(bare, kind, group, path, opened) for kind, group in groups.items()]
-        return self._framed(part, {"anyOf": [branch for branch in branches if branch is not None]})
+        branches = [self._write_kind(bare, kind, group, path, opened) for kind, group in groups.items()]
+        return self._with_notes(part, {"anyOf": [branch for branch in branches if branch is not None]})
 
-    def _say_kinds(self, part: Part, kinds: tuple[str, ...], path: str, opened: frozenset[str]) -> Node | None:
+    def _write_kinds(self, part: Part, kinds: tuple[str, ...], path: str, opened: frozenset[str]) -> SchemaNode | None:
         """A schema of one type, or of several: a list where only notes stand beside it, else one branch a type."""
         if len(kinds) == 1:
-            return self._say_kind(part, kinds[0], None, path, opened)
+            return self._write_kind(part, kinds[0], None, path, opened)
         if part.fields.keys() <= {"type", "title", "description"}:
-            return self._framed(part, {"type": list(kinds)})
+            return self._with_notes(part, {"type": list(kinds)})
         self._note(path, "types_split_into_anyof", "the types were split into one branch each")
         bare = part.without_notes()
-        branches = [self._say_kind(bare, kind, None, path, opened) for kind in kinds]
-        said = [branch for branch in branches if branch is not None]
-        return self._framed(part, {"anyOf": said}) if said else None
+        branches = [self._write_kind(bare, kind, None, path, opened) for kind in kinds]
+        written = [branch for branch in branches if branch is not None]
+        return self._with_notes(part, {"anyOf": written}) if written else None
 
-    def _say_kind(
-        self, part: Part, kind: str, enum: list[Raw] | None, path: str, opened: frozenset[str]
-    ) -> Node | None:
+    def _write_kind(
+        self, part: Part, kind: str, enum: list[SchemaValue] | None, path: str, opened: frozenset[str]
+    ) -> SchemaNode | None:
         """A schema of one type with what applies to that type."""
-        core: Node = {"type": kind}
+        core: SchemaNode = {"type": kind}
         fields, words = part.fields, list(part.words)
         if kind == "object":
             fields = self._object_fields(fields, words, path)
@@ -296,31 +307,31 @@ class Walk:
             if keyword == "enum":
                 core["enum"] = enum
             elif keyword == "properties" and kind == "object":
-                core["properties"] = self._say_properties(value, words, path, opened)
+                core["properties"] = self._write_properties(value, words, path, opened)
             elif keyword in FIELDS.get(kind, ()):
-                said = self._say_field(keyword, value, path, opened)
-                core |= said
+                written = self._write_field(keyword, value, path, opened)
+                core |= written
             elif keyword in HINTS and len(fields.get("type", ())) == 1:
                 self._note(path, "irrelevant_keyword_dropped", f"{keyword} says nothing about type {kind}")
         if kind == "object" and any(core["properties"].get(name, 0) is None for name in core.get("required", ())):
             return None
         if "properties" in core:
             core["properties"] = {name: child for name, child in core["properties"].items() if child is not None}
-        return self._framed(Part(fields, [], words), core)
+        return self._with_notes(Part(fields, [], words), core)
 
-    def _say_field(self, keyword: str, value: Raw, path: str, opened: frozenset[str]) -> Node:
+    def _write_field(self, keyword: str, value: SchemaValue, path: str, opened: frozenset[str]) -> SchemaNode:
         if keyword == "additionalProperties" and isinstance(value, dict) and value:
-            said = self._walk(value, _at(path, keyword), opened)
-            return {keyword: False if said is None else said}
+            written = self._walk(value, _at(path, keyword), opened)
+            return {keyword: False if written is None else written}
         if keyword == "items":
-            said = self._walk(value, _at(path, keyword), opened)
-            if said is None:
+            written = self._walk(value, _at(path, keyword), opened)
+            if written is None:
                 self._note(path, "impossible_items_to_max", "an array whose items nothing meets is empty")
                 return {"maxItems": 0}
-            return {keyword: said}
+            return {keyword: written}
         return {keyword: value}
 
-    def _object_fields(self, fields: Node, words: list[tuple[str, Raw]], path: str) -> Node:
+    def _object_fields(self, fields: SchemaNode, words: list[tuple[str, SchemaValue]], path: str) -> SchemaNode:
         """The fields of an object with names that Kimi refuses taken out and required names declared."""
         properties = fields.get("properties", {})
         rest = fields.get("additionalProperties", True)
@@ -343,21 +354,21 @@ class Walk:
             fields = {**fields, "required": [name for name in names if name in fields.get("properties", {})]}
         return fields
 
-    def _say_properties(
-        self, properties: Node, words: list[tuple[str, Raw]], path: str, opened: frozenset[str]
-    ) -> Node:
+    def _write_properties(
+        self, properties: SchemaNode, words: list[tuple[str, SchemaValue]], path: str, opened: frozenset[str]
+    ) -> SchemaNode:
         """The schemas of the properties; None for one that may not be there, which is left to words."""
-        said: Node = {
+        written: SchemaNode = {
             name: self._walk(child, _at(path, "properties", name), opened) for name, child in properties.items()
         }
-        if absent := [name for name, child in said.items() if child is None]:
+        if absent := [name for name, child in written.items() if child is None]:
             self._note(path, "impossible_property_dropped", f"nothing meets the property {', '.join(absent)}")
             words.append(("must be absent", ", ".join(absent)))
-        return said
+        return written
 
-    def _framed(self, part: Part, core: Node) -> Node:
-        """What is said of a part with its notes, in the order in which they stood."""
-        out: Node = {}
+    def _with_notes(self, part: Part, core: SchemaNode) -> SchemaNode:
+        """A part with its notes, in the order in which they stood."""
+        out: SchemaNode = {}
         for key, value in part.fields.items():
             if key in NOTES:
                 out[key] = value
@@ -372,7 +383,7 @@ class Walk:
     # --- definitions
 
     def _define(self, pointer: str) -> str:
-        """The reference to a definition, which is said on first use; the root keeps its own."""
+        """The reference to a definition, which is written on first use; the root keeps its own."""
         if not pointer:
             return "#"
         if pointer not in self._names:
@@ -384,6 +395,6 @@ class Walk:
             if f"/$defs/{name}" != pointer:
                 self._note(pointer[1:].replace("/", "."), "definition_hoisted", f"this is now #/$defs/{name}")
             self._names[pointer], self._defs[name] = name, {}
-            said = self._walk(self._references.target(pointer), pointer[1:].replace("/", "."), frozenset({pointer}))
-            self._defs[name] = {"type": list(ANY)} if said is None else said
+            written = self._walk(self._references.target(pointer), pointer[1:].replace("/", "."), frozenset({pointer}))
+            self._defs[name] = {"type": list(ANY)} if written is None else written
         return f"#/$defs/{self._names[pointer]}"

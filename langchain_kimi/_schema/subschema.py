@@ -6,8 +6,8 @@ from typing import Any
 
 from langchain_kimi._schema.keywords import ALIASES, KINDS, NOTES, SILENT, well_formed
 
-Raw = Any
-Node = dict[str, Raw]
+SchemaValue = Any
+SchemaNode = dict[str, SchemaValue]
 Report = Callable[[str, str], None]
 ROOT = "root"
 
@@ -29,14 +29,14 @@ class Part:
     `opened` holds the pointers that were expanded to make the part.
     """
 
-    fields: Node = field(default_factory=dict)
-    unions: list[tuple[str, list[Raw]]] = field(default_factory=list)
-    words: list[tuple[str, Raw]] = field(default_factory=list)
+    fields: SchemaNode = field(default_factory=dict)
+    unions: list[tuple[str, list[SchemaValue]]] = field(default_factory=list)
+    words: list[tuple[str, SchemaValue]] = field(default_factory=list)
     ref: str | None = None
     opened: frozenset[str] = frozenset()
 
     @property
-    def notes(self) -> Node:
+    def notes(self) -> SchemaNode:
         return {key: value for key, value in self.fields.items() if key in NOTES}
 
     def without_notes(self) -> "Part":
@@ -49,7 +49,7 @@ class Part:
         return not self.unions and self.ref is None and self.fields.keys() <= NOTES
 
 
-def take_apart(node: Node, report: Report) -> Part:
+def take_apart(node: SchemaNode, report: Report) -> Part:
     """The keywords of one subschema by what becomes of them; $ref and allOf are the caller's."""
     for trigger, rewrite in _REWRITES.items():
         if trigger in node:
@@ -71,7 +71,7 @@ def take_apart(node: Node, report: Report) -> Part:
     return part
 
 
-def _read_type(value: Raw, part: Part, report: Report) -> None:
+def _read_type(value: SchemaValue, part: Part, report: Report) -> None:
     names = value if isinstance(value, list) else [value]
     kinds = [_kind(name) for name in names]
     if "any" in kinds:
@@ -85,8 +85,8 @@ def _read_type(value: Raw, part: Part, report: Report) -> None:
         part.fields["type"] = tuple(dict.fromkeys(kinds))
 
 
-def _kind(name: Raw) -> str:
-    """The JSON type that a type name means; a name that means none is left for the judge to refuse."""
+def _kind(name: SchemaValue) -> str:
+    """The JSON type that a type name means; a name that means none is left for the rules to refuse."""
     if name is None:
         return "null"
     if not isinstance(name, str) or name in KINDS:
@@ -95,7 +95,7 @@ def _kind(name: Raw) -> str:
     return lower if lower in (*KINDS, "any") else ALIASES.get(lower, name)
 
 
-def _put_into_words(keyword: str, value: Raw, part: Part, report: Report) -> None:
+def _put_into_words(keyword: str, value: SchemaValue, part: Part, report: Report) -> None:
     """A keyword that Kimi does not know, or not with such a value."""
     empty = value is None or value is False or value in ("", [], {})
     if keyword in SILENT or keyword.startswith("x-") or empty:
@@ -106,21 +106,21 @@ def _put_into_words(keyword: str, value: Raw, part: Part, report: Report) -> Non
     report(rule, f"{keyword} moved into the description: Kimi does not know it")
 
 
-def _without(node: Node, *keywords: str) -> Node:
+def _without(node: SchemaNode, *keywords: str) -> SchemaNode:
     return {key: value for key, value in node.items() if key not in keywords}
 
 
-def _renamed(node: Node, old: str, new: str, value: Raw) -> Node:
+def _renamed(node: SchemaNode, old: str, new: str, value: SchemaValue) -> SchemaNode:
     """A node with one keyword replaced where it stood; a keyword of the new name elsewhere gives way."""
     return {new if key == old else key: value if key == old else was for key, was in node.items() if key != new}
 
 
-def _const(node: Node, report: Report) -> Node:
+def _const(node: SchemaNode, report: Report) -> SchemaNode:
     report("const_to_enum", "const became an enum of one value")
     return _renamed(node, "const", "enum", [node["const"]])
 
 
-def _nullable(node: Node, report: Report) -> Node:
+def _nullable(node: SchemaNode, report: Report) -> SchemaNode:
     if node["nullable"] is not True:
         return node
     report("nullable_to_null", "nullable became the type null")
@@ -134,7 +134,7 @@ def _nullable(node: Node, report: Report) -> Node:
     return {"anyOf": [_without(rest, *NOTES), {"type": "null"}], **notes}
 
 
-def _prefix_items(node: Node, report: Report) -> Node:
+def _prefix_items(node: SchemaNode, report: Report) -> SchemaNode:
     """Positions in an array lose their order: every item is one of them, or of the rest where a rest is given."""
     positions, rest = node["prefixItems"], node.get("items")
     if not isinstance(positions, list):
@@ -142,13 +142,13 @@ def _prefix_items(node: Node, report: Report) -> Node:
     return _tuple(_renamed(node, "prefixItems", "items", positions), positions, rest, report)
 
 
-def _items(node: Node, report: Report) -> Node:
+def _items(node: SchemaNode, report: Report) -> SchemaNode:
     if not isinstance(node["items"], list):
         return node
     return _tuple(node, node["items"], node.get("additionalItems"), report)
 
 
-def _tuple(node: Node, positions: list[Raw], rest: Raw, report: Report) -> Node:
+def _tuple(node: SchemaNode, positions: list[SchemaValue], rest: SchemaValue, report: Report) -> SchemaNode:
     report("tuple_to_items", "positions of the array became one schema for all its items")
     branches = [branch for at, branch in enumerate(positions) if branch not in positions[:at]]
     words = {"items in this order": positions} if len(branches) > 1 else {}
@@ -156,14 +156,14 @@ def _tuple(node: Node, positions: list[Raw], rest: Raw, report: Report) -> Node:
         node = {**node, "maxItems": len(positions)}
     elif rest is not None and rest is not False and node.get("maxItems") != len(positions):
         branches.append(rest)
-    merged: Raw = {"anyOf": branches} if len(branches) > 1 else next(iter(branches), True)
+    merged: SchemaValue = {"anyOf": branches} if len(branches) > 1 else next(iter(branches), True)
     return {**_without(node, "additionalItems"), "items": merged, **words}
 
 
-def _exclusive(keyword: str, inclusive: str, step: int) -> Callable[[Node, Report], Node]:
+def _exclusive(keyword: str, inclusive: str, step: int) -> Callable[[SchemaNode, Report], SchemaNode]:
     """A rewriter of an exclusive bound: exact for integers, for other numbers the next best with words."""
 
-    def rewrite(node: Node, report: Report) -> Node:
+    def rewrite(node: SchemaNode, report: Report) -> SchemaNode:
         bound, beside = node[keyword], node.get(inclusive)
         if not well_formed(inclusive, bound):
             return node
@@ -179,7 +179,7 @@ def _exclusive(keyword: str, inclusive: str, step: int) -> Callable[[Node, Repor
     return rewrite
 
 
-def _pattern_properties(node: Node, report: Report) -> Node:
+def _pattern_properties(node: SchemaNode, report: Report) -> SchemaNode:
     """Names that a pattern allows must not fall to `additionalProperties` once the pattern is only words."""
     patterns, rest = node["patternProperties"], node.get("additionalProperties", True)
     if not isinstance(patterns, dict) or not patterns or rest is True:
@@ -189,8 +189,8 @@ def _pattern_properties(node: Node, report: Report) -> Node:
     return {**node, "additionalProperties": admitted}
 
 
-def admit(schemas: list[Raw], rest: Raw) -> Raw:
-    """`additionalProperties` that take what it took, and also what some schemas take."""
+def admit(schemas: list[SchemaValue], rest: SchemaValue) -> SchemaValue:
+    """`additionalProperties` that accept what it accepted, and also what some schemas accept."""
     if rest is True or rest is None or rest == {}:
         return True
     branches = [branch for at, branch in enumerate(schemas) if branch not in schemas[:at]]
@@ -198,7 +198,7 @@ def admit(schemas: list[Raw], rest: Raw) -> Raw:
     return {"anyOf": branches} if len(branches) > 1 else branches[0]
 
 
-_REWRITES: dict[str, Callable[[Node, Report], Node]] = {
+_REWRITES: dict[str, Callable[[SchemaNode, Report], SchemaNode]] = {
     "nullable": _nullable,
     "const": _const,
     "prefixItems": _prefix_items,
@@ -230,21 +230,21 @@ def _meet_kinds(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(both)
 
 
-def _meet_schemas(a: Raw, b: Raw) -> Raw:
+def _meet_schemas(a: SchemaValue, b: SchemaValue) -> SchemaValue:
     if a == b or b is True:
         return a
     return b if a is True else {"allOf": [a, b]}
 
 
-def _meet_properties(a: Node, b: Node) -> Node:
+def _meet_properties(a: SchemaNode, b: SchemaNode) -> SchemaNode:
     return {**a, **{name: _meet_schemas(a[name], child) if name in a else child for name, child in b.items()}}
 
 
-def _meet_additional(a: Raw, b: Raw) -> Raw:
+def _meet_additional(a: SchemaValue, b: SchemaValue) -> SchemaValue:
     return False if a is False or b is False else _meet_schemas(a, b)
 
 
-def same(a: Raw, b: Raw) -> bool:
+def same(a: SchemaValue, b: SchemaValue) -> bool:
     """Whether two JSON values are equal; 1 equals 1.0 but not true."""
     return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
 
@@ -262,14 +262,14 @@ _MEET: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def join(parts: list[Part]) -> Part:
-    """One object that takes what any of several objects takes."""
-    properties: dict[str, list[Raw]] = {}
+    """One object that accepts what any of several objects accepts."""
+    properties: dict[str, list[SchemaValue]] = {}
     for part in parts:
         for name, child in part.fields.get("properties", {}).items():
             versions = properties.setdefault(name, [])
             if child not in versions:
                 versions.append(child)
-    fields: Node = {
+    fields: SchemaNode = {
         "type": ("object",),
         "properties": {
             name: {"anyOf": versions} if len(versions) > 1 else versions[0] for name, versions in properties.items()
@@ -289,5 +289,5 @@ def join(parts: list[Part]) -> Part:
 
 def _name_set(part: Part) -> str:
     names, needed = part.fields.get("properties", {}), part.fields.get("required", [])
-    told = [name if name in needed else f"{name}?" for name in dict.fromkeys([*needed, *names])]
-    return ", ".join(told) or "anything"
+    shown = [name if name in needed else f"{name}?" for name in dict.fromkeys([*needed, *names])]
+    return ", ".join(shown) or "anything"

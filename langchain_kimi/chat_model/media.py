@@ -13,7 +13,7 @@ from langchain_kimi._http import shared_connections
 from langchain_kimi._http.local_file import open_regular
 from langchain_kimi._http.web_file import afetch, fetch
 from langchain_kimi._redaction import shown_url
-from langchain_kimi._request.media import NoForm, known_type, type_of
+from langchain_kimi._request.media import UnsupportedBlockError, known_type, type_of
 from langchain_kimi.catalogue import MAX_REQUEST_BYTES
 from langchain_kimi.errors import IllegalRequestError
 
@@ -95,7 +95,7 @@ def _media_type(declared: str | None, name: str) -> str:
         plain = mimetypes.guess_type(urlsplit(name).path)[0] or ""
     try:
         return known_type(plain or "application/octet-stream")
-    except NoForm as error:
+    except UnsupportedBlockError as error:
         raise IllegalRequestError(f"{name} ({plain or 'of unknown type'}): {error}") from error
 
 

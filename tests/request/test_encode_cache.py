@@ -24,7 +24,7 @@ from langchain_kimi._rules import check, checked_prefix, is_valid_prefix, whole_
 from langchain_kimi.errors import IllegalRequestError
 from langchain_kimi.testing import called, said
 from tests.conftest import kimi
-from tests.request.test_any_history import histories, judged
+from tests.request.random_transcripts import histories, judged
 
 CHOSEN = {"model": "kimi-k2.6"}
 PNG = "iVBORw0KGgoAAAANSUhEUg=="

@@ -16,7 +16,7 @@ from langchain_kimi.errors import KimiWarning
 from langchain_kimi.testing import Reply, Request, said, thought
 from tests.conftest import KEY, Serve, kimi
 from tests.databases import Database
-from tests.request.test_any_history import BROKEN, strictly
+from tests.request.random_transcripts import BROKEN, strictly
 
 WAYS = ["invoke", "stream", "ainvoke", "astream"]
 SHORT = [text for text in BROKEN if text.strip() and "\ud800" not in text and len(text) < 99]

@@ -69,7 +69,7 @@ class Integration(ChatModelIntegrationTests):
 
     @property
     def supports_image_inputs(self) -> bool:
-        return False  # the suite fetches its pictures from the internet; tests/request/test_encode.py sends one
+        return False  # the suite fetches its pictures from the internet; tests/request/test_messages.py sends one
 
     @property
     def model_override_value(self) -> str:

@@ -370,21 +370,21 @@ CASES = [
         for model in ("kimi-k2.6", "kimi-k2.7-code")
     ),
     Case(
-        "toolbox_role",
+        "dynamic_tools_role",
         K3,
         {"messages": [user() | {"tools": [tool("swim")]}]},
         "messages[0].tools",
         PREFIX + "tools in a message can only be used with role 'system'",
     ),
     Case(
-        "toolbox_content",
+        "dynamic_tools_content",
         K3,
         {"messages": [user(), {"role": "system", "content": "New tools.", "tools": [tool("swim")]}]},
         "messages[1].content",
         PREFIX + "tools cannot be used with content",
     ),
     Case(
-        "toolbox_model",
+        "dynamic_tools_model",
         "kimi-k2.6",
         {"messages": [user(), {"role": "system", "tools": [tool("swim")]}]},
         "messages[1].tools",
