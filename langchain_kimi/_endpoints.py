@@ -12,6 +12,7 @@ import orjson
 
 from langchain_kimi import _surrogates as surrogates
 from langchain_kimi import errors
+from langchain_kimi._error_responses import from_response
 from langchain_kimi._http import ApiRequest, UploadForm
 from langchain_kimi._redaction import redact
 from langchain_kimi.errors import BadRequestError, KimiError
@@ -245,7 +246,7 @@ def outcome_of(line: Mapping[str, Any], *, host: str, model: str = "") -> Mappin
         return body
     error = line.get("error") or body
     refusal = body if isinstance(body, Mapping) and "error" in body else {"error": error}
-    return errors.from_response(int(status or 500), refusal, host=host, headers={}, model=model)
+    return from_response(int(status or 500), refusal, host=host, headers={}, model=model)
 
 
 def _batch(row: Mapping[str, Any]) -> Batch:

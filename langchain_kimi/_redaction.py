@@ -56,6 +56,11 @@ def redact(text: str) -> str:
     return _FORMS.sub(rf"\1-{MASK}", mask_known(text))
 
 
+def shown_line(text: str) -> str:
+    """A host's text on one line, without secrets and control characters."""
+    return escape_controls(redact(text))
+
+
 def mask_known(text: str) -> str:
     """The text without the secrets that requests of this process carried."""
     return mask_values(text, tuple(_known))

@@ -5,6 +5,7 @@ from typing import Any
 
 from langchain_kimi import _surrogates as surrogates
 from langchain_kimi import errors
+from langchain_kimi._error_responses import from_response, no_answer
 from langchain_kimi._http.decompression import Decompressor
 from langchain_kimi._http.response_limits import BYTES_PER_EVENT, ResponseLimits
 from langchain_kimi._http.sse import BOM, SSEParser
@@ -182,11 +183,11 @@ class ResponseBody:
         return error
 
     def _error(self, parsed: Any) -> errors.KimiError:
-        return errors.from_response(self._status, parsed, host=self._host, headers=self._headers, **self._error_context)
+        return from_response(self._status, parsed, host=self._host, headers=self._headers, **self._error_context)
 
     def _no_answer(self, data: bytes) -> errors.KimiError:
         text = data[:10_000].decode("utf-8", "replace")
-        return errors.no_answer(self._status, text, host=self._host, headers=self._headers)
+        return no_answer(self._status, text, host=self._host, headers=self._headers)
 
 
 def _is_error(document: Mapping[str, Any], *, is_event: bool) -> bool:

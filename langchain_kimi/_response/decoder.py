@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 
 from langchain_kimi import _surrogates as surrogates
 from langchain_kimi import errors
+from langchain_kimi._error_responses import from_response, no_answer
 from langchain_kimi._finish_reasons import COMPLETE, calls_may_run
 from langchain_kimi._raw_calls import CALLS, HOST, PROVIDER, RawCall, parse_calls
 from langchain_kimi._response.chunks import V1_METADATA, BlockChunks, Delta, PlainChunks
@@ -205,7 +206,7 @@ class ResponseDecoder:
         self._add_metadata(event)
 
     def _error(self, event: Mapping[str, Any]) -> errors.KimiError:
-        return errors.from_response(200, event, host=self._host, headers=self._metadata.headers)
+        return from_response(200, event, host=self._host, headers=self._metadata.headers)
 
     def _end_stream(self) -> None:
         """Collect what is held back. Raises BrokenStreamError where the response is not complete."""
@@ -213,7 +214,7 @@ class ResponseDecoder:
         if not self._is_done and not finished:
             if not self._has_choice and self._without_choices is not None:
                 text = surrogates.dumps(self._without_choices)[:10_000].decode(errors="replace")
-                raise errors.no_answer(200, text, host=self._host, headers=self._metadata.headers)
+                raise no_answer(200, text, host=self._host, headers=self._metadata.headers)
             raise BrokenStreamError(
                 f"{self._host} ended its answer before the finish; nothing of it is used. Ask again.", host=self._host
             )

@@ -5,8 +5,9 @@ import itertools
 import pytest
 
 from langchain_kimi import errors
+from langchain_kimi._error_responses import from_response
 from langchain_kimi._http import RetryPolicy
-from langchain_kimi.errors import KimiError, OverloadedError, RateLimitError, ServerError, from_response
+from langchain_kimi.errors import KimiError, OverloadedError, RateLimitError, ServerError
 
 
 def waits(error: KimiError, most: int | None, tries: int = 40) -> list[float]:

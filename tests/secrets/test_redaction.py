@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_kimi import KimiError
 from langchain_kimi import _redaction as redaction
+from langchain_kimi._error_responses import from_response
 from langchain_kimi._redaction import (
     escape_controls,
     is_secret_header,
@@ -23,7 +24,7 @@ from langchain_kimi._redaction import (
     secret_values,
 )
 from langchain_kimi.chat_model import amedia_block, media_block
-from langchain_kimi.errors import KimiWarning, from_response, warn
+from langchain_kimi.errors import KimiWarning, warn
 from langchain_kimi.testing import KimiServer, said
 from tests.conftest import FOUR_WAYS, kimi
 

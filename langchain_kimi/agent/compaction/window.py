@@ -7,11 +7,11 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 
 from langchain_kimi import tokens
+from langchain_kimi._error_responses import overflow_numbers
 from langchain_kimi.agent.compaction.message_groups import is_user_message
 from langchain_kimi.agent.compaction.recorded_usage import current_usage
 from langchain_kimi.agent.model_call import model_name
 from langchain_kimi.catalogue import Model, default_output, find
-from langchain_kimi.errors import overflow_numbers
 
 
 class Window:

@@ -15,7 +15,8 @@ from langchain_core.messages import (
 )
 from langgraph.store.memory import InMemoryStore
 
-from langchain_kimi import errors, tokens
+from langchain_kimi import tokens
+from langchain_kimi._error_responses import from_response
 from langchain_kimi.agent.compaction.compactor import Compactor
 from langchain_kimi.agent.compaction.config import Compaction
 from langchain_kimi.agent.state import add_kimi_messages
@@ -47,7 +48,7 @@ def test_usage_from_before_a_compaction_does_not_count() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        errors.from_response(
+        from_response(
             400,
             {"error": {"message": "Your request exceeded model token limit: 10000 (requested: 10500)"}},
             host="h",

@@ -9,7 +9,8 @@ import pytest
 from langchain_core import exceptions as core
 
 from langchain_kimi import errors
-from langchain_kimi.errors import KimiError, from_response
+from langchain_kimi._error_responses import from_response
+from langchain_kimi.errors import KimiError
 
 ACCOUNT = "Your account org-0123456789abcdef<ak-abcdefgh12345>"
 
