@@ -5,7 +5,7 @@ from typing import Any
 
 from langchain_kimi._rules.exchanges import NOTHING_CHECKED, CheckedPrefix, read_transcript
 from langchain_kimi._rules.messages import MESSAGES
-from langchain_kimi._rules.request import Request, Rule, Violation, row_of, thinking_of
+from langchain_kimi._rules.request import Rule, Violation, WireRequest, row_of, thinking_of
 from langchain_kimi._rules.settings import SETTINGS
 from langchain_kimi._rules.tools import TOOLS
 from langchain_kimi._rules.whole_request import WHOLE_REQUEST
@@ -28,7 +28,7 @@ def check(
     prefix, and the result is as for the whole request if `is_valid_prefix` is true. An unknown model is held to the
     protocol only: shapes, names, schemas, ids and pairing. Never raises on odd JSON.
     """
-    request = Request(body, size=size, on_platform=on_platform, after=after)
+    request = WireRequest(body, size=size, on_platform=on_platform, after=after)
     return [
         Violation(rule.name, path, message, rule.way_out, rule.status, rule.type)
         for rule in rules
@@ -44,7 +44,7 @@ def is_valid_prefix(prefix: CheckedPrefix, body: Mapping[str, Any]) -> bool:
     """
     if not prefix.length:
         return True
-    return prefix.conditions == Request(body).conditions and not _is_tool(body["messages"][:1])
+    return prefix.conditions == WireRequest(body).conditions and not _is_tool(body["messages"][:1])
 
 
 def checked_prefix(body: Mapping[str, Any], count: int, after: CheckedPrefix = NOTHING_CHECKED) -> CheckedPrefix | None:
@@ -58,7 +58,7 @@ def checked_prefix(body: Mapping[str, Any], count: int, after: CheckedPrefix = N
     transcript = read_transcript(messages[:count], after)
     ids = frozenset(call_id for exchange in transcript.exchanges for call_id in exchange.calls if call_id)
     return CheckedPrefix(
-        Request(body).conditions, transcript.length, after.call_ids | ids, tuple(transcript.dynamic_tools)
+        WireRequest(body).conditions, transcript.length, after.call_ids | ids, tuple(transcript.dynamic_tools)
     )
 
 

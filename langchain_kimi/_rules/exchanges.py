@@ -18,7 +18,7 @@ class CheckedPrefix:
     """
 
     conditions: tuple[Any, ...] = ()
-    """`Request.conditions` of the request that was checked."""
+    """`WireRequest.conditions` of the request that was checked."""
     length: int = 0
     """How many messages it has."""
     call_ids: frozenset[str] = frozenset()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import orjson
 
-from langchain_kimi._rules.request import Breaches, Request, Rule
+from langchain_kimi._rules.request import Breaches, Rule, WireRequest
 
 _MEDIA = {"image_url": "image", "video_url": "video"}
 _MARKS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM")
@@ -15,19 +15,19 @@ _HEAD = 16
 """Characters of base64 that are decoded: twelve bytes hold every format's mark."""
 
 
-def messages_empty(request: Request) -> Breaches:
+def messages_empty(request: WireRequest) -> Breaches:
     """No messages at all."""
     if request.transcript.length == 0 and request.body.get("messages") in (None, []):
         yield "messages", "Invalid request: messages must not be empty"
 
 
-def role_unknown(request: Request) -> Breaches:
+def role_unknown(request: WireRequest) -> Breaches:
     """A role that Kimi does not take, `developer` among them."""
     for at, role in request.transcript.unknown_roles:
         yield f"messages[{at}].role", f"role '{role}' is not allowed"
 
 
-def part_type(request: Request) -> Breaches:
+def part_type(request: WireRequest) -> Breaches:
     """A content part of a kind that the model cannot read."""
     if request.row is None:
         return
@@ -42,14 +42,14 @@ def part_type(request: Request) -> Breaches:
             )
 
 
-def media_url(request: Request) -> Breaches:
+def media_url(request: WireRequest) -> Breaches:
     """An image or a video that is neither inline data nor an uploaded file."""
     for path, kind, url in _media(request):
         if not url.startswith(("data:", "ms://")):
             yield path, f"Invalid request: unsupported {kind} url: {url}"
 
 
-def image_format(request: Request) -> Breaches:
+def image_format(request: WireRequest) -> Breaches:
     """Inline image data that begins like no known image."""
     for path, kind, url in _media(request):
         if kind == "image" and url.startswith("data:") and not _is_image(url):
@@ -60,7 +60,7 @@ def image_format(request: Request) -> Breaches:
             )
 
 
-def _media(request: Request) -> Iterator[tuple[str, str, str]]:
+def _media(request: WireRequest) -> Iterator[tuple[str, str, str]]:
     """Path, kind and URL of every image and video; none for an unknown model, whose host may take other URLs."""
     for at, _, index, part in request.transcript.parts if request.row else ():
         kind = part.get("type") if isinstance(part, dict) else None
@@ -86,7 +86,7 @@ def _is_image(url: str) -> bool:
     return head.startswith(_MARKS) or (head[4:8] == b"ftyp" and head[8:12] in _BRANDS)
 
 
-def empty_assistant(request: Request) -> Breaches:
+def empty_assistant(request: WireRequest) -> Breaches:
     """An assistant message that says nothing: no content, no call, no reasoning. A prefix to complete may be empty."""
     for at, message in request.transcript.plain:
         if message.get("reasoning_content") or message.get("partial") or not _is_blank(message.get("content")):
@@ -109,7 +109,7 @@ def _is_blank(content: object) -> bool:
     )
 
 
-def missing_reasoning(request: Request) -> Breaches:
+def missing_reasoning(request: WireRequest) -> Breaches:
     """An assistant message that called tools without its reasoning, while thinking is on; a space will do."""
     for exchange in request.transcript.exchanges if request.thinks else ():
         reasoning = exchange.message.get("reasoning_content")
@@ -121,7 +121,7 @@ def missing_reasoning(request: Request) -> Breaches:
             )
 
 
-def call_arguments(request: Request) -> Breaches:
+def call_arguments(request: WireRequest) -> Breaches:
     """A tool call in the history whose arguments are missing or a text that is no JSON object."""
     for exchange in request.transcript.exchanges:
         for index, call in enumerate(exchange.message["tool_calls"]):
@@ -139,7 +139,7 @@ def _is_json_object(text: object) -> bool:
         return False
 
 
-def duplicate_call_id(request: Request) -> Breaches:
+def duplicate_call_id(request: WireRequest) -> Breaches:
     """A tool call id that was used before, in this or an earlier message."""
     seen = set(request.transcript.earlier_call_ids)
     for exchange in request.transcript.exchanges:
@@ -152,7 +152,7 @@ def duplicate_call_id(request: Request) -> Breaches:
             seen.add(call_id)
 
 
-def tool_without_call(request: Request) -> Breaches:
+def tool_without_call(request: WireRequest) -> Breaches:
     """A tool message that stands behind no assistant message with tool calls."""
     for at in request.transcript.orphans:
         yield (
@@ -161,7 +161,7 @@ def tool_without_call(request: Request) -> Breaches:
         )
 
 
-def unanswered_call(request: Request) -> Breaches:
+def unanswered_call(request: WireRequest) -> Breaches:
     """Tool calls without an answer in the messages directly after them."""
     for exchange in request.transcript.exchanges:
         answered = {call_id for _, call_id in exchange.answers}
@@ -174,7 +174,7 @@ def unanswered_call(request: Request) -> Breaches:
             )
 
 
-def unknown_call_id(request: Request) -> Breaches:
+def unknown_call_id(request: WireRequest) -> Breaches:
     """An answer without an id, to a call that was not made, or to one that has its answer."""
     for exchange in request.transcript.exchanges:
         open_calls = {call_id for call_id in exchange.calls if call_id}
@@ -184,7 +184,7 @@ def unknown_call_id(request: Request) -> Breaches:
             open_calls.discard(call_id)
 
 
-def partial_json_object(request: Request) -> Breaches:
+def partial_json_object(request: WireRequest) -> Breaches:
     """A prefix to complete together with `json_object`."""
     wanted = request.body.get("response_format")
     if not isinstance(wanted, dict) or wanted.get("type") != "json_object":

@@ -33,14 +33,14 @@ class Rule:
     """One row of the table: how to find a breach, what to do about it, and where the refusal was seen."""
 
     name: str
-    find: "Callable[[Request], Breaches]"
+    find: "Callable[[WireRequest], Breaches]"
     way_out: str
     evidence: str
     status: int = 400
     type: str = "invalid_request_error"
 
 
-class Request:
+class WireRequest:
     """A body of POST /v1/chat/completions with what several rules need, each computed once.
 
     `body` holds, of the messages, only those behind the checked prefix `after`. `size` is the length of the whole body

@@ -3,7 +3,7 @@
 from typing import Any
 
 from langchain_kimi._rules.moonshot_schema import problems
-from langchain_kimi._rules.request import Breaches, Request, Rule
+from langchain_kimi._rules.request import Breaches, Rule, WireRequest
 
 _JSON_NAMES: dict[type, str] = {
     dict: "object",
@@ -20,7 +20,7 @@ _MAX_STOPS = 5
 _MAX_STOP_BYTES = 32
 
 
-def wrong_type(request: Request) -> Breaches:
+def wrong_type(request: WireRequest) -> Breaches:
     """A field that holds another JSON type than it must."""
     for field, expected in _EXPECTED:
         value = request.body.get(field)
@@ -33,7 +33,7 @@ def wrong_type(request: Request) -> Breaches:
             )
 
 
-def thinking_off(request: Request) -> Breaches:
+def thinking_off(request: WireRequest) -> Breaches:
     """A model that always thinks is asked not to; the K3 family ignores the field."""
     row, thinking = request.row, request.body.get("thinking")
     if row is None or row.thinking != "always" or row.family == "k3" or not row.pinned_thinking:
@@ -42,14 +42,14 @@ def thinking_off(request: Request) -> Breaches:
         yield "thinking.type", "invalid thinking: only type=enabled is allowed for this model"
 
 
-def thinking_twice(request: Request) -> Breaches:
+def thinking_twice(request: WireRequest) -> Breaches:
     """Both thinking settings on a model that thinks by choice."""
     switches = [name for name in ("thinking", "reasoning_effort") if request.body.get(name) is not None]
     if request.row and request.row.thinking == "optional" and len(switches) > 1:
         yield "reasoning_effort", "cannot specify both 'thinking' and 'reasoning_effort'"
 
 
-def pinned_sampling(request: Request) -> Breaches:
+def pinned_sampling(request: WireRequest) -> Breaches:
     """A sampling field with another value than the one that the model takes."""
     for field, only in request.pinned.items():
         value = request.body.get(field)
@@ -57,33 +57,33 @@ def pinned_sampling(request: Request) -> Breaches:
             yield field, f"invalid {field}: only {only:g} is allowed for this model"
 
 
-def logprobs(request: Request) -> Breaches:
+def logprobs(request: WireRequest) -> Breaches:
     """Log probabilities requested from a model with pinned sampling."""
     if request.pinned and request.body.get("logprobs") not in (None, False):
         yield "logprobs", "invalid logprobs: only false is allowed for this model"
 
 
-def top_logprobs(request: Request) -> Breaches:
+def top_logprobs(request: WireRequest) -> Breaches:
     """`top_logprobs` without `logprobs`."""
     body = request.body
     if request.row and body.get("top_logprobs") is not None and body.get("logprobs") is not True:
         yield "top_logprobs", "Invalid request: logprobs must be set to true if top_logprobs is used"
 
 
-def logit_bias(request: Request) -> Breaches:
+def logit_bias(request: WireRequest) -> Breaches:
     """`logit_bias` in any form."""
     if request.row and request.body.get("logit_bias") is not None:
         yield "logit_bias", "Invalid request: logit_bias is not supported yet"
 
 
-def stop_count(request: Request) -> Breaches:
+def stop_count(request: WireRequest) -> Breaches:
     """More stop sequences than five."""
     stop = request.body.get("stop")
     if request.row and isinstance(stop, list) and len(stop) > _MAX_STOPS:
         yield "stop", f"stop array too long. Expected an array with maximum length {_MAX_STOPS}, but got {len(stop)}"
 
 
-def stop_length(request: Request) -> Breaches:
+def stop_length(request: WireRequest) -> Breaches:
     """A stop sequence of more than 32 bytes."""
     stop = request.body.get("stop")
     words = [("stop", stop)] if isinstance(stop, str) else []
@@ -94,14 +94,14 @@ def stop_length(request: Request) -> Breaches:
             yield path, f"stop sequence too long. Expected at most {_MAX_STOP_BYTES} bytes, but got {size}"
 
 
-def tool_choice_unknown(request: Request) -> Breaches:
+def tool_choice_unknown(request: WireRequest) -> Breaches:
     """A `tool_choice` that is neither a known word nor a named function."""
     choice = request.body.get("tool_choice")
     if choice is not None and _choice(choice) is None:
         yield "tool_choice", "Invalid request: tool_choice must be 'auto', 'none', 'required' or a named function"
 
 
-def tool_choice_thinking(request: Request) -> Breaches:
+def tool_choice_thinking(request: WireRequest) -> Breaches:
     """A forced tool while the model thinks."""
     choice = _choice(request.body.get("tool_choice"))
     if request.row and request.thinks and choice and choice not in request.row.choices(True):
@@ -109,7 +109,7 @@ def tool_choice_thinking(request: Request) -> Breaches:
         yield "tool_choice", f"tool_choice '{word}' is incompatible with thinking enabled"
 
 
-def tool_choice_without_tools(request: Request) -> Breaches:
+def tool_choice_without_tools(request: WireRequest) -> Breaches:
     """`required` where no tool is declared, neither in the request nor in a message."""
     if request.body.get("tool_choice") == "required" and not request.tools:
         yield "tool_choice", "Invalid request: tool_choice 'required' needs at least one tool"
@@ -125,7 +125,7 @@ def _choice(choice: object) -> str | None:
     return "named" if isinstance(function, dict) and isinstance(function.get("name"), str) else None
 
 
-def response_format_type(request: Request) -> Breaches:
+def response_format_type(request: WireRequest) -> Breaches:
     """A `response_format` of an unknown type."""
     wanted = request.body.get("response_format")
     if wanted is None:
@@ -135,21 +135,21 @@ def response_format_type(request: Request) -> Breaches:
         yield "response_format.type", "Invalid request: response_format.type must be text, json_object or json_schema"
 
 
-def json_schema_missing(request: Request) -> Breaches:
+def json_schema_missing(request: WireRequest) -> Breaches:
     """`json_schema` announced and missing."""
     wanted = request.body.get("response_format")
     if isinstance(wanted, dict) and wanted.get("type") == "json_schema" and _named_schema(request) is None:
         yield "response_format.json_schema", "Invalid request: response_format.json_schema is required"
 
 
-def json_schema_name(request: Request) -> Breaches:
+def json_schema_name(request: WireRequest) -> Breaches:
     """A response schema without a name."""
     named = _named_schema(request)
     if named is not None and not (isinstance(named.get("name"), str) and named["name"]):
         yield "response_format.json_schema.name", "Invalid request: response_format.json_schema.name is required"
 
 
-def json_schema_strict(request: Request) -> Breaches:
+def json_schema_strict(request: WireRequest) -> Breaches:
     """A `strict` that is no boolean."""
     named = _named_schema(request)
     if named is not None and not isinstance(named.get("strict", True), bool | None):
@@ -159,7 +159,7 @@ def json_schema_strict(request: Request) -> Breaches:
         )
 
 
-def json_schema_object(request: Request) -> Breaches:
+def json_schema_object(request: WireRequest) -> Breaches:
     """A response schema that is missing or no object."""
     named = _named_schema(request)
     if named is not None and not isinstance(named.get("schema"), dict):
@@ -167,7 +167,7 @@ def json_schema_object(request: Request) -> Breaches:
         yield path, f"Invalid request: {path} is required and must be an object"
 
 
-def json_schema_flavour(request: Request) -> Breaches:
+def json_schema_flavour(request: WireRequest) -> Breaches:
     """A response schema outside Moonshot's flavour."""
     named = _named_schema(request)
     if named is not None and isinstance(named.get("schema"), dict):
@@ -180,7 +180,7 @@ def json_schema_flavour(request: Request) -> Breaches:
             )
 
 
-def _named_schema(request: Request) -> dict[str, Any] | None:
+def _named_schema(request: WireRequest) -> dict[str, Any] | None:
     """The `json_schema` object of a response format that asks for one."""
     wanted = request.body.get("response_format")
     if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":

@@ -3,21 +3,21 @@
 import re
 
 from langchain_kimi._rules.moonshot_schema import problems
-from langchain_kimi._rules.request import FUNCTION_KINDS, Breaches, Request, Rule
+from langchain_kimi._rules.request import FUNCTION_KINDS, Breaches, Rule, WireRequest
 
 MAX_TOOLS = 128
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,127}")
 _BUILTIN_NAME = re.compile(r"\$?[a-zA-Z_][a-zA-Z0-9_-]{0,127}")
 
 
-def too_many_tools(request: Request) -> Breaches:
+def too_many_tools(request: WireRequest) -> Breaches:
     """More tools than 128."""
     tools = request.body.get("tools")
     if isinstance(tools, list) and len(tools) > MAX_TOOLS:
         yield "tools", f"functions cannot exceed {MAX_TOOLS}"
 
 
-def tool_type(request: Request) -> Breaches:
+def tool_type(request: WireRequest) -> Breaches:
     """A tool of an unknown type."""
     for path, tool in request.tools:
         kind = tool.get("type") if isinstance(tool, dict) else None
@@ -29,7 +29,7 @@ def tool_type(request: Request) -> Breaches:
             )
 
 
-def function_name(request: Request) -> Breaches:
+def function_name(request: WireRequest) -> Breaches:
     """A function name that Kimi does not take; `$` is for its own builtin functions."""
     for path, kind, function in request.functions:
         name = function.get("name")
@@ -42,7 +42,7 @@ def function_name(request: Request) -> Breaches:
             )
 
 
-def duplicate_function(request: Request) -> Breaches:
+def duplicate_function(request: WireRequest) -> Breaches:
     """Two functions of one name."""
     seen: set[str] = set()
     for path, _, function in request.functions:
@@ -54,7 +54,7 @@ def duplicate_function(request: Request) -> Breaches:
         seen.add(name)
 
 
-def parameters_type(request: Request) -> Breaches:
+def parameters_type(request: WireRequest) -> Breaches:
     """Parameters that are missing or whose own type is not exactly "object"; a union at the root does not help."""
     for path, kind, function in request.functions:
         parameters = function.get("parameters")
@@ -65,7 +65,7 @@ def parameters_type(request: Request) -> Breaches:
             )
 
 
-def parameters_flavour(request: Request) -> Breaches:
+def parameters_flavour(request: WireRequest) -> Breaches:
     """Parameters outside Moonshot's flavour; checked once their type is right, as the server does."""
     for path, kind, function in request.functions:
         parameters = function.get("parameters")
@@ -79,7 +79,7 @@ def parameters_flavour(request: Request) -> Breaches:
             )
 
 
-def search_while_thinking(request: Request) -> Breaches:
+def search_while_thinking(request: WireRequest) -> Breaches:
     """Kimi's builtin search in a request on which a K2 model thinks; for the K3 family no refusal is recorded."""
     if request.row and request.thinks and request.row.family != "k3":
         for path, kind, function in request.functions:
@@ -87,21 +87,21 @@ def search_while_thinking(request: Request) -> Breaches:
                 yield path, "Invalid request: $web_search is incompatible with thinking enabled"
 
 
-def dynamic_tools_role(request: Request) -> Breaches:
+def dynamic_tools_role(request: WireRequest) -> Breaches:
     """Tools in a message that is not a system message."""
     for at, message in request.transcript.dynamic_tools:
         if message.get("role") != "system":
             yield f"messages[{at}].tools", "Invalid request: tools in a message can only be used with role 'system'"
 
 
-def dynamic_tools_content(request: Request) -> Breaches:
+def dynamic_tools_content(request: WireRequest) -> Breaches:
     """A system message with both tools and content."""
     for at, message in request.transcript.dynamic_tools:
         if message.get("role") == "system" and message.get("content"):
             yield f"messages[{at}].content", "Invalid request: tools cannot be used with content"
 
 
-def dynamic_tools_model(request: Request) -> Breaches:
+def dynamic_tools_model(request: WireRequest) -> Breaches:
     """Tools in a message to a model that reads them nowhere but in the request."""
     if request.row and not request.row.dynamic_tools:
         for at, _ in request.transcript.dynamic_tools:
