@@ -18,10 +18,9 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from tests.http.test_hostile_bodies import GZIP, SSE, bomb, without_end
-from tests.http.test_response_bodies import EVENTS, chunk, sse
-
 from langchain_kimi import ChatKimi, KimiError, ResponseLimits
+from tests.http.test_response_body import EVENTS, chunk, sse
+from tests.http.test_response_limits import GZIP, SSE, bomb, without_end
 from tests.raw_server import Body, RawServer, Sent
 
 WAYS = ["invoke", "ainvoke", "stream", "astream"]

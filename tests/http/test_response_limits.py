@@ -20,7 +20,7 @@ from langchain_kimi._http.web_file import afetch, fetch
 from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.chat_model import amedia_block, media_block
 from tests.clock import VirtualClock, with_clock
-from tests.http.test_response_bodies import EVENTS, WAYS, ask, chunk, error_body, sse, whole
+from tests.http.test_response_body import EVENTS, WAYS, ask, chunk, error_body, sse, whole
 from tests.raw_server import RawServer, Sent, raw_server
 
 LIMITS = ResponseLimits(response=400_000, document=100_000, characters=50_000, json_values=2_000, error=10_000)
@@ -287,7 +287,7 @@ async def test_a_line_of_a_batch_that_is_none_is_a_typed_error(line: bytes) -> N
     batch = json.dumps({"id": "b-1", "status": "completed", "output_file_id": "f-1"}).encode()
     with raw_server(Sent(batch), Sent(line + b"\n")) as server:
         results = platform(server).batches.aresults("b-1")
-        with pytest.raises(errors.ServerError, match="no part of a batch"):
+        with pytest.raises(errors.ServerError, match="does not belong to a batch"):
             await results
 
 
