@@ -196,11 +196,13 @@ KNOBS: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
 
 
 def family(row: Model) -> str:
-    if row.id.startswith("kimi-k3"):
+    if row.thinking == "never":
+        return "never thinks"
+    if row.efforts:
         return "K3"
-    if row.id.startswith(("kimi-k2.5", "kimi-k2.6", "kimi-k2.7")):
-        return f"K{row.id[6:9]}"
-    return "K2 Thinking" if row.thinking == "always" else "never thinks"
+    if row.thinking == "optional":
+        return "K2.6" if row.keeps == "on_request" else "K2.5"
+    return "K2.7" if row.pinned_thinking else "K2 Thinking"
 
 
 @pytest.mark.parametrize("row", MODELS, ids=lambda row: row.id)
