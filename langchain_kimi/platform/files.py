@@ -160,6 +160,6 @@ def _check_size(file: _File) -> None:
         raise IllegalRequestError(f"{file.name} is empty; Kimi does not accept empty files. Nothing was sent.")
     if file.size > MAX_UPLOAD_BYTES:
         raise IllegalRequestError(
-            f"{file.name} has {file.size:,} bytes; Kimi accepts files of at most {MAX_UPLOAD_BYTES:,} (100 MB). Split "
-            "it or make it smaller. Nothing was sent."
+            f"{file.name} has {file.size:,} bytes; Kimi accepts files of at most {MAX_UPLOAD_BYTES:,}. Split it or "
+            "make it smaller. Nothing was sent."
         )

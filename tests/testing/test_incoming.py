@@ -9,10 +9,12 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
+from pydantic import SecretStr
 
-from langchain_kimi import ChatKimi
+from langchain_kimi import ChatKimi, KimiPlatform
 from langchain_kimi.errors import NotFoundError
 from langchain_kimi.testing import KimiServer, said
+from langchain_kimi.testing.api import endpoints, request_body
 from tests.conftest import KEY, Serve, kimi
 from tests.testing.test_script_failures import WAYS, Way
 
@@ -63,6 +65,13 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent(serve: Serve, hea
     answer = talk(serve([]), head)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"Request exceeds the maximum size" in answer
+
+
+def test_a_file_may_be_larger_than_a_request(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (request_body, endpoints):
+        monkeypatch.setattr(module, "MAX_REQUEST_BYTES", MB)
+    platform = KimiPlatform(base_url=serve([]).url, api_key=SecretStr(KEY))
+    assert platform.files.upload(bytes(3 * MB), purpose="image").size == 3 * MB
 
 
 def test_a_client_that_sends_it_all_the_same_reads_the_refusal_and_costs_no_memory(serve: Serve) -> None:

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from langchain_kimi.catalogue import MAX_REQUEST_BYTES
+from langchain_kimi.catalogue import MAX_REQUEST_BYTES, MAX_UPLOAD_BYTES
 from langchain_kimi.testing.api.http_request import BASE
 
 _FORM = 1024 * 1024
@@ -62,7 +62,7 @@ class Incoming(io.RawIOBase):
 
 def read_body(stream: io.BufferedIOBase, headers: Any, path: str) -> bytes:
     """The body of a request. Raises UnreadableBody, and EOFError where the client left in the middle."""
-    limit = MAX_REQUEST_BYTES + (_FORM if path.partition("?")[0] == f"{BASE}/files" else 0)
+    limit = MAX_UPLOAD_BYTES + _FORM if path.partition("?")[0] == f"{BASE}/files" else MAX_REQUEST_BYTES
     lengths = set(headers.get_all("content-length", ()))
     if (encoding := headers.get("transfer-encoding")) is not None:
         if lengths or encoding.strip().lower() != "chunked":
