@@ -7,9 +7,9 @@ from pathlib import Path
 from langchain_kimi.cli.command_errors import CHECK_FAILED, CommandError
 from langchain_kimi.cli.output import write_line
 from langchain_kimi.testing.cassettes import CassetteError, import_cassette
-from langchain_kimi.testing.cassettes.audit import CHECKS, audit, cassettes_in
-from langchain_kimi.testing.cassettes.file import SUFFIX, load
-from langchain_kimi.testing.cassettes.text import compared, shown
+from langchain_kimi.testing.cassettes.audit import CHECKS, audit, find_cassettes
+from langchain_kimi.testing.cassettes.cassette_file import SUFFIX, load_cassette
+from langchain_kimi.testing.cassettes.display import conversation_lines, difference_lines
 
 _ENDING = re.compile(r"\.(?:ya?ml|json)(?:\.gz)?\Z")
 
@@ -33,7 +33,7 @@ def run_cassettes_command(options: argparse.Namespace) -> int:
 def _check(paths: list[str], skip: list[str]) -> int:
     if unknown := sorted(set(skip) - set(CHECKS)):
         raise CommandError(f"--skip {unknown[0]} is not a check. The checks are {', '.join(CHECKS)}.")
-    files = cassettes_in(paths)
+    files = find_cassettes(paths)
     if not files:
         raise CommandError(f"there are no cassettes (*{SUFFIX}) in {', '.join(paths)}. Name a cassette or a folder.")
     total = 0
@@ -46,12 +46,12 @@ def _check(paths: list[str], skip: list[str]) -> int:
 
 
 def _show(path: str) -> int:
-    _write_lines(*shown(load(path)))
+    _write_lines(*conversation_lines(load_cassette(path)))
     return 0
 
 
 def _diff(one: str, two: str) -> int:
-    lines = list(compared(load(one), load(two)))
+    lines = list(difference_lines(load_cassette(one), load_cassette(two)))
     _write_lines(*lines)
     return CHECK_FAILED if lines else 0
 

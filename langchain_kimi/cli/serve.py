@@ -19,7 +19,7 @@ from langchain_kimi.cli.module_object import load_object
 from langchain_kimi.cli.output import write_error, write_line
 from langchain_kimi.reasoning_log import open_private
 from langchain_kimi.testing.api.http_request import HttpRequest
-from langchain_kimi.testing.api.response import Answer
+from langchain_kimi.testing.api.http_response import HttpResponse
 from langchain_kimi.testing.api.script_runner import ScriptError
 from langchain_kimi.testing.script.chat_request import Request
 from langchain_kimi.testing.script.reply import Reply, Script
@@ -113,8 +113,8 @@ class LoggedServer(KimiServer):
         self._console = console
         self._writing = threading.Lock()
 
-    def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        answer = super().answer(method, path, headers, body)
+    def respond(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> HttpResponse:
+        answer = super().respond(method, path, headers, body)
         with self._writing:
             if self._console:
                 with suppress(OSError):  # a reader of stderr that has gone is no failure of the request
@@ -127,7 +127,7 @@ class LoggedServer(KimiServer):
 
 def _json_line(method: str, path: str, headers: Mapping[str, str], body: bytes, status: int) -> str:
     lower = {name.lower(): value for name, value in headers.items()}
-    request = HttpRequest.read(method, path, lower, body)
+    request = HttpRequest.parse(method, path, lower, body)
     line = {
         "time": round(time.time(), 3),
         "method": method,

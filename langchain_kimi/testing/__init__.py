@@ -1,4 +1,4 @@
-"""The test kit: a strict local double of Kimi's API, and the scripts that say what its model answers.
+"""The test kit: a strict local fake of Kimi's API, scripts for its answers, and cassettes of recorded responses.
 
 with KimiServer([called("add", a=1, b=2), said("3")]) as server:
     model = ChatKimi(base_url=server.url, api_key="sk-test")
@@ -10,19 +10,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from langchain_kimi.testing.api.api import FakeKimiAPI
-    from langchain_kimi.testing.api.formulas import Fiber, Formula, encrypted, fiber_failed, ran
+    from langchain_kimi.testing.api.fake_api import FakeKimiAPI
+    from langchain_kimi.testing.api.formula_endpoints import (
+        Fiber,
+        Formula,
+        fiber_encrypted,
+        fiber_failed,
+        fiber_succeeded,
+    )
     from langchain_kimi.testing.api.http_request import HttpRequest, Upload
-    from langchain_kimi.testing.api.response import Answer, CutOff, Stalled
+    from langchain_kimi.testing.api.http_response import ConnectionCut, ConnectionStalled, HttpResponse
     from langchain_kimi.testing.api.script_runner import ScriptError
     from langchain_kimi.testing.cassettes import Cassette, audit
-    from langchain_kimi.testing.fake_model import FakeKimi, InProcess
+    from langchain_kimi.testing.fake_model import FakeKimi, FakeKimiTransport
     from langchain_kimi.testing.script.chat_request import Request
     from langchain_kimi.testing.script.reply import (
-        Call,
-        Refused,
+        ErrorReply,
         Reply,
         Script,
+        ScriptedToolCall,
         called,
         cut_after,
         empty,
@@ -43,24 +49,24 @@ if TYPE_CHECKING:
     from langchain_kimi.testing.script.yaml_script import conversation
     from langchain_kimi.testing.server import KimiServer
 
-_ROOMS = {
-    "Answer": "api",
-    "Call": "script",
+_PACKAGES = {
+    "HttpResponse": "api",
+    "ScriptedToolCall": "script",
     "Cassette": "cassettes",
-    "CutOff": "api",
+    "ConnectionCut": "api",
     "FakeKimi": "fake_model",
     "Fiber": "api",
     "Formula": "api",
     "HttpRequest": "api",
-    "InProcess": "fake_model",
+    "FakeKimiTransport": "fake_model",
     "FakeKimiAPI": "api",
     "KimiServer": "server",
-    "Refused": "script",
+    "ErrorReply": "script",
     "Reply": "script",
     "Request": "script",
     "Script": "script",
     "ScriptError": "api",
-    "Stalled": "api",
+    "ConnectionStalled": "api",
     "Upload": "api",
     "audit": "cassettes",
     "called": "script",
@@ -68,13 +74,13 @@ _ROOMS = {
     "conversation": "script",
     "cut_after": "script",
     "empty": "script",
-    "encrypted": "api",
+    "fiber_encrypted": "api",
     "error_event": "script",
     "fiber_failed": "api",
     "garbage": "script",
     "no_choice": "script",
     "overloaded": "script",
-    "ran": "api",
+    "fiber_succeeded": "api",
     "rate_limited": "script",
     "raw_call": "script",
     "refused": "script",
@@ -87,23 +93,23 @@ _ROOMS = {
 }
 
 __all__ = [
-    "Answer",
-    "Call",
     "Cassette",
-    "CutOff",
+    "ConnectionCut",
+    "ConnectionStalled",
+    "ErrorReply",
     "FakeKimi",
     "FakeKimiAPI",
+    "FakeKimiTransport",
     "Fiber",
     "Formula",
     "HttpRequest",
-    "InProcess",
+    "HttpResponse",
     "KimiServer",
-    "Refused",
     "Reply",
     "Request",
     "Script",
     "ScriptError",
-    "Stalled",
+    "ScriptedToolCall",
     "Upload",
     "audit",
     "called",
@@ -111,13 +117,13 @@ __all__ = [
     "conversation",
     "cut_after",
     "empty",
-    "encrypted",
     "error_event",
+    "fiber_encrypted",
     "fiber_failed",
+    "fiber_succeeded",
     "garbage",
     "no_choice",
     "overloaded",
-    "ran",
     "rate_limited",
     "raw_call",
     "refused",
@@ -131,9 +137,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Loaded when first asked for: pytest loads this package for its plugin in every environment that has it.
-    if name in _ROOMS:
-        return getattr(import_module(f"langchain_kimi.testing.{_ROOMS[name]}"), name)
+    # Names are loaded on first access because pytest imports this package for its plugin in every environment.
+    if name in _PACKAGES:
+        return getattr(import_module(f"langchain_kimi.testing.{_PACKAGES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

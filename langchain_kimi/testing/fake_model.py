@@ -1,4 +1,4 @@
-"""`FakeKimi`: the chat model over the double in the same process, without sockets and without waiting."""
+"""`FakeKimi`: the chat model over the fake API in the same process, without sockets and without waiting."""
 
 import asyncio
 import time
@@ -11,9 +11,9 @@ from pydantic import PrivateAttr
 
 from langchain_kimi._http import Clock
 from langchain_kimi.chat_model import ChatKimi
-from langchain_kimi.testing.api.api import FakeKimiAPI
+from langchain_kimi.testing.api.fake_api import FakeKimiAPI
 from langchain_kimi.testing.api.http_request import HttpRequest
-from langchain_kimi.testing.api.response import Answer, CutOff, Stalled
+from langchain_kimi.testing.api.http_response import ConnectionCut, ConnectionStalled, HttpResponse
 from langchain_kimi.testing.script.chat_request import Request
 from langchain_kimi.testing.script.reply import Script
 
@@ -21,101 +21,101 @@ _URL = "http://fake-kimi.invalid/v1"
 
 
 class FakeKimi(ChatKimi):
-    """A ChatKimi that is played by a script: `FakeKimi([called("add", a=1, b=2), said("3")])`.
+    """A ChatKimi whose answers come from a script: `FakeKimi([called("add", a=1, b=2), said("3")])`.
 
-    Everything but the sockets is real: the request is encoded, judged and answered as KimiServer does it. `script` is
-    what KimiServer takes, or a FakeKimiAPI with settings of its own; `settings` are ChatKimi's, by default those of
-    `kimi-k2.6`. Waits before another attempt pass at once, and so does the deadline of an answer that stalls.
+    Everything except the sockets is real: the request is encoded, checked and answered as with KimiServer. `script` is
+    a script as for KimiServer, or a FakeKimiAPI with its own settings. `settings` are ChatKimi's; the default model is
+    `kimi-k2.6`. Delays before retries pass at once, and so does the timeout of a response that stalls.
     """
 
-    _double: FakeKimiAPI = PrivateAttr()
+    _api: FakeKimiAPI = PrivateAttr()
 
     def __init__(self, script: Script | FakeKimiAPI = (), **settings: Any) -> None:
-        double = script if isinstance(script, FakeKimiAPI) else FakeKimiAPI(script)
-        transport = InProcess(double)
+        api = script if isinstance(script, FakeKimiAPI) else FakeKimiAPI(script)
+        transport = FakeKimiTransport(api)
         fixed: dict[str, Any] = {
             "base_url": _URL,
             "http_client": httpx2.Client(transport=transport),
             "http_async_client": httpx2.AsyncClient(transport=transport),
         }
-        unnamed: dict[str, Any] = {} if "model_name" in settings else {"model": "kimi-k2.6"}
-        super().__init__(**{**unnamed, "api_key": "sk-fake", **settings, **fixed})
-        self._clock = _Hasty()
-        self._double = double
+        model: dict[str, Any] = {} if "model_name" in settings else {"model": "kimi-k2.6"}
+        super().__init__(**{**model, "api_key": "sk-fake", **settings, **fixed})
+        self._clock = _InstantClock()
+        self._api = api
 
     @property
     def requests(self) -> list[Request]:
-        """Every chat request, also those refused, in order of arrival."""
-        return self._double.requests
+        """Every chat request, also refused ones, in order of arrival."""
+        return self._api.requests
 
     @property
     def calls(self) -> list[HttpRequest]:
-        """Every request to another endpoint than chat."""
-        return self._double.calls
+        """Every request to an endpoint other than chat."""
+        return self._api.calls
 
     @property
-    def double(self) -> FakeKimiAPI:
-        """What answers."""
-        return self._double
+    def api(self) -> FakeKimiAPI:
+        """The fake API that answers."""
+        return self._api
 
     def verify(self) -> None:
-        """Raises ScriptError, an AssertionError, unless the script was played to its end and fitted what was asked."""
-        self._double.verify()
+        """Raises ScriptError, an AssertionError, if the script failed or has replies left."""
+        self._api.verify()
 
 
-class InProcess(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
-    """An httpx2 transport into a double: `httpx2.Client(transport=InProcess(double))`."""
+class FakeKimiTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+    """An httpx2 transport into a api: `httpx2.Client(transport=FakeKimiTransport(api))`."""
 
-    def __init__(self, double: FakeKimiAPI) -> None:
-        self._double = double
+    def __init__(self, api: FakeKimiAPI) -> None:
+        self._api = api
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The answer to a request; its body arrives piece by piece."""
+        """The response to a request; its body arrives piece by piece."""
         request.read()
-        return _response(request, self._double.answer(*_parts(request)))
+        return _to_httpx(request, self._api.respond(*_parts(request)))
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The same; functions of the script are asked in threads, as they may wait for each other."""
+        """The same. Functions of the script run in threads, since they may wait for each other."""
         await request.aread()
-        if self._double.waits:
-            return _response(request, await asyncio.to_thread(self._double.answer, *_parts(request)))
-        return _response(request, self._double.answer(*_parts(request)))
+        if self._api.may_block:
+            return _to_httpx(request, await asyncio.to_thread(self._api.respond, *_parts(request)))
+        return _to_httpx(request, self._api.respond(*_parts(request)))
 
 
 class _Body(httpx2.SyncByteStream, httpx2.AsyncByteStream):
-    """The pieces of an answer, each when it is asked for."""
+    """The pieces of a response, each produced when it is read."""
 
-    def __init__(self, request: httpx2.Request, answer: Answer) -> None:
+    def __init__(self, request: httpx2.Request, response: HttpResponse) -> None:
         self._request = request
-        self._answer = answer
+        self._response = response
 
     def __iter__(self) -> Iterator[bytes]:
         while True:
-            with _failures(self._request):
-                piece = next(self._answer.body, None)
+            with _connection_errors(self._request):
+                piece = next(self._response.body, None)
             if piece is None:
                 return
             yield piece
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        pieces = self._answer.body
+        pieces = self._response.body
         while True:
-            with _failures(self._request):
-                piece = await asyncio.to_thread(next, pieces, None) if self._answer.waits else next(pieces, None)
+            with _connection_errors(self._request):
+                piece = await asyncio.to_thread(next, pieces, None) if self._response.may_block else next(pieces, None)
             if piece is None:
                 return
             yield piece
-            await asyncio.sleep(0)  # others get their turn between two pieces, as they do with sockets
+            await asyncio.sleep(0)  # other tasks run between two pieces, as they do with sockets
 
     def close(self) -> None:
-        self._answer.close()
+        self._response.close()
 
     async def aclose(self) -> None:
-        self._answer.close()
+        self._response.close()
 
 
-class _Hasty(Clock):
-    """A clock whose waits pass at once."""
+class _InstantClock(Clock):
+    """A clock whose delays pass at once."""
 
     def __init__(self) -> None:
         self._slept = 0.0
@@ -135,23 +135,24 @@ def _parts(request: httpx2.Request) -> tuple[str, str, dict[str, str], bytes]:
     return request.method, request.url.raw_path.decode(), dict(request.headers), request.content
 
 
-def _response(request: httpx2.Request, answer: Answer) -> httpx2.Response:
-    if answer.script_error is not None:
-        answer.close()
-        raise answer.script_error
-    return httpx2.Response(answer.status, headers=answer.headers, stream=_Body(request, answer), request=request)
+def _to_httpx(request: httpx2.Request, response: HttpResponse) -> httpx2.Response:
+    if response.script_error is not None:
+        response.close()
+        raise response.script_error
+    stream = _Body(request, response)
+    return httpx2.Response(response.status, headers=response.headers, stream=stream, request=request)
 
 
 @contextmanager
-def _failures(request: httpx2.Request) -> Iterator[None]:
-    """Turns the double's faults into those of a connection, also a pause that was longer than its deadline."""
+def _connection_errors(request: httpx2.Request) -> Iterator[None]:
+    """Turns the faults of the fake API into errors of a connection, also a pause that was longer than the timeout."""
     longest = request.extensions.get("timeout", {}).get("read")
     started = time.monotonic()
     try:
         yield
-    except CutOff:
-        raise httpx2.RemoteProtocolError("the answer broke off", request=request) from None
-    except Stalled:
-        raise httpx2.ReadTimeout("the answer stalled", request=request) from None
+    except ConnectionCut:
+        raise httpx2.RemoteProtocolError("the response was cut off", request=request) from None
+    except ConnectionStalled:
+        raise httpx2.ReadTimeout("the response stalled", request=request) from None
     if longest is not None and time.monotonic() - started > longest:
-        raise httpx2.ReadTimeout("the answer paused for too long", request=request)
+        raise httpx2.ReadTimeout("the response paused for too long", request=request)

@@ -1,13 +1,13 @@
-"""The pytest plugin: recorded answers (`kimi_cassette`) and a scripted server (`kimi_server`), for a `kimi_model`.
+"""The pytest plugin: recorded responses (`kimi_cassette`) and a scripted server (`kimi_server`) for a `kimi_model`.
 
-    @pytest.mark.kimi_cassette                      # plays tests/testing/cassettes/<module>/<test>.kimi.yaml
-    def test_agent(kimi_model): ...                 # record it: pytest --kimi-record=once, with MOONSHOT_API_KEY
+    @pytest.mark.kimi_cassette                      # replays cassettes/<module>/<test>.kimi.yaml
+    def test_agent(kimi_model): ...                 # to record it: pytest --kimi-record=once, with MOONSHOT_API_KEY
 
-    @pytest.mark.kimi_server([said("Hello")])       # a local double of Kimi's API, with this script
+    @pytest.mark.kimi_server([said("Hello")])       # a local fake of Kimi's API with this script
     def test_greeting(kimi_server, kimi_model): ...
 
-Every setting is a fixture that a conftest.py may override, as in pytest-recording. Nothing heavy is imported here: this
-module is loaded by every run of pytest in an environment that has the package.
+Every setting is a fixture that a conftest.py may override, as in pytest-recording. This module imports nothing heavy,
+because every run of pytest in an environment with the package loads it.
 """
 
 import hashlib
@@ -24,45 +24,47 @@ if TYPE_CHECKING:
     from langchain_kimi.testing import KimiServer
     from langchain_kimi.testing.cassettes import Cassette
 
-_MODES = ("none", "once", "new_episodes", "all")
+_RECORD_MODES = ("none", "once", "new_episodes", "all")
 _OPTIONS = frozenset(
     {"name", "record", "ignore", "rechunk", "secrets", "keep_headers", "allowed_hosts", "allow_unplayed"}
 )
-_LONGEST = 150
-_PLACEHOLDER = "sk-none-needed-to-replay"
+_MAX_NAME_BYTES = 150
+_PLACEHOLDER_KEY = "sk-none-needed-to-replay"
 
 _failed = pytest.StashKey[bool]()
 _cassette = pytest.StashKey["Cassette"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declares `--kimi-record`."""
+    """Adds the option `--kimi-record`."""
     parser.getgroup("kimi", "Kimi cassettes").addoption(
         "--kimi-record",
-        choices=_MODES,
-        help="What kimi_cassette asks of the real host: nothing (none, the default), everything where no file is "
-        "(once), what is not recorded (new_episodes), everything anew (all). Where CI is set, always none.",
+        choices=_RECORD_MODES,
+        help="Which requests of kimi_cassette go to the real host: none (the default), all if there is no file yet "
+        "(once), those that are not recorded (new_episodes), or all. If CI is set, it is always none.",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declares the marks."""
+    """Registers the markers."""
     config.addinivalue_line(
-        "markers", "kimi_cassette(name=None, **options): play recorded answers; options as in kimi_cassette_config."
+        "markers", "kimi_cassette(name=None, **options): replay recorded responses; options as in kimi_cassette_config."
     )
-    config.addinivalue_line("markers", "kimi_server(script, **settings): what the kimi_server of the test answers.")
+    config.addinivalue_line(
+        "markers", "kimi_server(script, **settings): the script and the settings of the test's kimi_server."
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Says so where CI overrules the option."""
-    asked = config.getoption("--kimi-record")
-    if _in_ci() and asked not in (None, "none"):
-        return f"kimi: the variable CI is set, so cassettes are only replayed (--kimi-record={asked} is ignored)"
+    """Reports that CI overrides the option."""
+    mode = config.getoption("--kimi-record")
+    if _in_ci() and mode not in (None, "none"):
+        return f"kimi: the variable CI is set, so cassettes are only replayed (--kimi-record={mode} is ignored)"
     return None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A marked test gets its cassette also where it does not name the fixture."""
+    """Adds the fixture `kimi_cassette` to marked tests that do not name it."""
     for item in items:
         names = getattr(item, "fixturenames", None)
         if names is not None and "kimi_cassette" not in names and item.get_closest_marker("kimi_cassette"):
@@ -71,7 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Keeps the outcome for the fixtures, and shows a failed test what could not be replayed."""
+    """Stores the outcome for the fixtures, and adds to a failure which requests could not be replayed."""
     report = yield
     if report.when == "call":
         item.stash[_failed] = report.failed
@@ -83,7 +85,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture
 def kimi_cassette_config() -> dict[str, Any]:
-    """Options of all cassettes below the conftest.py that overrides this: those of `Cassette`, and `allow_unplayed`."""
+    """The options of all cassettes, to override in a conftest.py: those of `Cassette`, and `allow_unplayed`."""
     return {}
 
 
@@ -100,7 +102,7 @@ def kimi_cassette(
     kimi_cassette_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> "Iterator[Cassette]":
-    """The test's cassette, open. The test fails where a request had no recording, or a recording no request."""
+    """The open cassette of the test. The test fails if a request has no recording, or a recording no request."""
     try:
         from langchain_kimi.testing.cassettes import Cassette, CassetteError
     except ImportError as error:
@@ -113,35 +115,35 @@ def kimi_cassette(
     path = Path(kimi_cassette_dir) / f"{options.pop('name', None) or _name(request.node)}.kimi.yaml"
     record: Any = "none" if _in_ci() else request.config.getoption("--kimi-record") or options.pop("record", "none")
     options.pop("record", None)
-    advice = f"If the change is meant, record again: pytest '{request.node.nodeid}' --kimi-record=all"
+    advice = f"If the change is intended, record again: pytest '{request.node.nodeid}' --kimi-record=all"
     try:
         cassette = Cassette(path, record=record, advice=advice, **options)
     except CassetteError as error:
         pytest.fail(str(error), False)
     request.node.stash[_cassette] = cassette
     if cassette.replays_only and not os.environ.get("MOONSHOT_API_KEY"):
-        monkeypatch.setenv("MOONSHOT_API_KEY", _PLACEHOLDER)
+        monkeypatch.setenv("MOONSHOT_API_KEY", _PLACEHOLDER_KEY)
     with cassette:
         yield cassette
     if not request.node.stash.get(_failed, True):
-        _complain(cassette, allow_unplayed)
+        _fail_if_not_matching(cassette, allow_unplayed)
 
 
 @pytest.fixture
 def kimi_audit(request: pytest.FixtureRequest, kimi_cassette: "Cassette") -> Iterator[None]:
-    """The test's cassette is audited when the test has passed; what is wrong fails it."""
+    """Audits the cassette of the test when the test has passed. Findings fail the test."""
     yield
     if not request.node.stash.get(_failed, True):
         from langchain_kimi.testing.cassettes import audit
 
         kimi_cassette.save()
-        if found := audit(kimi_cassette):
-            pytest.fail("\n".join(["the audit of the cassette found:", *map(str, found)]), False)
+        if findings := audit(kimi_cassette):
+            pytest.fail("\n".join(["The audit of the cassette found:", *map(str, findings)]), False)
 
 
 @pytest.fixture
 def kimi_server(request: pytest.FixtureRequest) -> "Iterator[KimiServer]":
-    """A running KimiServer with the script of the test's mark; a passed test fails where the script was not played."""
+    """A running KimiServer with the script of the test's marker. The test fails if the script has replies left."""
     from langchain_kimi.testing import KimiServer
 
     mark = request.node.get_closest_marker("kimi_server")
@@ -163,13 +165,13 @@ def kimi_model_settings() -> dict[str, Any]:
 
 @pytest.fixture
 def kimi_model(request: pytest.FixtureRequest, kimi_model_settings: dict[str, Any]) -> "ChatKimi":
-    """A ChatKimi on the test's `kimi_server`, else as the environment says, which its cassette records or plays."""
+    """A ChatKimi for the `kimi_server` of the test, else for the configured host, with the cassette if there is one."""
     from langchain_kimi import ChatKimi
 
     settings = dict(kimi_model_settings)
     if "kimi_server" in request.fixturenames:
         server = request.getfixturevalue("kimi_server")
-        settings = {"base_url": server.url, "api_key": _PLACEHOLDER, **settings}
+        settings = {"base_url": server.url, "api_key": _PLACEHOLDER_KEY, **settings}
     elif "kimi_cassette" in request.fixturenames:
         request.getfixturevalue("kimi_cassette")
     return ChatKimi(**settings)
@@ -180,7 +182,7 @@ def _in_ci() -> bool:
 
 
 def _options(node: Any, config: dict[str, Any]) -> dict[str, Any]:
-    """The options of a test: the mark nearest to it counts most, the config least."""
+    """The options of a test. Its nearest marker has precedence over outer ones and over the config."""
     options = dict(config)
     for mark in reversed(list(node.iter_markers("kimi_cassette"))):
         options |= mark.kwargs
@@ -188,31 +190,31 @@ def _options(node: Any, config: dict[str, Any]) -> dict[str, Any]:
             options["name"] = mark.args[0]
     if unknown := sorted(options.keys() - _OPTIONS):
         known = ", ".join(sorted(_OPTIONS))
-        pytest.fail(f"kimi_cassette has no option {', '.join(unknown)}; there are {known}", False)
+        pytest.fail(f"kimi_cassette has no option {', '.join(unknown)}. The options are {known}.", False)
     return options
 
 
 def _name(node: Any) -> str:
-    """The file's name for a test: with its class and parameters, without what file systems do not take."""
+    """The file name of a test: its class and parameters, without characters that file systems do not allow."""
     name = f"{node.cls.__name__}.{node.name}" if getattr(node, "cls", None) else str(node.name)
     name = re.sub(r"[<>?%*:|\"'/\\\x00-\x1f]", "-", name)
-    if len(name.encode()) <= _LONGEST:
+    if len(name.encode()) <= _MAX_NAME_BYTES:
         return name
-    return f"{name.encode()[:_LONGEST].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return f"{name.encode()[:_MAX_NAME_BYTES].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _shows(text: str, error: Exception) -> bool:
     return str(error).partition("\n")[0] in text
 
 
-def _complain(cassette: "Cassette", allow_unplayed: bool) -> None:
-    """Fails a test that passed although its cassette did not fit."""
+def _fail_if_not_matching(cassette: "Cassette", allow_unplayed: bool) -> None:
+    """Fails a test that passed although its requests do not match the cassette."""
     if cassette.misses:
         pytest.fail("\n".join(map(str, cassette.misses)), False)
     if cassette.unplayed and not allow_unplayed and cassette.record != "all":
         names = "\n".join(f"  {interaction.name}" for interaction in cassette.unplayed)
         pytest.fail(
             f"{len(cassette.unplayed)} recorded requests of {cassette.path} were never sent:\n{names}\n"
-            "Record again with --kimi-record=all, or declare it: kimi_cassette(allow_unplayed=True).",
+            "Record again with --kimi-record=all, or allow it with kimi_cassette(allow_unplayed=True).",
             False,
         )

@@ -1,4 +1,4 @@
-"""`KimiServer`: the double of Kimi's API over real HTTP."""
+"""`KimiServer`: the fake API over real HTTP."""
 
 import io
 import socket
@@ -11,23 +11,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any, Unpack
 
-from langchain_kimi.testing.api.api import FakeKimiAPI, Settings
-from langchain_kimi.testing.api.request_body import Incoming, UnreadableBody, read_body
-from langchain_kimi.testing.api.response import Answer, CutOff, Stalled, refusal
+from langchain_kimi.testing.api.fake_api import FakeApiSettings, FakeKimiAPI
+from langchain_kimi.testing.api.http_response import ConnectionCut, ConnectionStalled, HttpResponse, error_response
+from langchain_kimi.testing.api.request_body import RequestStream, UnreadableBody, read_body
 from langchain_kimi.testing.api.script_runner import ScriptError, error_body
 from langchain_kimi.testing.script.reply import Script
 
-_LAST_WAIT = 1.0
-"""Seconds that `close` waits for threads, all together."""
+_CLOSE_SECONDS = 1.0
+"""Seconds that `close` waits for all threads together."""
 
 
 class KimiServer(FakeKimiAPI):
-    """The double on 127.0.0.1, in threads of its own: `with KimiServer([said("Hello")]) as server:`, then `server.url`.
+    """The fake API on 127.0.0.1, in its own threads: `with KimiServer([said("Hello")]) as server:`, then `server.url`.
 
-    Where the block ends without an exception, `verify` is called, unless `strict` is False: a reply that is left over,
-    or a request that the script had no reply for, fails the test. `port` 0 takes a free one. Answers that are under way
-    when it closes break off. A thread in which a script's own code still waits by then is left to end by itself, when
-    that code goes on. `request_timeout` is the seconds in which a client must have sent a whole request.
+    If the block ends without an exception, `verify` is called, unless `strict` is False: a reply that is left over, or
+    a request without a reply, fails the test. `port` 0 selects a free port. `close` interrupts responses that are in
+    progress; a thread in which the script's own code is still waiting ends when that code continues.
+    `request_timeout` is the number of seconds in which a client has to send a whole request.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class KimiServer(FakeKimiAPI):
         port: int = 0,
         strict: bool = True,
         request_timeout: float = 60.0,
-        **settings: Unpack[Settings],
+        **settings: Unpack[FakeApiSettings],
     ) -> None:
         super().__init__(script, **settings)
         self.request_timeout = request_timeout
@@ -48,13 +48,13 @@ class KimiServer(FakeKimiAPI):
 
     @property
     def url(self) -> str:
-        """The base URL for a client; `RuntimeError` before the server was started."""
+        """The base URL for a client. Raises `RuntimeError` before the server is started."""
         if not self._port:
-            raise RuntimeError("the server has no URL yet: use it in `with`, or call start()")
+            raise RuntimeError("The server has no URL before it is started. Use it in a `with` block, or call start().")
         return f"http://127.0.0.1:{self._port}/v1"
 
     def start(self) -> "KimiServer":
-        """Listens, and returns the server itself."""
+        """Starts the server and returns it."""
         if self._listener is None:
             self._listener = _Listener(self, self._port)
             self._port = self._listener.server_address[1]
@@ -63,13 +63,13 @@ class KimiServer(FakeKimiAPI):
         return self
 
     def close(self) -> None:
-        """Breaks off what is under way and ends the threads; a second call does nothing."""
+        """Interrupts responses in progress and ends the threads. A second call does nothing."""
         listener, self._listener = self._listener, None
         if listener is not None and self._thread is not None:
             listener.stop()
             self._thread.join()
             listener.server_close()
-            listener.break_off()
+            listener.close_connections()
 
     def __enter__(self) -> "KimiServer":
         return self.start()
@@ -90,22 +90,22 @@ class _Listener(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024
 
-    def __init__(self, double: KimiServer, port: int) -> None:
-        self.double = double
+    def __init__(self, api: KimiServer, port: int) -> None:
+        self.api = api
         self._open: dict[threading.Thread, socket.socket] = {}
         self._stopped = False
         super().__init__(("127.0.0.1", port), _Connection)
 
     def server_bind(self) -> None:
-        TCPServer.server_bind(self)  # HTTPServer's own would ask DNS for the host's name
+        TCPServer.server_bind(self)  # HTTPServer's own method asks DNS for the name of the host
 
     def serve(self) -> None:
-        """Takes connections until `stop`; it does not poll, so that stopping takes no time."""
+        """Accepts connections until `stop`. It does not poll, so stopping is immediate."""
         while not self._stopped:
             self.handle_request()
 
     def stop(self) -> None:
-        """Ends `serve`, which a connection has to wake."""
+        """Ends `serve`, which a connection wakes."""
         self._stopped = True
         with suppress(OSError):
             socket.create_connection(("127.0.0.1", self.server_address[1])).close()
@@ -114,7 +114,7 @@ class _Listener(ThreadingHTTPServer):
         return not self._stopped
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        # ThreadingMixIn keeps no list of daemon threads, and `close` needs one.
+        # `close` needs a list of the threads; ThreadingMixIn has none of daemon threads.
         thread = threading.Thread(target=self.process_request_thread, args=(request, client_address), daemon=True)
         self._open[thread] = request
         thread.start()
@@ -126,16 +126,16 @@ class _Listener(ThreadingHTTPServer):
             del self._open[threading.current_thread()]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), OSError):  # a client that went away is no error
+        if not isinstance(sys.exception(), OSError):  # a client that closed its connection is not an error
             super().handle_error(request, client_address)
 
-    def break_off(self) -> None:
+    def close_connections(self) -> None:
         """Closes the connections and waits for their threads."""
         connections = list(self._open.items())
         for _, connection in connections:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        end = time.monotonic() + _LAST_WAIT
+        end = time.monotonic() + _CLOSE_SECONDS
         for thread, _ in connections:
             thread.join(max(0.0, end - time.monotonic()))
 
@@ -148,55 +148,55 @@ class _Connection(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self._incoming = Incoming(self.connection)
-        self.rfile = io.BufferedReader(self._incoming)
+        self._stream = RequestStream(self.connection)
+        self.rfile = io.BufferedReader(self._stream)
 
     def handle_one_request(self) -> None:
-        self._incoming.expect_within(self.server.double.request_timeout)
+        self._stream.set_deadline(self.server.api.request_timeout)
         super().handle_one_request()
 
     def do_POST(self) -> None:
         try:
             body = read_body(self.rfile, self.headers, self.path)
-        except UnreadableBody as problem:
+        except UnreadableBody as error:
             self.close_connection = True
-            self._send(refusal(problem.status, "invalid_request_error", str(problem)))
-            self._incoming.discard()
+            self._send(error_response(error.status, "invalid_request_error", str(error)))
+            self._stream.discard()
             return
         except EOFError:
             self.close_connection = True
             return
-        self._send(self.server.double.answer(self.command, self.path, dict(self.headers.items()), body))
+        self._send(self.server.api.respond(self.command, self.path, dict(self.headers.items()), body))
 
     do_GET = do_PUT = do_PATCH = do_DELETE = do_POST
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, response: HttpResponse) -> None:
         self.connection.settimeout(None)
         try:
-            self._write(answer)
-        except CutOff:
+            self._write(response)
+        except ConnectionCut:
             self.close_connection = True
-        except Stalled:
+        except ConnectionStalled:
             self.close_connection = True
-            self._until_the_client_leaves()
+            self._wait_for_close()
         finally:
-            answer.close()
+            response.close()
 
-    def _write(self, answer: Answer) -> None:
-        streamed = "content-length" not in answer.headers
-        self.send_response_only(answer.status)
-        for name, value in answer.headers.items():
+    def _write(self, response: HttpResponse) -> None:
+        streamed = "content-length" not in response.headers
+        self.send_response_only(response.status)
+        for name, value in response.headers.items():
             self.send_header(name, value)
         if streamed:
             self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        for piece in _pieces(answer):
+        for piece in _pieces(response):
             if piece:
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if streamed else piece)
         if streamed:
             self.wfile.write(b"0\r\n\r\n")
 
-    def _until_the_client_leaves(self) -> None:
+    def _wait_for_close(self) -> None:
         with suppress(OSError):
             while self.connection.recv(4096):
                 pass
@@ -205,9 +205,9 @@ class _Connection(BaseHTTPRequestHandler):
         pass
 
 
-def _pieces(answer: Answer) -> Iterator[bytes]:
-    """The body, with an error event at its end where the script's own pieces failed."""
+def _pieces(response: HttpResponse) -> Iterator[bytes]:
+    """The body, with an error event at its end if the script's own pieces failed."""
     try:
-        yield from answer.body
+        yield from response.body
     except ScriptError as error:
         yield b"data: %b\n\n" % error_body(error)

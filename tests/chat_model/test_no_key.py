@@ -11,7 +11,7 @@ from langchain_kimi._api_keys import is_loopback
 from langchain_kimi.errors import AuthenticationError
 from langchain_kimi.testing import said
 from tests.conftest import Serve
-from tests.testing.test_script_failures import WAYS, Way
+from tests.testing.ways import WAYS, Way
 
 
 @WAYS

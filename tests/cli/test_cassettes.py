@@ -9,11 +9,11 @@ import yaml
 from langchain_kimi import ChatKimi
 from langchain_kimi.testing import KimiServer, refused, said, thought
 from langchain_kimi.testing.cassettes import Cassette
-from langchain_kimi.testing.cassettes.file import load, save
+from langchain_kimi.testing.cassettes.cassette_file import load_cassette, save_cassette
 from tests.cli.conftest import Run
 from tests.cli.controls import EVIL, without_controls
 from tests.conftest import KEY
-from tests.testing.cassettes.test_importing import go_vcr
+from tests.testing.cassettes.foreign_recordings import go_vcr
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def test_check_of_good_recordings_is_0(recorded: Path, run: Run) -> None:
 
 
 def test_check_of_a_bad_recording_is_1_and_names_it(recorded: Path, run: Run) -> None:
-    interactions = load(recorded)
+    interactions = load_cassette(recorded)
     interactions[0].request["json"]["top_p"] = 0.5
-    save(recorded, interactions)
+    save_cassette(recorded, interactions)
     result = run("cassettes", "check", str(recorded))
     assert result.status == 1
     out = result.out
@@ -105,10 +105,10 @@ def test_import_of_what_is_no_recording_is_2(tmp_path: Path, run: Run) -> None:
     (tmp_path / "a.yaml").write_text("a: 1")
     imported = run("cassettes", "import", str(tmp_path / "a.yaml"), str(tmp_path / "b.kimi.yaml"))
     assert imported.status == 2
-    assert "holds no interactions" in imported.error
+    assert "contains no interactions" in imported.error
     shown = run("cassettes", "show", str(tmp_path / "a.yaml"))
     assert shown.status == 2
-    assert "is no cassette of this package" in shown.error
+    assert "is not a cassette of this package" in shown.error
 
 
 def test_what_a_cassette_holds_cannot_steer_the_terminal(

@@ -18,7 +18,7 @@ from langchain_kimi.testing import KimiServer, Request, said
 from langchain_kimi.testing.cassettes import Cassette
 from tests.cli.conftest import Account, Run
 from tests.conftest import KEY
-from tests.testing.cassettes.test_importing import go_vcr
+from tests.testing.cassettes.foreign_recordings import go_vcr
 
 DOCS = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
 EXAMPLE = "example: langchain-kimi "

@@ -152,7 +152,7 @@ def test_replies_that_were_not_used_are_named_at_the_end(tmp_path: Path, serve_t
     (tmp_path / "talk.yaml").write_text("- said: Hello.\n")
     result = serve_to(lambda url: None, "--script", "talk.yaml")
     assert result.status == 0
-    assert "1 replies of the script were not asked for; asked last was nothing" in result.err
+    assert "1 replies of the script were not used; the last request was nothing" in result.err
 
 
 def test_a_script_that_raises_is_printed_at_once_without_secrets_and_controls(tmp_path: Path, serve_to: Serve) -> None:
@@ -175,8 +175,8 @@ def test_a_script_that_raises_is_printed_at_once_without_secrets_and_controls(tm
         ("nothing", "there is no file nothing. Give a YAML file, or a script as MODULE:OBJECT."),
         ("no_such_module:x", "the module no_such_module cannot be imported: ModuleNotFoundError"),
         ("json:nothing", "the module json has no object nothing"),
-        ("json:__doc__", "json:__doc__ is not a script: a script is made of replies"),
-        ("talk.yaml", "talk.yaml is not a script: talk.yaml, reply 1: sad is not known"),
+        ("json:__doc__", "json:__doc__ is not a script: a script consists of replies"),
+        ("talk.yaml", "talk.yaml is not a script: talk.yaml, reply 1: unknown key sad"),
         ("json:loads --loop", "--loop needs a list of replies. Leave it out"),
         ("json:__path__ --loop", "--loop needs a list of one reply or more"),
         ("json:loads --log /nowhere/log", "/nowhere/log: No such file or directory. Check the path."),

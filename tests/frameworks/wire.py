@@ -11,7 +11,7 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from langchain_kimi import KimiWarning
-from langchain_kimi.testing import KimiServer, Refused, Reply, Request, said
+from langchain_kimi.testing import ErrorReply, KimiServer, Reply, Request, said
 from tests.conftest import add
 
 Plan = Callable[[Request], Reply]
@@ -53,7 +53,7 @@ class Told:
     def __call__(self, request: Request) -> Reply:
         reply = self._plan(request)
         with self._lock:
-            if isinstance(reply, Refused):
+            if isinstance(reply, ErrorReply):
                 self.refused += 1
                 return reply
             if reply.reasoning is not None:

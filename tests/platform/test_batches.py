@@ -1,4 +1,4 @@
-"""Batches over real HTTP, played by the double: made by the chat encoder, waited for by the clock, read in order."""
+"""Batches over real HTTP, with the fake API: made by the chat encoder, waited for by the clock, read in order."""
 
 import asyncio
 import json

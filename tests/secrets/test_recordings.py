@@ -15,7 +15,14 @@ import pytest
 
 from langchain_kimi import ChatKimi
 from langchain_kimi.testing import KimiServer, said
-from langchain_kimi.testing.cassettes import CannotReplay, Cassette, CassetteError, audit, detector, import_cassette
+from langchain_kimi.testing.cassettes import (
+    CannotReplay,
+    Cassette,
+    CassetteError,
+    audit,
+    import_cassette,
+    secret_values,
+)
 from tests.testing.cassettes.conftest import Host, host
 
 __all__ = ["host"]
@@ -193,7 +200,7 @@ def test_without_the_detector_nothing_is_recorded_and_everything_is_replayed(
     path = tmp_path / "a.kimi.yaml"
     with Cassette(path, record="once"):
         ask(serve([said("ok")]).url, "Hello")
-    detector._scanner.cache_clear()
+    secret_values._scanner.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "kingfisher_sdk", None)
     with Cassette(path):
         assert ask("http://127.0.0.1:9/v1", "Hello").text == "ok"

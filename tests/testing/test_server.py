@@ -1,4 +1,4 @@
-"""The double over real sockets: what it takes, what it refuses, and the bytes it answers with."""
+"""KimiServer over real sockets: accepted and refused requests, and the bytes of responses."""
 
 import base64
 import itertools
@@ -14,7 +14,7 @@ import pytest
 from langchain_kimi import testing
 from langchain_kimi.catalogue import MODELS
 from langchain_kimi.testing import (
-    CutOff,
+    ConnectionCut,
     FakeKimiAPI,
     Reply,
     Request,
@@ -462,7 +462,7 @@ class TestScripts:
 
     def test_a_function_that_gives_no_reply(self, http: httpx2.Client) -> None:
         with KimiServer(lambda request: "hello") as server:  # type: ignore[arg-type, return-value]
-            text = "the script gave 'hello' for request 1, which is no Reply"
+            text = "the script returned 'hello' for request 1, which is no Reply"
             assert error(ask(http, server)) == (400, "script_error", text + NOT_KIMI)
 
     def test_pieces_that_raise(self, http: httpx2.Client) -> None:
@@ -710,12 +710,12 @@ class TestLife:
             assert http.get(f"{url}/models").status_code == 200
 
     def test_the_double_needs_no_socket(self) -> None:
-        double = FakeKimiAPI([said("x"), cut_after(said("y"), events=1)])
+        api = FakeKimiAPI([said("x"), cut_after(said("y"), events=1)])
         sent = json.dumps(body()).encode()
-        answer = double.answer("POST", "/v1/chat/completions", {"Authorization": "Bearer k"}, sent)
+        answer = api.respond("POST", "/v1/chat/completions", {"Authorization": "Bearer k"}, sent)
         assert json.loads(b"".join(answer.body))["choices"][0]["message"]["content"] == "x"
-        broken = double.answer("POST", "/v1/chat/completions", {"Authorization": "Bearer k"}, sent)
-        with pytest.raises(CutOff):
+        broken = api.respond("POST", "/v1/chat/completions", {"Authorization": "Bearer k"}, sent)
+        with pytest.raises(ConnectionCut):
             exhaust(broken.body)
 
 

@@ -24,10 +24,10 @@ from langchain_kimi.errors import APIConnectionError, IllegalRequestError, KimiE
 from langchain_kimi.testing import (
     Formula,
     called,
-    encrypted,
+    fiber_encrypted,
     fiber_failed,
+    fiber_succeeded,
     overloaded,
-    ran,
     refused,
     said,
     thought,
@@ -78,9 +78,9 @@ async def test_the_servers_definitions_are_what_the_model_gets(serve: Serve, loa
     assert [tool.name for tool in tools] == ["web_search", "base64_encode", "base64_decode"]
     await kimi(server).bind_tools(tools).ainvoke("hi")
     sent = server.requests[0].json["tools"]
-    from langchain_kimi.testing.api.formulas import OFFICIAL
+    from langchain_kimi.testing.api.formula_endpoints import OFFICIAL_FORMULAS
 
-    assert sent == [*OFFICIAL[SEARCH], *OFFICIAL["moonshot/base64:latest"]]
+    assert sent == [*OFFICIAL_FORMULAS[SEARCH], *OFFICIAL_FORMULAS["moonshot/base64:latest"]]
 
 
 async def test_definitions_are_loaded_once_per_host(serve: Serve, load: Load) -> None:
@@ -107,7 +107,7 @@ def test_many_threads_load_the_same(serve: Serve) -> None:
 
 async def test_a_run_posts_the_arguments_and_gives_the_output_as_it_came(serve: Serve, call: Call) -> None:
     output = ' {"odd":  "spacing"}\n\u2028 é '
-    server = serve([], formulas={DATE: ran(output)})
+    server = serve([], formulas={DATE: fiber_succeeded(output)})
     (date,) = formula_tools(DATE, model=kimi(server))
     given = {"operation": "now", "zone": "Zürich", "config": 1, "run_manager": 2, "self": 3}
     assert await call(date, given) == output
@@ -131,7 +131,7 @@ async def test_encrypted_output_reaches_the_model_verbatim(serve: Serve, call: C
     ("fiber", "said_by_the_server"),
     [
         (fiber_failed("no such zone"), "no such zone"),
-        (fiber_failed("no such zone", told="context"), "no such zone"),
+        (fiber_failed("no such zone", error_at="context"), "no such zone"),
         (fiber_failed("no quota for org-4f1d0c2be5a9"), "no quota for org-***"),
         (fiber_failed(), "'failed'"),
         (fiber_failed(status="timeout"), "'timeout'"),
@@ -349,7 +349,7 @@ async def test_a_news_report_keeps_every_thought(serve: Serve, call: Call, model
             said("# News", thinking="I have enough."),
         ],
         models=["kimi-k2-thinking"],
-        formulas={SEARCH: encrypted("Lakes rose.")},
+        formulas={SEARCH: fiber_encrypted("Lakes rose.")},
     )
     chat = kimi(server, model)
     agent = create_kimi_agent(chat, formula_tools(DATE, SEARCH, model=chat))

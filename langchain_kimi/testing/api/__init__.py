@@ -1,22 +1,22 @@
-"""The fake API: Kimi's endpoints as a function from an HTTP request to an answer, as strict as Kimi's own."""
+"""The fake API: Kimi's endpoints as a function from an HTTP request to a response, as strict as Kimi's own."""
 
-from langchain_kimi.testing.api.api import FakeKimiAPI
-from langchain_kimi.testing.api.formulas import Fiber, Formula, encrypted, fiber_failed, ran
+from langchain_kimi.testing.api.fake_api import FakeKimiAPI
+from langchain_kimi.testing.api.formula_endpoints import Fiber, Formula, fiber_encrypted, fiber_failed, fiber_succeeded
 from langchain_kimi.testing.api.http_request import HttpRequest, Upload
-from langchain_kimi.testing.api.response import Answer, CutOff, Stalled
+from langchain_kimi.testing.api.http_response import ConnectionCut, ConnectionStalled, HttpResponse
 from langchain_kimi.testing.api.script_runner import ScriptError
 
 __all__ = [
-    "Answer",
-    "CutOff",
+    "ConnectionCut",
+    "ConnectionStalled",
     "FakeKimiAPI",
     "Fiber",
     "Formula",
     "HttpRequest",
+    "HttpResponse",
     "ScriptError",
-    "Stalled",
     "Upload",
-    "encrypted",
+    "fiber_encrypted",
     "fiber_failed",
-    "ran",
+    "fiber_succeeded",
 ]

@@ -1,51 +1,51 @@
-"""A script while it is played: which reply is next, and what went wrong with it."""
+"""`ScriptRunner`: plays a script: the next reply, and the failures of the script itself."""
 
 import logging
 import os
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from langchain_kimi.testing.api.response import Answer, whole
+from langchain_kimi.testing.api.http_response import HttpResponse, full_response
 from langchain_kimi.testing.script.chat_request import Request
-from langchain_kimi.testing.script.reply import Refused, Reply, Script
-from langchain_kimi.testing.script.wire_json import encode
+from langchain_kimi.testing.script.reply import ErrorReply, Reply, Script
+from langchain_kimi.testing.serialization import encode_json
 
 logger = logging.getLogger("langchain_kimi.testing")
 
-STATUS = 400
-"""The HTTP status where a script failed: one that no client repeats, since the next attempt would fail as well."""
-ERROR_TYPE = "script_error"
+_STATUS = 400
+"""The HTTP status if a script failed. Clients do not retry it, since the next attempt would fail as well."""
+_ERROR_TYPE = "script_error"
 
 
 class ScriptError(AssertionError):
-    """A script and what was asked of it do not fit: no reply left, replies left over, or another request expected."""
+    """A script does not fit the requests: no reply is left, replies are left over, or another request was expected."""
 
 
 def error_body(error: ScriptError) -> bytes:
-    """What a client reads where the script failed: Kimi's error object, which says that Kimi is not to blame."""
+    """The body of the response if the script failed: Kimi's error object, which names the script as the cause."""
     message = f"{error}. This is a failure of the test's script, not of Kimi."
-    return encode({"error": {"message": message, "type": ERROR_TYPE, "code": STATUS}})
+    return encode_json({"error": {"message": message, "type": _ERROR_TYPE, "code": _STATUS}})
 
 
 @dataclass(frozen=True)
-class ScriptFailure(Refused):
-    """The reply to a request for which the script failed."""
+class ScriptFailure(ErrorReply):
+    """The reply to a request at which the script failed."""
 
-    status: int = STATUS
-    type: str = ERROR_TYPE
+    status: int = _STATUS
+    type: str = _ERROR_TYPE
     error: ScriptError = field(default_factory=ScriptError)
 
     @property
     def body(self) -> bytes:
         return error_body(self.error)
 
-    def answer(self) -> Answer:
-        """The answer to the request. Whoever can raises `script_error` instead."""
-        return replace(whole(self.status, self.body), script_error=self.error)
+    def response(self) -> HttpResponse:
+        """The response to the request. A caller in the same process raises its `script_error` instead."""
+        return replace(full_response(self.status, self.body), script_error=self.error)
 
 
-class Play:
-    """The replies of one double. A list is used up in order of arrival; a function is asked by many threads."""
+class ScriptRunner:
+    """The replies of one fake API. A list is used up in order of arrival; a function is called by many threads."""
 
     def __init__(self, script: Script) -> None:
         if isinstance(script, os.PathLike):
@@ -56,7 +56,7 @@ class Play:
         self._replies: deque[Reply] = deque()
         for reply in () if callable(script) else script:
             if not isinstance(reply, Reply):
-                raise TypeError(f"a script is made of replies such as said('…') or called('…'), not of {reply!r}")
+                raise TypeError(f"a script consists of replies such as said('…') or called('…'), not of {reply!r}")
             self._replies.extend(reply.repeated())
         self.errors: list[str] = []
 
@@ -66,51 +66,54 @@ class Play:
         return len(self._replies)
 
     @property
-    def waits(self) -> bool:
-        """Whether a function is asked, which may wait for something."""
+    def may_block(self) -> bool:
+        """Whether the script is a function, which may wait for something."""
         return self._function is not None
 
-    def next(self, request: Request) -> Reply | None:
-        """The next reply of a list, to be called in order of arrival; None where a function is to be asked."""
+    def next_reply(self, request: Request) -> Reply | None:
+        """The next reply of a list; None if the script is a function. Has to be called in order of arrival."""
         if self._function is not None:
             return None
         if not self._replies:
-            return self.failed(f"the script has no reply left for request {request.number}: {request.asked}")
-        reply = self._replies.popleft()
-        if problem := reply.unexpected(request):
-            return self.failed(f"request {request.number} is not the one expected: {problem}")
-        return reply
+            return self.fail(f"the script has no reply left for request {request.number}: {request.summary}")
+        return self._expected(request, self._replies.popleft())
 
-    def asked(self, request: Request) -> Reply:
-        """The function's reply."""
+    def call_function(self, request: Request) -> Reply:
+        """The reply that the function returns."""
         assert self._function is not None
         try:
             reply = self._function(request)
         except BaseException as error:  # pytest.fail() is no Exception
-            return self.raised(request, error)
+            return self.fail_with(error, request)
         if not isinstance(reply, Reply):
-            return self.failed(f"the script gave {reply!r} for request {request.number}, which is no Reply")
-        if problem := reply.unexpected(request):
-            return self.failed(f"request {request.number} is not the one expected: {problem}")
+            return self.fail(f"the script returned {reply!r} for request {request.number}, which is no Reply")
+        return self._expected(request, reply)
+
+    def _expected(self, request: Request, reply: Reply) -> Reply:
+        if mismatch := reply.mismatch(request):
+            return self.fail(f"request {request.number} is not the one expected: {mismatch}")
         return reply
 
-    def raised(self, request: Request, error: BaseException) -> ScriptFailure:
-        """The answer where the script's own code raised."""
-        return self.failed(f"the script raised at request {request.number}: {type(error).__name__}: {error}", error)
+    def fail_with(self, error: BaseException, request: Request) -> ScriptFailure:
+        """The reply if the script's own code raised."""
+        return self.fail(f"the script raised at request {request.number}: {type(error).__name__}: {error}", error)
 
-    def failed(self, message: str, cause: BaseException | None = None) -> ScriptFailure:
-        """The answer where the script failed, which is noted and logged."""
+    def fail(self, message: str, cause: BaseException | None = None) -> ScriptFailure:
+        """The reply if the script failed. The failure is recorded and logged."""
         self.errors.append(message)
         logger.error("%s", message)
         error = ScriptError(message)
         error.__cause__ = cause
         return ScriptFailure(message=message, error=error)
 
-    def verify(self, last: str) -> None:
-        """Raises ScriptError unless all went as scripted; `last` says what was asked last."""
+    def verify(self, last_request: str) -> None:
+        """Raises ScriptError if the script failed or has replies left; `last_request` describes the last request."""
         lines = list(self.errors)
         if self._replies:
-            shown = "".join(f"\n  {reply.shown}" for reply in list(self._replies)[:5])
-            lines.append(f"{len(self._replies)} replies of the script were not asked for; {last}. Left:{shown}")
+            left = "".join(f"\n  {reply.summary}" for reply in list(self._replies)[:5])
+            lines.append(
+                f"{len(self._replies)} replies of the script were not used; the last request was {last_request}. "
+                f"Left:{left}"
+            )
         if lines:
             raise ScriptError("\n".join(lines))

@@ -1,12 +1,13 @@
-"""Cassettes: recorded answers of Kimi that one can read, review and trust.
+"""Cassettes: recorded responses of Kimi in files that are made for review.
 
-`Cassette` records and replays, `audit` judges a recording by today's rules, `import_cassette` reads those of others.
+`Cassette` records and replays, `audit` checks a recording by today's rules, `import_cassette` converts recordings of
+VCR.py and go-vcr.
 """
 
 from langchain_kimi.testing.cassettes.audit import Finding, audit
 from langchain_kimi.testing.cassettes.cassette import Cassette
-from langchain_kimi.testing.cassettes.errors import CannotReplay, CassetteError, NetworkBlocked, SecretsLeft
-from langchain_kimi.testing.cassettes.file import Interaction
+from langchain_kimi.testing.cassettes.cassette_errors import CannotReplay, CassetteError, NetworkBlocked, SecretsLeft
+from langchain_kimi.testing.cassettes.cassette_file import Interaction
 from langchain_kimi.testing.cassettes.importer import import_cassette
 
 __all__ = [

@@ -1,7 +1,8 @@
-"""Judges a recording by what is known today: legal requests, kept reasoning, a growing prefix, no secrets.
+"""`audit`: checks a recording by today's rules.
 
-Conversations are found by what they repeat: a request continues the latest earlier one whose answer is in its history.
-The prefix is compared as JSON; that its bytes stay the same is for KimiServer's raw log to show.
+Requests have to be valid, to return reasoning unchanged and to extend the prefix of the conversation, and there must be
+no secrets. A request continues the latest earlier one whose response is in its history. The prefix is compared as JSON;
+its bytes are visible only in KimiServer's requests.
 """
 
 import os
@@ -12,20 +13,27 @@ from typing import Any
 
 from langchain_kimi._rules import check
 from langchain_kimi.catalogue import find
+from langchain_kimi.testing.cassettes.assistant_messages import AssistantMessage, parse_message, response_message
 from langchain_kimi.testing.cassettes.cassette import Cassette
-from langchain_kimi.testing.cassettes.file import Interaction, body_of, load, written
-from langchain_kimi.testing.cassettes.matching import MISSING, Difference, differences
-from langchain_kimi.testing.cassettes.responses import Said, answer_of, said_in
-from langchain_kimi.testing.cassettes.scrub import Secrets, left
-from langchain_kimi.testing.dialects import read_request
+from langchain_kimi.testing.cassettes.cassette_file import (
+    SUFFIX,
+    Interaction,
+    cassette_text,
+    load_cassette,
+    packed_body,
+)
+from langchain_kimi.testing.cassettes.matching import MISSING, Difference, common_length, differences
+from langchain_kimi.testing.cassettes.scrub import learn_bodies, remaining_secrets
+from langchain_kimi.testing.cassettes.secret_values import Secrets
+from langchain_kimi.testing.dialects import from_host_request
 
 CHECKS = ("rules", "reasoning", "prefix", "played", "secret", "retired")
-_KIMI = ("moonshot.ai", "moonshot.cn", "kimi.com")
+_KIMI_HOSTS = ("moonshot.ai", "moonshot.cn", "kimi.com")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong with a recording. `check` is one of CHECKS, `at` counts interactions from 1."""
+    """One error of a recording. `check` is one of CHECKS, `at` counts interactions from 1."""
 
     check: str
     at: int
@@ -37,70 +45,68 @@ class Finding:
 
 
 def audit(recorded: str | Path | Cassette, *, skip: Iterable[str] = ()) -> list[Finding]:
-    """Everything that is wrong with a cassette's file, or with an open cassette, in the order of its interactions.
+    """The errors of a cassette's file, or of an open cassette, in the order of its interactions.
 
-    Whether every interaction was played is asked of a `Cassette` only. `skip` names checks to leave out. Raises
-    CassetteError for a file that is no cassette.
+    The check `played` needs an open `Cassette`: it reports interactions that were not replayed. `skip` names checks to
+    omit. Raises CassetteError for a file that is not a cassette.
     """
     path = recorded.path if isinstance(recorded, Cassette) else Path(recorded)
-    interactions = recorded.interactions if isinstance(recorded, Cassette) else load(path)
-    found = [*_each(interactions), *_conversations(interactions)]
+    interactions = recorded.interactions if isinstance(recorded, Cassette) else load_cassette(path)
+    findings = [*_check_interactions(interactions), *_check_conversations(interactions)]
     if isinstance(recorded, Cassette):
         unplayed = {id(each) for each in recorded.unplayed}
-        text = "nothing asked for it: record again, so that no answer stays that nobody gets"
-        found += [("played", at, text) for at, each in enumerate(interactions, 1) if id(each) in unplayed]
-    left_out = set(skip)
-    return [Finding(name, at, text, str(path)) for name, at, text in sorted(found, key=_order) if name not in left_out]
+        text = "no request uses it. Record again, so that the cassette contains only what the test needs."
+        findings += [("played", at, text) for at, each in enumerate(interactions, 1) if id(each) in unplayed]
+    skipped = set(skip)
+    findings.sort(key=lambda finding: (finding[1], CHECKS.index(finding[0])))
+    return [Finding(check_name, at, text, str(path)) for check_name, at, text in findings if check_name not in skipped]
 
 
-def _order(found: tuple[str, int, str]) -> tuple[int, int]:
-    return found[1], CHECKS.index(found[0])
-
-
-def _each(interactions: list[Interaction]) -> Iterator[tuple[str, int, str]]:
+def _check_interactions(interactions: list[Interaction]) -> Iterator[tuple[str, int, str]]:
     secrets = Secrets(home="")
     for at, interaction in enumerate(interactions, 1):
         body = interaction.chat
         if body is not None:
-            for violation in check(_as_kimi(body)):
+            for violation in check(_in_kimi_form(body)):
                 text = f"at `{violation.path}`: {violation.message}. {violation.way_out}"
                 yield "rules", at, text
             if text := _retired(body, interaction.request.get("host")):
                 yield "retired", at, text
         path = {"text": str(interaction.request["path"])}
-        secrets.learn_bodies(path, body_of(interaction.request), body_of(interaction.response))
-        places = left(body_of(interaction.request), written([interaction]), secrets)
-        if places := [*places, *left(body_of(interaction.response), "", secrets)]:
-            yield "secret", at, f"there is a secret, {'; '.join(places)}: change what leaked, and record again"
+        request, response = packed_body(interaction.request), packed_body(interaction.response)
+        learn_bodies(secrets, path, request, response)
+        locations = remaining_secrets(request, cassette_text([interaction]), secrets)
+        if locations := [*locations, *remaining_secrets(response, "", secrets)]:
+            yield "secret", at, f"there is a secret, {'; '.join(locations)}. Revoke it, and record again."
 
 
-def _as_kimi(body: dict[str, Any]) -> dict[str, Any]:
-    """A request to another host in Kimi's form: its reasoning comes under other names."""
+def _in_kimi_form(body: dict[str, Any]) -> dict[str, Any]:
+    """A request in Kimi's form. Other hosts have other fields for reasoning."""
     messages = body.get("messages")
     assistants = [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []
     others = any("reasoning" in m or "reasoning_details" in m for m in assistants)
     if not others or any("reasoning_content" in m for m in assistants):
         return body
     try:
-        return read_request(body, "openrouter")
+        return from_host_request(body, "openrouter")
     except ValueError:
         return body
 
 
 def _retired(body: dict[str, Any], host: str | None) -> str:
     row = find(str(body.get("model")))
-    if row is None or row.retired is None or not (host is None or host.endswith(_KIMI)):
+    if row is None or row.retired is None or not (host is None or host.endswith(_KIMI_HOSTS)):
         return ""
-    return f"{row.id} was retired on {row.retired}: record again with {row.successor}"
+    return f"{row.id} was retired on {row.retired}. Record again with {row.successor}."
 
 
 @dataclass(slots=True)
 class _Turn:
-    """A chat request with its answer."""
+    """A chat request with its response."""
 
     at: int
     body: dict[str, Any]
-    answer: Said
+    response: AssistantMessage
 
     @property
     def messages(self) -> list[Any]:
@@ -108,97 +114,90 @@ class _Turn:
         return messages if isinstance(messages, list) else []
 
     @property
-    def history(self) -> list[tuple[int, Said]]:
-        """Where the assistant's messages stand, and what they say."""
-        return [
-            (at, said_in(message))
-            for at, message in enumerate(self.messages)
-            if isinstance(message, dict) and message.get("role") == "assistant" and not message.get("partial")
-        ]
+    def history(self) -> list[tuple[int, AssistantMessage]]:
+        """The assistant messages with their indexes."""
+        return [(at, parse_message(message)) for at, message in enumerate(self.messages) if _is_assistant(message)]
 
 
-def _conversations(interactions: list[Interaction]) -> Iterator[tuple[str, int, str]]:
+def _check_conversations(interactions: list[Interaction]) -> Iterator[tuple[str, int, str]]:
     turns: list[_Turn] = []
     for at, interaction in enumerate(interactions, 1):
         if interaction.chat is not None:
-            turn = _Turn(at, interaction.chat, answer_of(interaction))
-            if earlier := _continued(turn, turns):
-                yield from _between(earlier, turn)
+            turn = _Turn(at, interaction.chat, response_message(interaction))
+            if earlier := _previous_turn(turn, turns):
+                yield from _check_turns(earlier, turn)
             turns.append(turn)
 
 
-def _continued(turn: _Turn, turns: list[_Turn]) -> _Turn | None:
-    """The turn that this one goes on from; None for the beginning of a conversation."""
+def _previous_turn(turn: _Turn, turns: list[_Turn]) -> _Turn | None:
+    """The turn that this one continues; None for the first turn of a conversation."""
     history = turn.history
     if not history:
         return None
-    best: tuple[int, int, int] | None = None
-    chosen = None
+    best: tuple[tuple[int, int, int], _Turn] | None = None
     for earlier in turns:
-        if earlier.answer.error:
+        if earlier.response.error:
             continue
-        common = _common(earlier.messages, turn.messages)
-        whole = common == len(earlier.messages) < len(turn.messages)
-        echo = max((at for at, said in history if earlier.answer.is_echoed_by(said)), default=-1)
-        if echo < 0 and not (whole and _is_assistant(turn.messages[common])):
+        common = common_length(earlier.messages, turn.messages)
+        extends = common == len(earlier.messages) < len(turn.messages)
+        repeated = max((at for at, message in history if earlier.response.is_repeated_by(message)), default=-1)
+        if repeated < 0 and not (extends and _is_assistant(turn.messages[common])):
             continue
-        rank = (max(echo, common if whole else -1), common, earlier.at)
-        if best is None or rank > best:
-            best, chosen = rank, earlier
-    return chosen
+        rank = (max(repeated, common if extends else -1), common, earlier.at)
+        if best is None or rank > best[0]:
+            best = rank, earlier
+    return best[1] if best else None
 
 
-def _between(earlier: _Turn, turn: _Turn) -> Iterator[tuple[str, int, str]]:
-    common = _common(earlier.messages, turn.messages)
+def _check_turns(earlier: _Turn, turn: _Turn) -> Iterator[tuple[str, int, str]]:
+    common = common_length(earlier.messages, turn.messages)
     if common < len(earlier.messages):
-        now = turn.messages[common] if common < len(turn.messages) else MISSING
-        moved = [
-            str(each)
-            for each in (
-                differences(earlier.messages[common], now, f"messages[{common}]")
-                if now is not MISSING
-                else [Difference(f"messages[{common}]", earlier.messages[common], MISSING)]
-            )
-        ]
-        yield "prefix", turn.at, f"request {earlier.at} went on with another beginning: {'; '.join(moved)}"
+        path = f"messages[{common}]"
+        if common < len(turn.messages):
+            changes = differences(earlier.messages[common], turn.messages[common], path)
+        else:
+            changes = [Difference(path, earlier.messages[common], MISSING)]
+        yield "prefix", turn.at, f"it continues request {earlier.at} with another prefix: {_joined(changes)}"
     if earlier.body.get("tools") != turn.body.get("tools"):
-        moved = [str(each) for each in differences(earlier.body.get("tools"), turn.body.get("tools"), "tools")]
-        yield "prefix", turn.at, f"the tools are not those of request {earlier.at}: {'; '.join(moved)}"
-    echoes = [(at, said) for at, said in turn.history if earlier.answer.is_echoed_by(said)]
-    place = len(earlier.messages)
-    if common == place < len(turn.messages) and _is_assistant(turn.messages[place]):
-        echoes = [(place, said_in(turn.messages[place]))]
-    if echoes:
-        yield from (("reasoning", turn.at, text) for text in _unfaithful(earlier, *echoes[-1]))
+        changes = differences(earlier.body.get("tools"), turn.body.get("tools"), "tools")
+        yield "prefix", turn.at, f"the tools are not those of request {earlier.at}: {_joined(changes)}"
+    repeated = [(at, message) for at, message in turn.history if earlier.response.is_repeated_by(message)]
+    index = len(earlier.messages)
+    if common == index < len(turn.messages) and _is_assistant(turn.messages[index]):
+        repeated = [(index, parse_message(turn.messages[index]))]
+    if repeated:
+        yield from (("reasoning", turn.at, text) for text in _changes_of_response(earlier, *repeated[-1]))
 
 
-def _unfaithful(earlier: _Turn, at: int, sent: Said) -> Iterator[str]:
-    """What of an answer did not go back as it was said."""
-    said = earlier.answer
-    place = f"messages[{at}]"
-    if said.reasoning is not None and sent.reasoning is None:
-        yield f"{place}.reasoning_content is missing: answer {earlier.at} thought {said.reasoning[:60]!r}"
-    elif (said.reasoning or "") != (sent.reasoning or "") and (said.reasoning or (sent.reasoning or "").strip()):
-        yield str(Difference(f"{place}.reasoning_content (of answer {earlier.at})", said.reasoning, sent.reasoning))
-    if said.text != sent.text:
-        yield str(Difference(f"{place}.content (of answer {earlier.at})", said.text, sent.text))
-    if said.calls != sent.calls:
-        calls = differences([list(c) for c in said.calls], [list(c) for c in sent.calls], f"{place}.tool_calls")
-        yield from map(str, calls)
+def _changes_of_response(earlier: _Turn, at: int, sent: AssistantMessage) -> Iterator[str]:
+    """How a message of the history differs from the response that it repeats."""
+    response = earlier.response
+    path = f"messages[{at}]"
+    if response.reasoning is not None and sent.reasoning is None:
+        yield f"{path}.reasoning_content is missing; in response {earlier.at} it is {response.reasoning[:60]!r}"
+    elif (response.reasoning or "") != (sent.reasoning or "") and (
+        response.reasoning or (sent.reasoning or "").strip()
+    ):
+        field = f"{path}.reasoning_content (of response {earlier.at})"
+        yield str(Difference(field, response.reasoning, sent.reasoning))
+    if response.text != sent.text:
+        yield str(Difference(f"{path}.content (of response {earlier.at})", response.text, sent.text))
+    if response.calls != sent.calls:
+        recorded_calls, sent_calls = ([list(call) for call in message.calls] for message in (response, sent))
+        yield from map(str, differences(recorded_calls, sent_calls, f"{path}.tool_calls"))
+
+
+def _joined(changes: list[Difference]) -> str:
+    return "; ".join(map(str, changes))
 
 
 def _is_assistant(message: Any) -> bool:
     return isinstance(message, dict) and message.get("role") == "assistant" and not message.get("partial")
 
 
-def _common(one: list[Any], two: list[Any]) -> int:
-    pairs = list(zip(one, two, strict=False))
-    return next((at for at, (left, right) in enumerate(pairs) if left != right), len(pairs))
-
-
-def cassettes_in(paths: Iterable[str | Path]) -> list[Path]:
-    """The cassettes at paths: files as they are, folders with everything below."""
-    found: list[Path] = []
+def find_cassettes(paths: Iterable[str | Path]) -> list[Path]:
+    """The cassettes at paths, which are files or folders to search."""
+    files: list[Path] = []
     for path in map(Path, paths):
-        found += sorted(path.rglob("*.kimi.yaml")) if path.is_dir() else [path]
-    return list(dict.fromkeys(Path(os.path.normpath(path)) for path in found))
+        files += sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
+    return list(dict.fromkeys(Path(os.path.normpath(path)) for path in files))

@@ -1,11 +1,12 @@
-"""Bodies between the wire and the file: JSON as a structure, an event stream as its events, anything else as text.
+"""Bodies in the form of the file: JSON as a structure, an event stream as its events, anything else as text.
 
-A packed body is a mapping with one of `json`, `text`, `base64` or `events`; an empty body is an empty mapping. Events
-are strings between the two halves of `frame`, which most chunks of a stream have in common, or one of
+A packed body is a mapping with one of `json`, `text`, `base64` or `events`; an empty body is an empty mapping. Most
+events of a stream share the text before and after their delta, which is stored once as `frame`. Such an event is the
+string between the two halves; any other event is one of
 
-    data: '…'     an event with this data and nothing else
-    block: '…'    any other lines up to a blank one, comments for instance
-    end: '…'      what followed the last blank line, in a stream that broke off
+    data: '…'     an event with only this data
+    block: '…'    any other lines up to a blank line, for instance comments
+    end: '…'      the text after the last blank line of an interrupted stream
 
 Only JSON loses bytes: its spaces, and the notation of its numbers.
 """
@@ -19,21 +20,22 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from langchain_kimi.testing.cassettes.errors import CassetteError
+from langchain_kimi.testing.cassettes.cassette_errors import CassetteError
+from langchain_kimi.testing.serialization import compact_json
 
-Packed = dict[str, Any]
+PackedBody = dict[str, Any]
 
-_DEEPEST = 60
+_MAX_DEPTH = 60
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _DELTA = re.compile(r'"delta": ?(?=\{)')
 _BOUNDARY = re.compile(r'boundary="?([^";]+)"?')
 _DECODER = json.JSONDecoder()
 
 
-def pack(data: bytes, content_type: str = "") -> Packed:
-    """A decoded body for the file. The random boundary of a form becomes a fixed one."""
-    if found := _BOUNDARY.search(content_type):
-        data = data.replace(found.group(1).encode(), b"boundary")
+def pack_body(data: bytes, content_type: str = "") -> PackedBody:
+    """A decoded body in the form of the file. The random boundary of a multipart form becomes a fixed one."""
+    if match := _BOUNDARY.search(content_type):
+        data = data.replace(match.group(1).encode(), b"boundary")
     if not data:
         return {}
     try:
@@ -42,55 +44,52 @@ def pack(data: bytes, content_type: str = "") -> Packed:
         return {"base64": base64.b64encode(data).decode()}
     if content_type.startswith("text/event-stream"):
         return _pack_events(text)
-    value = as_json(text)
+    value = _parse_json(text)
     return {"text": text} if value is None else {"json": value}
 
 
-def unpack(packed: Mapping[str, Any]) -> bytes:
-    """The body's bytes."""
-    return b"".join(pieces(packed))
+def unpack_body(packed: Mapping[str, Any]) -> bytes:
+    """The bytes of a packed body."""
+    return b"".join(body_pieces(packed))
 
 
-def pieces(packed: Mapping[str, Any]) -> list[bytes]:
-    """The body as it is sent: event by event, or whole."""
+def body_pieces(packed: Mapping[str, Any]) -> list[bytes]:
+    """The bytes of a packed body as they are sent: event by event, or whole."""
     if "events" in packed:
         before, after = packed.get("frame") or ("", "")
-        return [_event(item, before, after).encode() for item in packed["events"]]
+        return [_event_text(item, before, after).encode() for item in packed["events"]]
     if "json" in packed:
-        return [dumps(packed["json"]).encode()]
+        return [compact_json(packed["json"]).encode()]
     if "text" in packed:
         return [packed["text"].encode()]
     return [base64.b64decode(packed["base64"])] if "base64" in packed else []
 
 
-def dumps(value: Any) -> str:
-    """Compact JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def as_json(text: str) -> Any:
-    """The object or array that the text is; None for anything else, and for JSON that YAML could not give back."""
+def _parse_json(text: str) -> Any:
+    """The object or array in the text; None for anything else, and for JSON that YAML does not preserve."""
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
-        value = json.loads(text, parse_constant=_no_json, object_pairs_hook=_once, parse_float=_finite)
+        value = json.loads(
+            text, parse_constant=_reject_constant, object_pairs_hook=_unique_keys, parse_float=_finite_float
+        )
     except (ValueError, RecursionError):
         return None
-    return value if _fits(value) else None
+    return value if _fits_yaml(value) else None
 
 
-def datas(packed: Mapping[str, Any]) -> list[str]:
+def event_data(packed: Mapping[str, Any]) -> list[str]:
     """The data of each event of a packed stream, `[DONE]` included."""
-    found = []
-    for block in unpack(packed).decode().split("\n\n"):
+    data = []
+    for block in unpack_body(packed).decode().split("\n\n"):
         lines = [line[5:].removeprefix(" ") for line in block.split("\n") if line.startswith("data:")]
         if lines:
-            found.append("\n".join(lines))
-    return found
+            data.append("\n".join(lines))
+    return data
 
 
-def decompressed(data: bytes, encodings: str) -> bytes:
-    """A body without its content-encodings, also one that was cut short. Raises CassetteError for unknown ones."""
+def decompress(data: bytes, encodings: str) -> bytes:
+    """A body without its content-encodings, also an interrupted one. Raises CassetteError for unknown encodings."""
     for encoding in reversed([name.strip().lower() for name in encodings.split(",")]):
         if encoding in ("gzip", "x-gzip"):
             data = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data)
@@ -98,45 +97,45 @@ def decompressed(data: bytes, encodings: str) -> bytes:
             raw = data[:1] != b"\x78"
             data = zlib.decompressobj(-zlib.MAX_WBITS if raw else zlib.MAX_WBITS).decompress(data)
         elif encoding == "br":
-            data = _first_of("brotli", "brotlicffi").Decompressor().process(data)
+            data = _import_first("brotli", "brotlicffi").Decompressor().process(data)
         elif encoding == "zstd":
-            data = _unzstd(data)
+            data = _decompress_zstd(data)
         elif encoding not in ("", "identity"):
-            raise CassetteError(f"an answer came with the content-encoding {encoding!r}, which cannot be recorded")
+            raise CassetteError(f"A response has the content-encoding {encoding!r}, which cannot be recorded.")
     return data
 
 
-def _unzstd(data: bytes) -> bytes:
-    module = _first_of("compression.zstd", "backports.zstd", "zstandard")
+def _decompress_zstd(data: bytes) -> bytes:
+    module = _import_first("compression.zstd", "backports.zstd", "zstandard")
     decompressor = module.ZstdDecompressor()
     if module.__name__ == "zstandard":
         decompressor = decompressor.decompressobj()
     return bytes(decompressor.decompress(data))
 
 
-def _first_of(*names: str) -> Any:
+def _import_first(*names: str) -> Any:
     for name in names:
         try:
             return import_module(name)
         except ImportError:
             continue
     raise CassetteError(
-        f"an answer is compressed: to record it, `pip install {names[0] if len(names) < 3 else names[-1]}`"
+        f"A response is compressed. To record it, `pip install {names[0] if len(names) < 3 else names[-1]}`."
     )
 
 
-def _pack_events(text: str) -> Packed:
+def _pack_events(text: str) -> PackedBody:
     if "\r\n" in text:
         text = text.replace("\r\n", "\n")
     *blocks, end = text.split("\n\n")
-    frame = _frame(blocks)
-    events: list[Any] = [_packed_event(block, frame) for block in blocks]
+    frame = _common_frame(blocks)
+    events: list[Any] = [_pack_event(block, frame) for block in blocks]
     if end:
         events.append({"end": end})
     return {"frame": list(frame), "events": events} if frame else {"events": events}
 
 
-def _packed_event(block: str, frame: tuple[str, str] | None) -> Any:
+def _pack_event(block: str, frame: tuple[str, str] | None) -> Any:
     data = block[6:]
     if not block.startswith("data: ") or "\n" in data:
         return {"block": block}
@@ -145,7 +144,7 @@ def _packed_event(block: str, frame: tuple[str, str] | None) -> Any:
     return {"data": data}
 
 
-def _event(item: Any, before: str, after: str) -> str:
+def _event_text(item: Any, before: str, after: str) -> str:
     if isinstance(item, str):
         return f"data: {before}{item}{after}\n\n"
     if "data" in item:
@@ -153,46 +152,46 @@ def _event(item: Any, before: str, after: str) -> str:
     return f"{item['block']}\n\n" if "block" in item else str(item["end"])
 
 
-def _frame(blocks: list[str]) -> tuple[str, str] | None:
-    """What most events have before and after their delta; None where no two events share it."""
+def _common_frame(blocks: list[str]) -> tuple[str, str] | None:
+    """The text before and after the delta of most events; None if no two events share it."""
     seen: Counter[tuple[str, str]] = Counter()
     for block in blocks:
-        if block.startswith("data: ") and "\n" not in block and (found := _DELTA.search(block)):
+        if block.startswith("data: ") and "\n" not in block and (match := _DELTA.search(block)):
             try:
-                _, end = _DECODER.raw_decode(block, found.end())
+                _, end = _DECODER.raw_decode(block, match.end())
             except (ValueError, RecursionError):
                 continue
-            seen[block[6 : found.end()], block[end:]] += 1
+            seen[block[6 : match.end()], block[end:]] += 1
     if not seen:
         return None
     frame, times = seen.most_common(1)[0]
     return frame if times > 1 else None
 
 
-def _no_json(constant: str) -> None:
+def _reject_constant(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _finite(text: str) -> float:
+def _finite_float(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"{text} is too large")
     return value
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key occurs twice")
     return mapping
 
 
-def _fits(value: Any, depth: int = 0) -> bool:
-    """Whether YAML holds the value: no lone surrogates, not too deep."""
+def _fits_yaml(value: Any, depth: int = 0) -> bool:
+    """Whether YAML can hold the value: it has no lone surrogates and is not too deep."""
     if isinstance(value, str):
         return not _SURROGATE.search(value)
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         return not isinstance(value, dict | list)
     if isinstance(value, dict):
-        return all(_fits(key) and _fits(item, depth + 1) for key, item in value.items())
-    return all(_fits(item, depth + 1) for item in value) if isinstance(value, list) else True
+        return all(_fits_yaml(key) and _fits_yaml(item, depth + 1) for key, item in value.items())
+    return all(_fits_yaml(item, depth + 1) for item in value) if isinstance(value, list) else True

@@ -1,4 +1,4 @@
-"""Recordings of VCR.py and go-vcr, of any OpenAI-compatible host, read into ours with the same scrubbing."""
+"""Converts recordings of VCR.py and go-vcr, of any OpenAI-compatible host, into cassettes without secrets."""
 
 import gzip
 from collections.abc import Iterable, Iterator
@@ -6,28 +6,27 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from langchain_kimi.testing.cassettes import yamlfile
-from langchain_kimi.testing.cassettes.bodies import dumps
-from langchain_kimi.testing.cassettes.errors import CassetteError
-from langchain_kimi.testing.cassettes.file import Interaction, save
-from langchain_kimi.testing.cassettes.recording import Recording, Sent, header
-from langchain_kimi.testing.cassettes.scrub import Secrets
+from langchain_kimi.testing.cassettes.cassette_errors import CassetteError
+from langchain_kimi.testing.cassettes.cassette_file import Interaction, save_cassette
+from langchain_kimi.testing.cassettes.recording import Recording, SentRequest, header
+from langchain_kimi.testing.cassettes.secret_values import Secrets
+from langchain_kimi.testing.serialization import compact_json, parse_yaml
 
 
 def import_cassette(source: str | Path, target: str | Path, *, secrets: Iterable[str] = ()) -> list[Interaction]:
-    """Writes a foreign recording as a cassette and returns its interactions.
+    """Writes a recording of another library as a cassette and returns its interactions.
 
     Reads VCR.py's YAML and JSON (also gzipped, and in the form of langchain-tests) and go-vcr's versions 1 and 2.
-    Raises CassetteError where the file is none of them, and SecretsLeft, with nothing written.
+    Raises CassetteError if the file is none of these, and SecretsLeft; in both cases nothing is written.
     """
     recordings = list(_recordings(_document(Path(source)), source))
     if not recordings:
-        raise CassetteError(f"{source} holds no interactions")
-    known = Secrets(secrets)
+        raise CassetteError(f"{source} contains no interactions")
+    all_secrets = Secrets(secrets)
     for recording in recordings:
-        recording.teach(known)
-    interactions = [recording.interaction(known) for recording in recordings]
-    save(target, interactions)
+        recording.add_secrets_to(all_secrets)
+    interactions = [recording.interaction(all_secrets) for recording in recordings]
+    save_cassette(target, interactions)
     return interactions
 
 
@@ -36,11 +35,11 @@ def _document(source: Path) -> Any:
         data = source.read_bytes()
         if data.startswith(b"\x1f\x8b"):
             data = gzip.decompress(data)
-        return yamlfile.read(data.decode())
+        return parse_yaml(data.decode())
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise CassetteError(f"{source} cannot be read: {error}") from error
-    except (yamlfile.NotYaml, RecursionError) as error:
-        raise CassetteError(f"{source} is no recording of VCR.py or go-vcr: {error}") from error
+    except ValueError as error:
+        raise CassetteError(f"{source} is not a recording of VCR.py or go-vcr: {error}") from error
 
 
 def _recordings(document: Any, source: str | Path) -> Iterator[Recording]:
@@ -48,8 +47,10 @@ def _recordings(document: Any, source: str | Path) -> Iterator[Recording]:
         try:
             yield _recording(request, response)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            text = f"{source}, interaction {number}: not as VCR.py or go-vcr write it ({type(error).__name__}: {error})"
-            raise CassetteError(text) from error
+            location = f"{source}, interaction {number}"
+            raise CassetteError(
+                f"{location} is not in the format of VCR.py or go-vcr: {type(error).__name__}: {error}"
+            ) from error
 
 
 def _pairs(document: Any) -> list[tuple[Any, Any]]:
@@ -64,20 +65,22 @@ def _pairs(document: Any) -> list[tuple[Any, Any]]:
 def _recording(request: dict[str, Any], response: dict[str, Any]) -> Recording:
     url = urlsplit(str(request.get("uri") or request["url"]))
     headers = _headers(request.get("headers"))
-    sent = Sent.of(str(request["method"]), url.hostname or "", url.path, url.query, headers, _sent_body(request))
+    sent = SentRequest.from_parts(
+        str(request["method"]), url.hostname or "", url.path, url.query, headers, _request_body(request)
+    )
     status = response.get("code") or response["status"]
     code = status.get("code") if isinstance(status, dict) else status
-    answered = _headers(response.get("headers"))
-    body = _answered_body(response)
-    if not _is_compressed(body, header(answered, "content-encoding")):
-        answered = tuple((name, value) for name, value in answered if name != "content-encoding")
-    if body.startswith((b"data:", b": ")) and not header(answered, "content-type"):
-        answered = (*answered, ("content-type", "text/event-stream"))
-    return Recording(sent, int(str(code).split()[0]), answered, [body], None)
+    response_headers = _headers(response.get("headers"))
+    body = _response_body(response)
+    if not _is_compressed(body, header(response_headers, "content-encoding")):
+        response_headers = tuple((name, value) for name, value in response_headers if name != "content-encoding")
+    if body.startswith((b"data:", b": ")) and not header(response_headers, "content-type"):
+        response_headers = (*response_headers, ("content-type", "text/event-stream"))
+    return Recording(sent, int(str(code).split()[0]), response_headers, [body], None)
 
 
 def _is_compressed(body: bytes, encoding: str) -> bool:
-    """Whether the body is as the header says: VCR.py may have decoded it, go-vcr always has."""
+    """Whether the body is still compressed as the header says: VCR.py may decode it, go-vcr always does."""
     marks = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
     return body.startswith(marks.get(encoding.strip().lower(), b"")) and not _is_text(body) if encoding else True
 
@@ -89,16 +92,16 @@ def _is_text(body: bytes) -> bool:
         return False
 
 
-def _sent_body(request: dict[str, Any]) -> bytes:
+def _request_body(request: dict[str, Any]) -> bytes:
     if "parsed_body" in request:
-        return dumps(request["parsed_body"]).encode()
+        return compact_json(request["parsed_body"]).encode()
     body = request.get("body")
     return _bytes(body.get("string") if isinstance(body, dict) else body)
 
 
-def _answered_body(response: dict[str, Any]) -> bytes:
+def _response_body(response: dict[str, Any]) -> bytes:
     if "parsed_body" in response:
-        return dumps(response["parsed_body"]).encode()
+        return compact_json(response["parsed_body"]).encode()
     body = response.get("body", response.get("content"))
     return _bytes(body.get("string") if isinstance(body, dict) else body)
 
@@ -110,7 +113,7 @@ def _bytes(body: Any) -> bytes:
 
 
 def _headers(headers: Any) -> tuple[tuple[str, str], ...]:
-    """Headers by lower-case names; each value may be one or a list."""
+    """Headers with lower-case names; each value may be a single one or a list."""
     return tuple(
         (str(name).lower(), value.decode() if isinstance(value, bytes) else str(value))
         for name, values in (headers or {}).items()

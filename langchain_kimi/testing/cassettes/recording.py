@@ -1,4 +1,4 @@
-"""From the wire to an interaction: what is kept of a request and its answer, without secrets."""
+"""Recordings: a request and its response on the wire, and their form in the file, without secrets."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -6,97 +6,108 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 from langchain_kimi._api_keys import is_loopback
-from langchain_kimi.testing.cassettes.bodies import decompressed, pack
-from langchain_kimi.testing.cassettes.errors import SecretsLeft
-from langchain_kimi.testing.cassettes.file import Interaction, body_of, written
-from langchain_kimi.testing.cassettes.scrub import Secrets, left, scrubbed, scrubbed_stream
+from langchain_kimi.testing.cassettes.bodies import PackedBody, decompress, pack_body
+from langchain_kimi.testing.cassettes.cassette_errors import SecretsLeft
+from langchain_kimi.testing.cassettes.cassette_file import Interaction, cassette_text, packed_body
+from langchain_kimi.testing.cassettes.scrub import learn_bodies, remaining_secrets, scrub_body, scrub_stream
+from langchain_kimi.testing.cassettes.secret_values import Secrets
 
-_KEPT = frozenset({"content-type", "location", "retry-after", "retry-after-ms", "x-request-id", "x-trace-id"})
-_KEPT_BEGIN = ("x-ratelimit-", "x-should-retry", "x-msh-usage-")
+_RECORDED_HEADERS = frozenset(
+    {"content-type", "location", "retry-after", "retry-after-ms", "x-request-id", "x-trace-id"}
+)
+_RECORDED_PREFIXES = ("x-ratelimit-", "x-should-retry", "x-msh-usage-")
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentRequest:
     """A request as a client sends it."""
 
     method: str
     host: str
     path: str
-    """With its query, sorted."""
+    """The path with its query, whose fields are sorted."""
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     body: bytes = field(repr=False)
 
     @classmethod
-    def of(
+    def from_parts(
         cls, method: str, host: str, path: str, query: str, headers: Iterable[tuple[str, str]], body: bytes
-    ) -> "Sent":
-        """A request from its parts."""
-        asked = urlencode(sorted(parse_qsl(query, keep_blank_values=True)))
-        return cls(method.upper(), host, f"{path}?{asked}" if asked else path, tuple(headers), body)
+    ) -> "SentRequest":
+        """A request from its HTTP parts."""
+        sorted_query = urlencode(sorted(parse_qsl(query, keep_blank_values=True)))
+        return cls(method.upper(), host, f"{path}?{sorted_query}" if sorted_query else path, tuple(headers), body)
 
-    def written(self, secrets: Secrets) -> dict[str, Any]:
-        """The request for the file."""
-        request: dict[str, Any] = {"method": self.method, "path": secrets.masked(self.path)}
+    def packed(self) -> PackedBody:
+        """The body in the form of the file."""
+        return pack_body(self.body, header(self.headers, "content-type"))
+
+    def scrubbed(self, secrets: Secrets) -> dict[str, Any]:
+        """The request in the form of the file, without secrets."""
+        request: dict[str, Any] = {"method": self.method, "path": secrets.mask(self.path)}
         if self.host and not is_loopback(self.host):
             request["host"] = self.host
-        return request | scrubbed(pack(self.body, header(self.headers, "content-type")), secrets)
+        return request | scrub_body(self.packed(), secrets)
 
 
 @dataclass(slots=True)
 class Recording:
-    """A request and its answer while that arrives."""
+    """A request and its response, which is filled while it arrives."""
 
-    sent: Sent
+    sent: SentRequest
     status: int = 0
     headers: tuple[tuple[str, str], ...] = ()
     pieces: list[bytes] = field(default_factory=list, repr=False)
     ends: str | None = "left"
-    """None once the answer is complete."""
+    """None when the response is complete; see `cassette_file`."""
 
-    def teach(self, secrets: Secrets) -> None:
-        """Make known what is secret in the request and its answer. Raises CassetteError without the detector."""
+    def add_secrets_to(self, secrets: Secrets) -> None:
+        """Adds the secrets of the request and the response. Raises CassetteError if the detector is not installed."""
         secrets.learn_headers((*self.sent.headers, *self.headers))
-        asked = pack(self.sent.body, header(self.sent.headers, "content-type"))
-        answered = pack(self._data(), header(self.headers, "content-type"))
-        secrets.learn_bodies({"text": self.sent.path}, {"text": unquote_plus(self.sent.path)}, asked, answered)
+        secrets.learn_texts((self.sent.path, unquote_plus(self.sent.path)))
+        learn_bodies(secrets, self.sent.packed(), pack_body(self._data(), header(self.headers, "content-type")))
 
     def _data(self) -> bytes:
-        return decompressed(b"".join(self.pieces), header(self.headers, "content-encoding"))
+        return decompress(b"".join(self.pieces), header(self.headers, "content-encoding"))
 
-    def interaction(self, secrets: Secrets, kept: frozenset[str] = frozenset()) -> Interaction:
-        """What goes into the file. Raises SecretsLeft, and CassetteError for an unknown content-encoding."""
+    def interaction(self, secrets: Secrets, keep_headers: frozenset[str] = frozenset()) -> Interaction:
+        """The interaction for the file. Raises SecretsLeft, and CassetteError for an unknown content-encoding."""
         data = self._data()
         kind = header(self.headers, "content-type")
         if kind.startswith("text/event-stream"):
             text = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
-            data = scrubbed_stream(text, secrets).encode("utf-8", "surrogateescape")
-        body = scrubbed(pack(data, kind), secrets, answer=True)
+            data = scrub_stream(text, secrets).encode("utf-8", "surrogateescape")
+        body = scrub_body(pack_body(data, kind), secrets, is_response=True)
         headers = {
-            name.lower(): secrets.masked(value)
+            name.lower(): secrets.mask(value)
             for name, value in sorted(self.headers)
-            if name.lower() in _KEPT | kept or name.lower().startswith(_KEPT_BEGIN)
+            if name.lower() in _RECORDED_HEADERS | keep_headers or name.lower().startswith(_RECORDED_PREFIXES)
         }
         response: dict[str, Any] = {"status": self.status, "headers": headers, **body}
-        if self.ends and not data.rstrip().endswith(b"data: [DONE]"):  # some clients read no further
+        if self.ends and not data.rstrip().endswith(b"data: [DONE]"):  # some clients do not read further
             response["ends"] = self.ends
-        return checked(Interaction(self.sent.written(secrets), response), secrets)
+        return require_no_secrets(Interaction(self.sent.scrubbed(secrets), response), secrets)
 
 
-def checked(interaction: Interaction, secrets: Secrets) -> Interaction:
-    """The interaction as it is. Raises SecretsLeft where it still holds a secret."""
-    found = left(body_of(interaction.request), written([Interaction(interaction.request, {})]), secrets)
-    places = [f"the request {interaction.name}, {place}" for place in found]
-    found = left(body_of(interaction.response), written([Interaction({}, interaction.response)]), secrets)
-    places += [f"the answer to {interaction.name}, {place}" for place in found]
-    if places:
+def require_no_secrets(interaction: Interaction, secrets: Secrets) -> Interaction:
+    """The unchanged interaction. Raises SecretsLeft if it contains a secret."""
+    locations = []
+    for part, name, text in (
+        (interaction.request, f"the request {interaction.name}", cassette_text([Interaction(interaction.request, {})])),
+        (
+            interaction.response,
+            f"the response to {interaction.name}",
+            cassette_text([Interaction({}, interaction.response)]),
+        ),
+    ):
+        locations += [f"{name}, {location}" for location in remaining_secrets(packed_body(part), text, secrets)]
+    if locations:
         raise SecretsLeft(
-            "a secret could not be taken out of the recording, so nothing was written. It stands in "
-            + "; ".join(places)
-            + ". Keep it from being sent, or change the test's data."
+            f"A secret could not be removed from the recording, so nothing was written. It is in "
+            f"{'; '.join(locations)}. Do not send it, or change the data of the test."
         )
     return interaction
 
 
 def header(headers: Iterable[tuple[str, str]], name: str) -> str:
-    """The value of a header; empty where it is not there."""
+    """The value of a header; an empty string if there is none."""
     return next((value for key, value in headers if key.lower() == name), "")

@@ -1,11 +1,11 @@
-"""Scripts: what a model of the test kit answers, reply by reply."""
+"""Scripts: the replies of a scripted model."""
 
 from langchain_kimi.testing.script.chat_request import Request
 from langchain_kimi.testing.script.reply import (
-    Call,
-    Refused,
+    ErrorReply,
     Reply,
     Script,
+    ScriptedToolCall,
     called,
     cut_after,
     empty,
@@ -26,11 +26,11 @@ from langchain_kimi.testing.script.schema_replies import continued, shaped
 from langchain_kimi.testing.script.yaml_script import conversation
 
 __all__ = [
-    "Call",
-    "Refused",
+    "ErrorReply",
     "Reply",
     "Request",
     "Script",
+    "ScriptedToolCall",
     "called",
     "continued",
     "conversation",

@@ -11,7 +11,7 @@ import pytest
 from langchain_kimi import ChatKimi, create_kimi_agent
 from langchain_kimi.testing import said, thought
 from langchain_kimi.testing.cassettes import Cassette, CassetteError, Interaction, audit
-from langchain_kimi.testing.cassettes.file import load, save
+from langchain_kimi.testing.cassettes.cassette_file import load_cassette, save_cassette
 from tests.conftest import KEY, Serve, add
 
 NOWHERE = "http://127.0.0.1:9/v1"
@@ -37,9 +37,9 @@ def recorded(serve: Serve, path: Path) -> Path:
 
 
 def edited(path: Path, edit: Callable[[list[Interaction]], Any]) -> Path:
-    interactions = copy.deepcopy(load(path))
+    interactions = copy.deepcopy(load_cassette(path))
     edit(interactions)
-    save(path, interactions)
+    save_cassette(path, interactions)
     return path
 
 
@@ -76,7 +76,7 @@ def test_lost_reasoning_is_found_with_what_was_thought(recorded: Path) -> None:
     edited(recorded, lambda every: [message(every, n, 2).pop("reasoning_content") for n in (2, 3, 4)])
     found = [finding for finding in audit(recorded) if finding.check == "reasoning"]
     assert [finding.at for finding in found] == [2]
-    assert "messages[2].reasoning_content is missing: answer 1 thought 'First 2 + 3." in found[0].message
+    assert "messages[2].reasoning_content is missing; in response 1 it is 'First 2 + 3." in found[0].message
 
 
 @pytest.mark.parametrize("change", [" ", "First 2 + 3.\u2028", "First 2 + 3.\n ", ""])
@@ -137,7 +137,7 @@ def test_retired_model_is_found_on_kimis_own_hosts_only(recorded: Path) -> None:
     edited(recorded, lambda every: retire(every, "api.moonshot.ai"))
     found = [finding for finding in audit(recorded) if finding.check == "retired"]
     assert len(found) == 4
-    assert "record again with kimi-k2.6" in found[0].message
+    assert "Record again with kimi-k2.6" in found[0].message
     edited(recorded, lambda every: retire(every, "openrouter.ai"))
     assert [finding for finding in audit(recorded) if finding.check == "retired"] == []
 
@@ -181,7 +181,7 @@ def test_two_conversations_that_say_the_same_are_kept_apart(serve: Serve, path: 
         for question in ("2 + 3?", "3 + 2?"):
             for agent in agents:
                 agent.invoke({"messages": [("user", question)]})
-    assert len(load(path)) == 8
+    assert len(load_cassette(path)) == 8
     assert audit(path) == []
     edited(path, lambda every: every.sort(key=lambda each: len(each.request["json"]["messages"])))
     assert audit(path) == []

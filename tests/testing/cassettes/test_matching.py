@@ -170,7 +170,7 @@ def test_declared_variation_matches_and_nothing_else_does(
 
 @pytest.mark.parametrize("wrong", ["messages", "$", "$.a[", "$..a", "ids"])
 def test_wrong_path_is_told_at_once(wrong: str, path: Path) -> None:
-    with pytest.raises(CassetteError, match="is no JSON path"):
+    with pytest.raises(CassetteError, match="is not a JSON path"):
         Cassette(path, ignore=[wrong])
 
 

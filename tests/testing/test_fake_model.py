@@ -19,7 +19,7 @@ from langchain_kimi.errors import APITimeoutError
 from langchain_kimi.testing import (
     FakeKimi,
     FakeKimiAPI,
-    InProcess,
+    FakeKimiTransport,
     Reply,
     overloaded,
     rate_limited,
@@ -115,24 +115,24 @@ async def test_a_stream_that_is_left_frees_its_place() -> None:
 
 
 async def test_a_cancelled_call_frees_its_place() -> None:
-    double = FakeKimiAPI([said(iter(["a "] * 100_000)), said("x")], concurrency=1)
-    model = FakeKimi(double, max_retries=0)
+    api = FakeKimiAPI([said(iter(["a "] * 100_000)), said("x")], concurrency=1)
+    model = FakeKimi(api, max_retries=0)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(model.ainvoke("hi"), 0.2)
     assert (await model.ainvoke("hi")).text == "x"
 
 
 async def test_any_client_of_httpx2_can_be_played_in_the_process() -> None:
-    double = FakeKimiAPI(balance=3.5)
+    api = FakeKimiAPI(balance=3.5)
     headers = {"authorization": "Bearer sk-test"}
-    with httpx2.Client(transport=InProcess(double), base_url="http://kimi/v1", headers=headers) as http:
+    with httpx2.Client(transport=FakeKimiTransport(api), base_url="http://kimi/v1", headers=headers) as http:
         assert http.get("/users/me/balance").json()["data"]["cash_balance"] == 3.5
         file = http.post("/files", files={"file": ("a.txt", b"text")}, data={"purpose": "file-extract"}).json()
         assert http.get(f"/files/{file['id']}/content?x=1").text == "text"
-    transport = InProcess(double)
+    transport = FakeKimiTransport(api)
     async with httpx2.AsyncClient(transport=transport, base_url="http://kimi/v1", headers=headers) as ahttp:
         assert (await ahttp.get("/models")).status_code == 200
-    assert [call.route for call in double.calls] == [
+    assert [call.route for call in api.calls] == [
         *("/users/me/balance", "/files", f"/files/{file['id']}/content", "/models")
     ]
 
@@ -144,9 +144,9 @@ async def test_formulas_functions_may_wait_for_each_other() -> None:
         together.wait(20)
         return "met"
 
-    double = FakeKimiAPI(formulas={"moonshot/fetch:latest": slow})
+    api = FakeKimiAPI(formulas={"moonshot/fetch:latest": slow})
     headers = {"authorization": "Bearer sk-test"}
-    async with httpx2.AsyncClient(transport=InProcess(double), base_url="http://kimi/v1", headers=headers) as http:
+    async with httpx2.AsyncClient(transport=FakeKimiTransport(api), base_url="http://kimi/v1", headers=headers) as http:
         asked = {"name": "fetch", "arguments": "{}"}
         runs = [http.post("/formulas/moonshot/fetch:latest/fibers", json=asked) for _ in range(2)]
         assert [run.json()["context"]["output"] for run in await asyncio.gather(*runs)] == ["met"] * 2

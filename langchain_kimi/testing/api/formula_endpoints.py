@@ -1,7 +1,7 @@
-"""The double's Formula tools: the definitions of the official ones, and fibers whose results a test may script.
+"""The Formula tools of the fake API: definitions of the official ones, and runs whose results a test may script.
 
-Names and purposes are those of Moonshot's list of official tools; the schemas are ours. Nothing is really fetched,
-searched or run: without a script, `date`, `base64` and `random-choice` work, and the others answer with a fixed text.
+Names and purposes are those of Moonshot's list of official tools; the schemas are approximations. Nothing is fetched,
+searched or run: without a script, `date`, `base64` and `random-choice` work, and the others return a fixed text.
 """
 
 import base64
@@ -15,88 +15,90 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from langchain_kimi.testing.api.http_request import HttpRequest
-from langchain_kimi.testing.api.response import Answer, invalid, json_answer, not_found
-from langchain_kimi.testing.script.wire_json import compact
+from langchain_kimi.testing.api.http_response import HttpResponse, invalid_request, json_response, not_found
+from langchain_kimi.testing.serialization import compact_json
 
 _BEGIN, _END = "----MOONSHOT ENCRYPTED BEGIN----", "----MOONSHOT ENCRYPTED END----"
 
 
 @dataclass(frozen=True)
 class Fiber:
-    """How one run of a Formula tool ends."""
+    """The result of one run of a Formula tool, which Kimi calls a fiber."""
 
     status: str = "succeeded"
     output: str | None = None
     encrypted_output: str | None = None
     error: str | None = None
-    told: Literal["top", "context"] = "top"
-    """Where the error stands: beside `status`, or in the context."""
+    error_at: Literal["top", "context"] = "top"
+    """Where the response holds the error: at the top beside `status`, or in the `context`."""
 
 
-def ran(output: str) -> Fiber:
+def fiber_succeeded(output: str) -> Fiber:
     """A run that succeeded with this output."""
     return Fiber(output=output)
 
 
-def encrypted(output: str) -> Fiber:
-    """A run that succeeded, with its output for the model's eyes only; it is sent between Moonshot's marks."""
+def fiber_encrypted(output: str) -> Fiber:
+    """A run that succeeded with an output that only the model can read; it is sent between Moonshot's markers."""
     sealed = base64.b64encode(output.encode()).decode()
     return Fiber(encrypted_output=f"{_BEGIN}{sealed}{_END}")
 
 
-def fiber_failed(error: str | None = None, *, status: str = "failed", told: Literal["top", "context"] = "top") -> Fiber:
-    """A run that did not succeed; without an `error` nothing is said of why."""
-    return Fiber(status=status, error=error, told=told)
+def fiber_failed(
+    error: str | None = None, *, status: str = "failed", error_at: Literal["top", "context"] = "top"
+) -> Fiber:
+    """A run that did not succeed; without an `error` the response has no reason."""
+    return Fiber(status=status, error=error, error_at=error_at)
 
 
-Run = Callable[[str, dict[str, Any]], Fiber | str]
-"""A function from a tool's name and arguments to its run."""
+FormulaFunction = Callable[[str, dict[str, Any]], Fiber | str]
+"""A function from a tool's name and arguments to the result of a run."""
 
-Result = Fiber | str | Sequence[Fiber | str] | Run
-"""What a formula's runs end with: always the same, one after the other, or by a function. A string is an output."""
+FormulaResult = Fiber | str | Sequence[Fiber | str] | FormulaFunction
+"""The results of a formula's runs: always the same, a list in order, or a function. A string is an output."""
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A formula of one's own: its tools in OpenAI's form, and how its runs end."""
+    """A custom formula: its tools in OpenAI's form, and the results of its runs."""
 
     tools: Sequence[Mapping[str, Any]]
-    result: Result = field(default="ok")
+    result: FormulaResult = field(default="ok")
 
 
-class Formulas:
-    """The formulas of one double, by uri. `scripted` gives results, or whole formulas, by uri."""
+class FormulaEndpoints:
+    """The endpoints below `/formulas`. `scripted` maps uris to results or to whole formulas."""
 
-    def __init__(self, scripted: Mapping[str, Result | Formula]) -> None:
-        self._formulas = {uri: Formula(tools, _default(uri)) for uri, tools in OFFICIAL.items()}
+    def __init__(self, scripted: Mapping[str, FormulaResult | Formula]) -> None:
+        self._formulas = {uri: Formula(tools, _default_result(uri)) for uri, tools in OFFICIAL_FORMULAS.items()}
         self._results: dict[str, deque[Fiber | str]] = {}
-        for uri, given in scripted.items():
-            uri = _full(uri)
-            if not isinstance(given, Formula):
+        for uri, entry in scripted.items():
+            uri = _full_uri(uri)
+            if not isinstance(entry, Formula):
                 if uri not in self._formulas:
-                    raise ValueError(f"{uri} is no official formula: give a Formula(tools=[…], result=…)")
-                given = Formula(self._formulas[uri].tools, given)
-            self._formulas[uri] = given
+                    raise ValueError(f"{uri} is not an official formula. Pass a Formula(tools=[…], result=…) for it.")
+                entry = Formula(self._formulas[uri].tools, entry)
+            self._formulas[uri] = entry
 
-    def tools(self, request: HttpRequest, uri: str) -> Answer:
+    def tools(self, request: HttpRequest, uri: str) -> HttpResponse:
         """GET /formulas/{uri}/tools."""
-        formula = self._formulas.get(_full(uri))
-        return json_answer({"tools": formula.tools}) if formula else not_found(f"formula {uri} not found")
+        formula = self._formulas.get(_full_uri(uri))
+        return json_response({"tools": formula.tools}) if formula else not_found(f"formula {uri} not found")
 
-    def run(self, request: HttpRequest, uri: str) -> Answer:
+    def run(self, request: HttpRequest, uri: str) -> HttpResponse:
         """POST /formulas/{uri}/fibers."""
-        formula = self._formulas.get(_full(uri))
+        formula = self._formulas.get(_full_uri(uri))
         if formula is None:
             return not_found(f"formula {uri} not found")
         try:
             name, arguments = request.json.get("name"), request.json.get("arguments")
         except ValueError as error:
-            return invalid(f"Invalid request: {error}")
+            return invalid_request(f"Invalid request: {error}")
         if not isinstance(name, str) or not isinstance(arguments, str):
-            return invalid("Invalid request: name and arguments are required and must be strings")
-        return json_answer(_shown(uri, name, arguments, self._ended(_full(uri), formula, name, arguments)))
+            return invalid_request("Invalid request: name and arguments are required and must be strings")
+        return json_response(_fiber_json(uri, name, arguments, self._result(_full_uri(uri), formula, name, arguments)))
 
-    def _ended(self, uri: str, formula: Formula, name: str, arguments: str) -> Fiber:
+    def _result(self, uri: str, formula: Formula, name: str, arguments: str) -> Fiber:
         if name not in {tool["function"]["name"] for tool in formula.tools}:
             return fiber_failed(f"function {name} not found in {uri}")
         try:
@@ -111,29 +113,29 @@ class Formulas:
             if not left:
                 raise LookupError(f"no result is left for {uri}")
             result = left.popleft()
-        return ran(result) if isinstance(result, str) else result
+        return fiber_succeeded(result) if isinstance(result, str) else result
 
 
-def waiting(given: Result | Formula) -> bool:
-    """Whether a function is asked for the result."""
-    return callable(given.result if isinstance(given, Formula) else given)
+def is_function(entry: FormulaResult | Formula) -> bool:
+    """Whether a function returns the results."""
+    return callable(entry.result if isinstance(entry, Formula) else entry)
 
 
-def _full(uri: str) -> str:
-    """The uri with its tag; the documents print one name in two ways."""
+def _full_uri(uri: str) -> str:
+    """The uri with its tag. Kimi's documentation spells one name in two ways."""
     uri = uri if ":" in uri else f"{uri}:latest"
     return uri.replace("code-runner", "code_runner")
 
 
-def _shown(uri: str, name: str, arguments: str, fiber: Fiber) -> dict[str, Any]:
-    context: dict[str, Any] = {"input": compact({"name": name, "arguments": arguments})}
+def _fiber_json(uri: str, name: str, arguments: str, fiber: Fiber) -> dict[str, Any]:
+    context: dict[str, Any] = {"input": compact_json({"name": name, "arguments": arguments})}
     if fiber.output is not None:
         context["output"] = fiber.output
     if fiber.encrypted_output is not None:
         context["encrypted_output"] = fiber.encrypted_output
-    if fiber.error is not None and fiber.told == "context":
+    if fiber.error is not None and fiber.error_at == "context":
         context["error"] = fiber.error
-    shown = {
+    fiber_json = {
         "id": f"fiber-{secrets.token_hex(10)}",
         "object": "fiber",
         "created_at": int(time.time()),
@@ -144,13 +146,14 @@ def _shown(uri: str, name: str, arguments: str, fiber: Fiber) -> dict[str, Any]:
         "organization_id": "org-4f1d0c2be5a94a6d",
         "project_id": "proj-9a3c51f2d7b84e60",
     }
-    return shown | ({"error": fiber.error} if fiber.error is not None and fiber.told == "top" else {})
+    return fiber_json | ({"error": fiber.error} if fiber.error is not None and fiber.error_at == "top" else {})
 
 
 def _tool(name: str, description: str, required: Sequence[str] = (), **properties: Any) -> dict[str, Any]:
-    """A definition; a property is its description, or a whole schema."""
+    """A tool definition. A property is a description or a whole schema."""
     schemas = {
-        key: {"type": "string", "description": of} if isinstance(of, str) else of for key, of in properties.items()
+        key: {"type": "string", "description": value} if isinstance(value, str) else value
+        for key, value in properties.items()
     }
     parameters = {"type": "object", "properties": schemas, "required": list(required)}
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
@@ -163,7 +166,7 @@ def _one_of(*values: str) -> dict[str, Any]:
 _STRINGS = {"type": "array", "items": {"type": "string"}}
 _NUMBER = {"type": "number"}
 
-OFFICIAL: dict[str, list[dict[str, Any]]] = {
+OFFICIAL_FORMULAS: dict[str, list[dict[str, Any]]] = {
     "moonshot/convert:latest": [
         _tool(
             "convert",
@@ -234,17 +237,17 @@ OFFICIAL: dict[str, list[dict[str, Any]]] = {
 """The tools of every official formula."""
 
 
-def _default(uri: str) -> Result:
-    """How runs of an official formula end where no test says otherwise."""
+def _default_result(uri: str) -> FormulaResult:
+    """The results of an official formula that a test does not script."""
     if uri == "moonshot/web-search:latest":
-        return encrypted("Three results of a scripted search.")
+        return fiber_encrypted("Three results of a scripted search.")
     if uri in ("moonshot/date:latest", "moonshot/base64:latest", "moonshot/random-choice:latest"):
-        return _really
-    return f"{uri} is played by KimiServer, which ran nothing; script its result with formulas={{{uri!r}: …}}."
+        return _run_locally
+    return f"KimiServer does not run {uri}. Script its result with formulas={{{uri!r}: …}}."
 
 
-def _really(name: str, arguments: dict[str, Any]) -> Fiber | str:
-    """The few tools that need nothing but their arguments."""
+def _run_locally(name: str, arguments: dict[str, Any]) -> Fiber | str:
+    """The result of a tool that needs only its arguments."""
     if name == "date":
         return datetime.now(UTC).isoformat(timespec="seconds")
     if name == "random_choice":

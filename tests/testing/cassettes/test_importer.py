@@ -18,26 +18,12 @@ from langchain_kimi import ChatKimi
 from langchain_kimi._raw_calls import HOST
 from langchain_kimi.testing import KimiServer, thought
 from langchain_kimi.testing.cassettes import Cassette, CassetteError, audit, import_cassette
-from langchain_kimi.testing.cassettes.file import load
-from langchain_kimi.testing.cassettes.responses import answer_of
+from langchain_kimi.testing.cassettes.assistant_messages import response_message
+from langchain_kimi.testing.cassettes.cassette_file import load_cassette
 from tests.conftest import KEY, add
+from tests.testing.cassettes.foreign_recordings import ASKED, EVENTS, HEADERS, STREAM, URL, go_vcr
 
 NOWHERE = "http://127.0.0.1:9/v1"
-STREAM = (
-    'data: {"choices":[{"index":0,"delta":{"content":"Yes"}}]}\n\n'
-    'data: {"choices":[{"index":0,"delta":{"content":", sk-01"}}]}\n\n'
-    'data: {"choices":[{"index":0,"delta":{"content":"2345678"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-)
-ASKED = {"model": "kimi-k2.6", "messages": [{"role": "user", "content": "Hello?"}]}
-HEADERS = {"Content-Type": ["application/json"], "Authorization": ["Bearer sk-0123456789"]}
-EVENTS = {"Content-Type": ["text/event-stream"], "Set-Cookie": ["a=b12345678"]}
-URL = "https://api.example.com/v1/chat/completions"
-
-
-def go_vcr(version: int) -> dict[str, Any]:
-    request = {"body": json.dumps(ASKED), "headers": HEADERS, "url": URL, "method": "POST"}
-    response = {"body": STREAM, "headers": EVENTS, "status": "200 OK", "code": 200}
-    return {"version": version, "interactions": [{"id": 0, "request": request, "response": response}]}
 
 
 def vcr_py(body: Any) -> dict[str, Any]:
@@ -75,14 +61,14 @@ def test_every_form_is_read_into_the_same_cassette_without_its_secrets(data: byt
     source = tmp_path / "foreign"
     source.write_bytes(data)
     import_cassette(source, path)
-    (interaction,) = load(path)
+    (interaction,) = load_cassette(path)
     assert interaction.request == {
         "method": "POST",
         "path": "/v1/chat/completions",
         "host": "api.example.com",
         "json": ASKED,
     }
-    assert answer_of(interaction).text == "Yes, <secret:key>"
+    assert response_message(interaction).text == "Yes, <secret:key>"
     assert "2345678" not in path.read_text()
     assert [finding for finding in audit(path) if finding.check != "rules"] == []
 
@@ -148,9 +134,9 @@ def test_recordings_of_other_hosts_import_and_play_to_the_right_messages(source:
         "add": {"a": 2, "b": 3},
         "multiply": {"a": 2, "b": 3},
     }
-    assert [call["id"] for call in calls.tool_calls] == [call[0] for call in answer_of(first).calls]
-    assert calls.additional_kwargs.get("reasoning_content", "") == (answer_of(first).reasoning or "")
-    assert answer.text == answer_of(second).text
+    assert [call["id"] for call in calls.tool_calls] == [call[0] for call in response_message(first).calls]
+    assert calls.additional_kwargs.get("reasoning_content", "") == (response_message(first).reasoning or "")
+    assert answer.text == response_message(second).text
     assert "5" in answer.text
     assert "6" in answer.text
     assert answer.usage_metadata

@@ -13,10 +13,10 @@ from pydantic import SecretStr
 
 from langchain_kimi import ChatKimi, KimiPlatform
 from langchain_kimi.errors import NotFoundError
-from langchain_kimi.testing import KimiServer, said
+from langchain_kimi.testing import FakeKimiAPI, KimiServer, said
 from langchain_kimi.testing.api import endpoints, request_body
 from tests.conftest import KEY, Serve, kimi
-from tests.testing.test_script_failures import WAYS, Way
+from tests.testing.ways import WAYS, Way
 
 WAIT = 20.0
 CHAT = b'{"model": "kimi-k2.6", "messages": [{"role": "user", "content": "hi"}]}'
@@ -40,7 +40,7 @@ def talk(server: KimiServer, *parts: bytes | str) -> bytes:
 def test_a_length_that_is_no_number_is_refused(serve: Serve, length: str) -> None:
     answer = talk(serve([]), f"{HEAD}content-length: {length}\r\n\r\n", CHAT)
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert b"Content-Length is no number of bytes" in answer
+    assert b"Content-Length is not a number of bytes" in answer
 
 
 def test_two_lengths_are_refused(serve: Serve) -> None:
@@ -170,3 +170,14 @@ async def test_a_base_url_without_its_version_is_named(serve: Serve, way: Way) -
     with pytest.raises(NotFoundError, match=r"base_url has no version in its path.*ends in `/v1`"):
         await way(model, "hi")
     assert server.requests == []
+
+
+def test_a_body_over_100_mb_is_refused() -> None:
+    api = FakeKimiAPI([said("x")])
+    answer = api.respond(
+        "POST",
+        "/v1/chat/completions",
+        {"authorization": "Bearer x"},
+        b'{"a":"%b"}' % bytes(104_857_600).replace(b"\0", b"a"),
+    )
+    assert (answer.status, b"Request exceeds the maximum size" in b"".join(answer.body)) == (413, True)

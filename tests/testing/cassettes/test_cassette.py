@@ -21,8 +21,9 @@ from langchain_core.messages import AIMessage
 from langchain_kimi import ChatKimi
 from langchain_kimi.errors import BrokenStreamError
 from langchain_kimi.testing import cut_after, overloaded, said, thought
-from langchain_kimi.testing.cassettes import CannotReplay, Cassette, CassetteError, bodies, yamlfile
-from langchain_kimi.testing.cassettes.file import Interaction, load, save
+from langchain_kimi.testing.cassettes import CannotReplay, Cassette, CassetteError, bodies
+from langchain_kimi.testing.cassettes.cassette_file import Interaction, load_cassette, save_cassette
+from langchain_kimi.testing.serialization import format_yaml, parse_yaml
 from tests.conftest import KEY, Serve
 from tests.testing.cassettes.conftest import Host
 
@@ -175,9 +176,9 @@ def test_stream_cut_anew_is_the_same_message(seed: int, serve: Serve, path: Path
         message.additional_kwargs.pop("kimi_host")  # the test's own server, and none
     assert without_id(replayed) == without_id(recorded)
     (interaction,) = cassette.interactions
-    natural = bodies.pieces(interaction.response)
-    assert cassette.pieces(interaction) != natural
-    assert b"".join(cassette.pieces(interaction)) == b"".join(natural)
+    natural = bodies.body_pieces(interaction.response)
+    assert cassette.response_pieces(interaction) != natural
+    assert b"".join(cassette.response_pieces(interaction)) == b"".join(natural)
 
 
 def without_id(message: AIMessage) -> dict[str, Any]:
@@ -188,8 +189,8 @@ def test_seed_says_where_a_stream_is_cut(serve: Serve, path: Path) -> None:
     with Cassette(path, record="once"):
         model(serve([said("a few words " * 20)]).url).invoke("Hello?")
     one, again, other = (Cassette(path, rechunk=seed) for seed in (1, 1, 2))
-    assert one.pieces(one.interactions[0]) == again.pieces(again.interactions[0])
-    assert one.pieces(one.interactions[0]) != other.pieces(other.interactions[0])
+    assert one.response_pieces(one.interactions[0]) == again.response_pieces(again.interactions[0])
+    assert one.response_pieces(one.interactions[0]) != other.response_pieces(other.interactions[0])
 
 
 def test_none_asks_nobody_and_names_the_missing_file(serve: Serve, path: Path) -> None:
@@ -230,7 +231,7 @@ def test_all_records_anew_and_leaves_nothing_old(serve: Serve, path: Path) -> No
         model(server.url).invoke("And?")
     with Cassette(path, record="all"):
         assert by_kimi(server.url) == "new"
-    assert [interaction.chat["messages"] for interaction in load(path) if interaction.chat] == [ASKED]
+    assert [interaction.chat["messages"] for interaction in load_cassette(path) if interaction.chat] == [ASKED]
 
 
 def encoded(encoding: str, data: bytes) -> bytes:
@@ -349,7 +350,7 @@ def test_allowed_host_is_neither_recorded_nor_replayed(serve: Serve, host: Host,
     with Cassette(path, record="once", allowed_hosts=[beside]):
         by_kimi(serve([said("Hi")]).url)
         assert httpx2.get(other).json() == "live"
-    assert len(load(path)) == 1
+    assert len(load_cassette(path)) == 1
     with Cassette(path, allowed_hosts=[beside]):
         assert httpx2.get(other).json() == "live"
 
@@ -375,7 +376,7 @@ def test_no_line_ends_in_a_blank_that_an_editor_would_strip(serve: Serve, path: 
 
 def test_file_that_cannot_be_written_leaves_nothing_behind(path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
-        save(path, [Interaction({"method": "GET", "path": "/\ud800"}, {"status": 200, "headers": {}})])
+        save_cassette(path, [Interaction({"method": "GET", "path": "/\ud800"}, {"status": 200, "headers": {}})])
     assert list(path.parent.iterdir()) == []
 
 
@@ -403,32 +404,32 @@ values = st.recursive(
 
 @given(st.dictionaries(texts, values, min_size=1, max_size=4))
 def test_any_json_comes_back_from_the_file(document: dict[str, Any]) -> None:
-    assert yamlfile.read(yamlfile.write(document)) == document
+    assert parse_yaml(format_yaml(document)) == document
 
 
 @given(st.lists(st.sampled_from(["data: ", '{"delta": {"a":', '"x"}}', "\n", "\n\n", ": hm", "data:x", "é", "[DONE]"])))
 def test_any_stream_comes_back_from_the_file(parts: list[str]) -> None:
     data = "".join(parts).encode()
-    packed = bodies.pack(data, "text/event-stream")
-    assert bodies.unpack(yamlfile.read(yamlfile.write({"x": packed}))["x"]) == data
+    packed = bodies.pack_body(data, "text/event-stream")
+    assert bodies.unpack_body(parse_yaml(format_yaml({"x": packed}))["x"]) == data
 
 
 @pytest.mark.parametrize("text", ['{"a": "\\ud83d"}', '{"a": 1, "a": 2}', "[" * 500 + "]" * 500, '{"a": 1e999}', "{"])
 def test_json_that_yaml_cannot_hold_stays_text(text: str) -> None:
-    assert bodies.pack(text.encode()) == {"text": text}
+    assert bodies.pack_body(text.encode()) == {"text": text}
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("interactions: []", "`langchain-kimi cassettes import FROM TO` reads those of VCR.py"),
+        ("interactions: []", "`langchain-kimi cassettes import FROM TO` converts those of VCR.py"),
         ("format: kimi-cassette/1\ninteractions: [1]", "interaction 1: there is no request"),
         (
             "format: kimi-cassette/1\ninteractions:\n- request: {method: GET, path: /}",
             "interaction 1: there is no response",
         ),
-        ("a: [", "is no YAML"),
-        ("!!python/object:os.system {}", "is no YAML"),
+        ("a: [", "is not valid YAML"),
+        ("!!python/object:os.system {}", "is not valid YAML"),
     ],
 )
 def test_file_that_is_no_cassette_says_so(text: str, says: str, tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from langchain_kimi import ChatKimi
 from langchain_kimi.testing import rate_limited, said, thought
-from langchain_kimi.testing.cassettes import Cassette, SecretsLeft, bodies
-from langchain_kimi.testing.cassettes.scrub import Secrets, scrubbed_stream
+from langchain_kimi.testing.cassettes import Cassette, SecretsLeft
+from langchain_kimi.testing.cassettes.scrub import scrub_stream
+from langchain_kimi.testing.cassettes.secret_values import Secrets
+from langchain_kimi.testing.serialization import compact_json
 from tests.conftest import Serve
 from tests.testing.cassettes.conftest import Host
 
@@ -147,7 +149,7 @@ HIDDEN = {
 def test_secret_that_cannot_be_taken_out_fails_and_nothing_is_written(body: bytes, host: Host, path: Path) -> None:
     url = host(body, JSON)
     cassette = Cassette(path, record="once")
-    with pytest.raises(SecretsLeft, match=r"the answer to POST /, at \$\.(arguments|text)") as caught, cassette:
+    with pytest.raises(SecretsLeft, match=r"the response to POST /, at \$\.(arguments|text)") as caught, cassette:
         httpx2.post(url, json={})
     assert "0123456789" not in str(caught.value)
     assert not path.exists()
@@ -165,11 +167,11 @@ def test_failed_recording_leaves_the_old_file_as_it_was(host: Host, path: Path) 
 
 def test_ordinary_words_stay() -> None:
     text = "An org-chart for ak-hoc sk-y tasks; the project org-structure; 'Your account is suspended'; task-12345678."
-    assert Secrets(environment={}).masked(text) == text
+    assert Secrets(environment={}).mask(text) == text
 
 
 def test_a_value_that_is_a_path_here_is_no_secret(tmp_path: Path) -> None:
-    assert not Secrets(environment={"SSL_KEY_FILE": str(tmp_path)}).in_text(f"see {tmp_path}")
+    assert not Secrets(environment={"SSL_KEY_FILE": str(tmp_path)}).occur_in(f"see {tmp_path}")
 
 
 @given(st.data())
@@ -182,8 +184,8 @@ def test_any_cut_of_a_stream_hides_the_secret_and_keeps_the_rest(data: st.DataOb
         delta = {"tool_calls": [{"index": number % 2, "function": {"arguments": part if number % 2 else ""}}]}
         events.append({"choices": [{"index": 0, "delta": {"content": part}}]})
         events.append({"choices": [{"index": 0, "delta": delta}]})
-    stream = "".join(f"data: {bodies.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
-    cleaned = scrubbed_stream(stream, Secrets(environment={}))
+    stream = "".join(f"data: {compact_json(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+    cleaned = scrub_stream(stream, Secrets(environment={}))
     said_now = ""
     for block in cleaned.split("\n\n")[:-2]:
         said_now += json.loads(block[6:])["choices"][0]["delta"].get("content", "")
@@ -194,9 +196,9 @@ def test_any_cut_of_a_stream_hides_the_secret_and_keeps_the_rest(data: st.DataOb
 def test_parallel_calls_are_told_apart_by_their_index() -> None:
     pieces = [(0, '{"k": "sk-01'), (1, '{"k": "plain'), (0, "23456789"), (1, ' text"}'), (0, '"}')]
     calls = [{"tool_calls": [{"index": index, "function": {"arguments": text}}]} for index, text in pieces]
-    stream = "".join(f"data: {bodies.dumps({'choices': [{'index': 0, 'delta': call}]})}\n\n" for call in calls)
+    stream = "".join(f"data: {compact_json({'choices': [{'index': 0, 'delta': call}]})}\n\n" for call in calls)
     told = {0: "", 1: ""}
-    for block in scrubbed_stream(stream, Secrets(environment={})).split("\n\n")[:-1]:
+    for block in scrub_stream(stream, Secrets(environment={})).split("\n\n")[:-1]:
         (call,) = json.loads(block[6:])["choices"][0]["delta"]["tool_calls"]
         told[call["index"]] += call["function"]["arguments"]
     assert told == {0: '{"k": "<secret:key>"}', 1: '{"k": "plain text"}'}
@@ -204,4 +206,4 @@ def test_parallel_calls_are_told_apart_by_their_index() -> None:
 
 def test_stream_without_secrets_is_not_touched() -> None:
     stream = 'data: {"choices": [{"delta": {"content":"a"}}]}\n\n: hm\n\ndata: {"x"\n\ndata: [DONE]\n\n'
-    assert scrubbed_stream(stream, Secrets(environment={})) == stream
+    assert scrub_stream(stream, Secrets(environment={})) == stream

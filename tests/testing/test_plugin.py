@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from langchain_kimi.testing import KimiServer, said
-from langchain_kimi.testing.cassettes.file import load
+from langchain_kimi.testing.cassettes.cassette_file import load_cassette
 from tests import forks
 from tests.conftest import Serve
 
@@ -56,7 +56,7 @@ def test_marked_test_is_recorded_on_request_and_replays_without_a_key(serve: Ser
     assert pytest_in(tmp_path, "--kimi-record=once", **live(server))[0] == 0
     server.close()
     assert pytest_in(tmp_path)[0] == 0
-    assert len(load(tmp_path / "cassettes" / "test_app" / "test_hello.kimi.yaml")) == 1
+    assert len(load_cassette(tmp_path / "cassettes" / "test_app" / "test_hello.kimi.yaml")) == 1
 
 
 def test_ci_never_records_and_says_so(serve: Serve, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_works_beside_pytest_recording_in_one_run_and_one_test(serve: Serve, tmp
 def test_unknown_option_is_named(tmp_path: Path) -> None:
     status, out = pytest_in(write(tmp_path, test_app=HELLO.replace("kimi_cassette", "kimi_cassette(ignored=[])")))
     assert status == 1
-    assert "kimi_cassette has no option ignored; there are allow_unplayed" in out
+    assert "kimi_cassette has no option ignored. The options are allow_unplayed" in out
 
 
 def test_plugin_loads_nothing_heavy(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def _alone(folder: Path, before: str) -> tuple[int, str]:
 
 @pytest.mark.slow
 def test_example_is_recorded_on_a_server_process_and_replayed_without_it(tmp_path: Path) -> None:
-    example = Path(__file__).parents[3] / "examples" / "testing"
+    example = Path(__file__).parents[2] / "examples" / "testing"
     for name in ("app.py", "test_app.py"):
         (tmp_path / name).write_text((example / name).read_text())
     command = [sys.executable, "-m", "langchain_kimi", "serve", "--script", str(example / "model.yaml")]
@@ -279,5 +279,5 @@ def test_example_is_recorded_on_a_server_process_and_replayed_without_it(tmp_pat
 
 
 def test_example_as_it_is_shipped_passes_and_its_audit_is_clean() -> None:
-    status, out = pytest_in(Path(__file__).parents[3] / "examples" / "testing", "-n0")
+    status, out = pytest_in(Path(__file__).parents[2] / "examples" / "testing", "-n0")
     assert status == 0, out

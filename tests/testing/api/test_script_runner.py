@@ -2,36 +2,16 @@
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from langchain_kimi import ChatKimi, create_kimi_agent
 from langchain_kimi.errors import BadRequestError
-from langchain_kimi.testing import FakeKimi, KimiServer, Reply, Request, ScriptError, called, said
-from tests.conftest import KEY, add
-
-Way = Callable[[Any, Any], Awaitable[Any]]
-
-
-async def invoke(runnable: Any, asked: Any) -> Any:
-    return runnable.invoke(asked)
-
-
-async def stream(runnable: Any, asked: Any) -> Any:
-    return list(runnable.stream(asked))
-
-
-async def ainvoke(runnable: Any, asked: Any) -> Any:
-    return await runnable.ainvoke(asked)
-
-
-async def astream(runnable: Any, asked: Any) -> Any:
-    return [piece async for piece in runnable.astream(asked)]
-
-
-WAYS = pytest.mark.parametrize("way", [invoke, stream, ainvoke, astream])
+from langchain_kimi.testing import FakeKimi, FakeKimiAPI, KimiServer, Reply, Request, ScriptError, called, said
+from tests.conftest import KEY, add, kimi
+from tests.testing.ways import WAYS, Way
 
 
 def raises(request: Request) -> Reply:
@@ -124,8 +104,52 @@ def test_another_failure_in_the_block_names_the_scripts_too() -> None:
 
 
 def test_a_failure_in_the_middle_of_a_stream_is_its_last_event() -> None:
-    double = FakeKimi(pieces).double
+    api = FakeKimi(pieces).api
     body = json.dumps({"model": "kimi-k2.6", "stream": True, "messages": [{"role": "user", "content": "hi"}]})
-    answer = double.answer("POST", "/v1/chat/completions", {"authorization": "Bearer x"}, body.encode())
+    answer = api.respond("POST", "/v1/chat/completions", {"authorization": "Bearer x"}, body.encode())
     with pytest.raises(ScriptError, match="no such page"):
         list(answer.body)
+
+
+class TestStrict:
+    def test_a_left_over_reply_fails_the_block(self) -> None:
+        with (
+            pytest.raises(ScriptError, match=r"1 replies .* not used; the last request was 'one'\. Left:\n  'two'"),
+            KimiServer([said("one"), said("two")]) as server,
+        ):
+            kimi(server).invoke("one")
+
+    def test_an_unscripted_request_fails_the_block_even_where_its_error_is_swallowed(self) -> None:
+        with pytest.raises(AssertionError, match="no reply left for request 1: 'hi'"), KimiServer() as server:
+            _swallowed(server)
+
+    def test_the_tests_own_failure_is_not_hidden(self) -> None:
+        with pytest.raises(KeyError), KimiServer([said("one")]):
+            raise KeyError
+
+    def test_it_can_be_switched_off(self) -> None:
+        with KimiServer([said("one")], strict=False) as server:
+            assert server.script_left == 1
+
+    def test_a_function_has_no_left_over_replies_but_may_fail(self) -> None:
+        with KimiServer(lambda request: said("x")) as server:
+            kimi(server).invoke("hi")
+
+        def script(request: Any) -> Reply:
+            pytest.fail("never asked")
+
+        with pytest.raises(ScriptError, match="Failed: never asked"), KimiServer(script) as server:
+            _swallowed(server)
+
+    def test_an_unknown_setting_is_named(self) -> None:
+        with pytest.raises(TypeError, match="there is no setting modles; the settings are api_key, models"):
+            KimiServer([], modles=("kimi-k2-thinking",))  # type: ignore[call-arg]
+
+    def test_a_script_of_something_else_is_refused_at_once(self) -> None:
+        with pytest.raises(TypeError, match="a script consists of replies"):
+            FakeKimiAPI(["hello"])  # type: ignore[list-item]
+
+
+def _swallowed(server: KimiServer) -> None:
+    with pytest.raises(Exception, match="script"):
+        kimi(server).invoke("hi")

@@ -119,11 +119,11 @@ def test_the_last_fault_is_the_one_that_counts() -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_places_are_given_back_before_the_client_can_ask_again(stream: bool) -> None:
-    double = FakeKimiAPI(lambda request: said("a b"), concurrency=1)
+    api = FakeKimiAPI(lambda request: said("a b"), concurrency=1)
     last = b"data: [DONE]\n\n" if stream else b"}"
     for _ in range(3):
         headers = {"authorization": "Bearer sk-test"}
-        answer = double.answer("POST", "/v1/chat/completions", headers, json.dumps(body(stream=stream)).encode())
+        answer = api.respond("POST", "/v1/chat/completions", headers, json.dumps(body(stream=stream)).encode())
         assert answer.status == 200
         next(piece for piece in answer.body if piece.endswith(last))
 

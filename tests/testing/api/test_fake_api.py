@@ -56,12 +56,12 @@ SCRIPT_FAILED = (BadRequestError, ScriptError)
 def play(request: pytest.FixtureRequest, serve: Callable[..., KimiServer]) -> Play:
     """A model that is played by a script, and what it is played by."""
 
-    def start(script: Any, double: dict[str, Any] | None = None, **settings: Any) -> Played:
+    def start(script: Any, api: dict[str, Any] | None = None, **settings: Any) -> Played:
         if request.param == "KimiServer":
-            server = serve(script, **(double or {}))
+            server = serve(script, **(api or {}))
             return kimi(server, **settings), server
-        model = FakeKimi(FakeKimiAPI(script, **(double or {})), **{"max_retries": 0, **settings})
-        return model, model.double
+        model = FakeKimi(FakeKimiAPI(script, **(api or {})), **{"max_retries": 0, **settings})
+        return model, model.api
 
     return start
 
@@ -81,24 +81,24 @@ async def four_ways(model: Any, asked: Any = "hi") -> list[AIMessage]:
 
 
 async def test_four_ways_give_one_answer(play: Play) -> None:
-    model, double = play([said("Hello, 世界", thinking="A greeting.")] * 4)
+    model, api = play([said("Hello, 世界", thinking="A greeting.")] * 4)
     answers = await four_ways(model)
     assert {answer.text for answer in answers} == {"Hello, 世界"}
     assert {answer.additional_kwargs["reasoning_content"] for answer in answers} == {"A greeting."}
     assert all(answer.usage_metadata == answers[0].usage_metadata for answer in answers)
     assert answers[0].usage_metadata is not None
     assert answers[0].usage_metadata["output_token_details"] == {"reasoning": 3}
-    assert [request.stream for request in double.requests] == [True] * 4
-    double.verify()
+    assert [request.stream for request in api.requests] == [True] * 4
+    api.verify()
 
 
 async def test_calls_come_back_with_their_exact_arguments(play: Play) -> None:
-    model, double = play([called("add", a=1, b=2).calling_raw("add", '{"a": 3,  "b": 4}')] * 4)
+    model, api = play([called("add", a=1, b=2).calling_raw("add", '{"a": 3,  "b": 4}')] * 4)
     for answer in await four_ways(model.bind_tools([add])):
         assert [call["args"] for call in answer.tool_calls] == [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
         assert [call["id"] for call in answer.tool_calls] == ["add:0", "add:1"]
     model.bind_tools([add])
-    assert double.requests[0].tools[0]["name"] == "add"
+    assert api.requests[0].tools[0]["name"] == "add"
 
 
 async def test_arguments_that_break_off_are_invalid(play: Play) -> None:
@@ -108,13 +108,13 @@ async def test_arguments_that_break_off_are_invalid(play: Play) -> None:
 
 
 async def test_an_agent_runs_and_its_prefix_only_grows(play: Play) -> None:
-    model, double = play([thought("A sum.").calling("add", a=2, b=3), said("It is 5."), said("Bye.")])
+    model, api = play([thought("A sum.").calling("add", a=2, b=3), said("It is 5."), said("Bye.")])
     agent = create_kimi_agent(model, [add])
     state = await agent.ainvoke({"messages": [("user", "2 + 3?")]})
     agent.invoke({"messages": [*state["messages"], ("user", "Bye")]})
     assert [message.text for message in state["messages"]][1:] == ["", "5", "It is 5."]
-    assert double.requests[1].messages[1]["reasoning_content"] == "A sum."
-    for one, other in pairwise(request.body for request in double.requests):
+    assert api.requests[1].messages[1]["reasoning_content"] == "A sum."
+    for one, other in pairwise(request.body for request in api.requests):
         assert other.startswith(one[: -len(b"]}")])
 
 
@@ -138,11 +138,11 @@ def test_a_prefix_that_grows_is_cached_and_one_that_moved_is_not(play: Play) -> 
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 async def test_structured_output_has_the_schemas_shape(play: Play, method: Any) -> None:
-    model, double = play([shaped(name="Oslo"), shaped(inhabitants=9)])
+    model, api = play([shaped(name="Oslo"), shaped(inhabitants=9)])
     runnable = model.with_structured_output(City, method=method)
     assert await runnable.ainvoke("Which city?") == City(name="Oslo", inhabitants=1, districts=["text"])
     assert runnable.invoke("Which city?") == City(name="text", inhabitants=9, districts=["text"])
-    assert ("response_format" in double.requests[0].json) == (method == "json_schema")
+    assert ("response_format" in api.requests[0].json) == (method == "json_schema")
 
 
 async def test_json_mode(play: Play) -> None:
@@ -152,18 +152,18 @@ async def test_json_mode(play: Play) -> None:
 
 
 async def test_partial_mode_sends_only_what_follows(play: Play) -> None:
-    model, double = play([continued("Once upon a time"), continued("Once upon a time")], thinking=False)
+    model, api = play([continued("Once upon a time"), continued("Once upon a time")], thinking=False)
     assert (await model.continue_from("Once upon").ainvoke("Tell.")).text == "Once upon a time"
     assert model.continue_from("Once upon", join=False).invoke("Tell.").text == " a time"
-    assert double.requests[0].last == {"role": "assistant", "content": "Once upon", "partial": True}
+    assert api.requests[0].last == {"role": "assistant", "content": "Once upon", "partial": True}
 
 
 async def test_another_beginning_is_the_scripts_failure(play: Play) -> None:
-    model, double = play([continued("Once upon a time")], thinking=False)
-    with pytest.raises(SCRIPT_FAILED, match="the request begins 'Once upon a time' with 'Twice'"):
+    model, api = play([continued("Once upon a time")], thinking=False)
+    with pytest.raises(SCRIPT_FAILED, match="does not continue the prefix of the request, which is 'Twice'"):
         await model.continue_from("Twice").ainvoke("Tell.")
     with pytest.raises(ScriptError, match="Twice"):
-        double.verify()
+        api.verify()
 
 
 @pytest.mark.parametrize(
@@ -209,11 +209,11 @@ async def test_a_whole_answer_that_is_cut_is_no_answer(play: Play, fault: Any) -
 @pytest.mark.parametrize("streaming", [None, False])
 async def test_an_answer_may_pause_and_go_on(play: Play, streaming: bool | None) -> None:
     replies = [stall(said("a b c d"), after_events=events, seconds=0.01) for events in (0, 3, 99)]
-    model, double = play([reply for reply in replies for _ in range(2)], streaming=streaming)
+    model, api = play([reply for reply in replies for _ in range(2)], streaming=streaming)
     for _ in replies:
         assert model.invoke("hi").text == "a b c d"
         assert (await model.ainvoke("hi")).text == "a b c d"
-    double.verify()
+    api.verify()
 
 
 async def test_bytes_may_be_cut_anywhere(play: Play) -> None:
@@ -231,28 +231,28 @@ async def test_bytes_may_be_cut_anywhere(play: Play) -> None:
     ],
 )
 async def test_refusals_are_typed_errors(play: Play, reply: Any, error: type[Exception]) -> None:
-    model, double = play([reply, reply])
+    model, api = play([reply, reply])
     with pytest.raises(error):
         model.invoke("hi")
     with pytest.raises(error):
         await model.ainvoke("hi")
-    assert double.statuses == [reply.status] * 2
+    assert api.statuses == [reply.status] * 2
 
 
 async def test_what_kimi_refuses_the_double_refuses(play: Play) -> None:
-    model, double = play([said("x")] * 2, {"concurrency": 0})
+    model, api = play([said("x")] * 2, {"concurrency": 0})
     with pytest.raises(RateLimitError, match="max concurrency: 0"):
         await model.ainvoke("hi")
-    model, double = play([said("x")], {"api_key": "sk-other"})
+    model, api = play([said("x")], {"api_key": "sk-other"})
     with pytest.raises(AuthenticationError):
         model.invoke("hi")
-    model, double = play([said("x")], model="kimi-k2-thinking")
+    model, api = play([said("x")], model="kimi-k2-thinking")
     with pytest.raises(NotFoundError, match="Not found the model kimi-k2-thinking"):
         await model.ainvoke("hi")
-    model, double = play([said("x")], max_tokens=262_144)
+    model, api = play([said("x")], max_tokens=262_144)
     with pytest.raises(ContextOverflowError, match="exceeded model token limit: 262144"):
         model.invoke("hi")
-    assert double.script_left == 1
+    assert api.script_left == 1
 
 
 async def test_a_builtin_function_wants_its_arguments_back(play: Play) -> None:
@@ -303,35 +303,35 @@ async def test_a_function_may_wait_for_parallel_requests(play: Play) -> None:
 
 
 def test_retries_are_asked_as_often_as_scripted(play: Play) -> None:
-    model, double = play([overloaded(times=2), said("x")], max_retries=2)
+    model, api = play([overloaded(times=2), said("x")], max_retries=2)
     with_clock(model, VirtualClock())
     assert model.invoke("hi").text == "x"
-    assert double.statuses == [429, 429, 200]
-    double.verify()
+    assert api.statuses == [429, 429, 200]
+    api.verify()
 
 
 async def test_what_is_left_over_or_unscripted_is_told(play: Play) -> None:
-    model, double = play([said("one"), said("two"), called("add", a=1)])
+    model, api = play([said("one"), said("two"), called("add", a=1)])
     model.invoke("hi there")
-    with pytest.raises(ScriptError, match=r"2 replies .* asked last was 'hi there'. Left:\n  'two'\n  add\("):
-        double.verify()
-    model, double = play([])
+    with pytest.raises(ScriptError, match=r"2 replies .* the last request was 'hi there'. Left:\n  'two'\n  add\("):
+        api.verify()
+    model, api = play([])
     with pytest.raises(SCRIPT_FAILED, match="no reply left for request 1: 'and you"):
         await model.ainvoke("and you?")
     with pytest.raises(ScriptError, match="no reply left for request 1: 'and you"):
-        double.verify()
+        api.verify()
 
 
 async def test_a_request_that_was_not_expected_is_told(play: Play) -> None:
-    model, double = play([said("x").expecting(user="weather", model="k2.6"), said("y").expecting(tool="5")])
+    model, api = play([said("x").expecting(user="weather", model="k2.6"), said("y").expecting(tool="5")])
     assert model.invoke("How is the weather?").text == "x"
-    with pytest.raises(SCRIPT_FAILED, match="request 2 is not the one expected: its tool is '', wanted was '5'"):
+    with pytest.raises(SCRIPT_FAILED, match="request 2 is not the one expected: its tool is '', expected was '5'"):
         await model.ainvoke("hi")
-    with pytest.raises(AssertionError, match="wanted was '5'"):
-        double.verify()
+    with pytest.raises(AssertionError, match="expected was '5'"):
+        api.verify()
 
 
 async def test_other_hosts_are_played_too(play: Play) -> None:
-    model, double = play([said("x", thinking="hm")] * 2, {"dialect": "vllm"}, dialect="vllm", thinking=False)
+    model, api = play([said("x", thinking="hm")] * 2, {"dialect": "vllm"}, dialect="vllm", thinking=False)
     assert (await model.ainvoke("hi")).text == "x"
-    assert double.requests[0].json["chat_template_kwargs"] == {"thinking": False}
+    assert api.requests[0].json["chat_template_kwargs"] == {"thinking": False}

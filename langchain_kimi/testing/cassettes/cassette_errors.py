@@ -1,4 +1,4 @@
-"""What goes wrong with cassettes. All are `KimiError`s that nobody retries, so that they reach the test as they are."""
+"""The errors of cassettes. All are `KimiError`s that are never retried, so that they reach the test unchanged."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ class CassetteError(KimiError):
 
 
 class CannotReplay(CassetteError):
-    """No recorded request is the one that was sent. `differences` are those to the nearest one, a line each."""
+    """No recorded request equals the one that was sent. `differences` has a line for each difference to the nearest."""
 
     def __init__(self, message: str, differences: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -18,8 +18,8 @@ class CannotReplay(CassetteError):
 
 
 class SecretsLeft(CassetteError):
-    """A recording would hold a secret that could not be taken out; nothing was written."""
+    """A recording would contain a secret that could not be removed. Nothing was written."""
 
 
 class NetworkBlocked(CassetteError):
-    """Something else than a recorded request would have left this machine while a cassette replays."""
+    """Something other than a recorded request tried to leave this machine while a cassette replays."""

@@ -15,10 +15,10 @@ from langchain_kimi.testing import (
     ScriptError,
     Upload,
     cut_after,
-    encrypted,
+    fiber_encrypted,
     fiber_failed,
+    fiber_succeeded,
     overloaded,
-    ran,
     refused,
     said,
 )
@@ -164,7 +164,7 @@ class TestAccount:
         server.refuse("GET /v1/users/me/balance", overloaded(times=2), refused(504, page="<html>"))
         server.refuse("GET /formulas/*/tools", refused(500, "server_error", "down"))
         assert [http.get("/users/me/balance").status_code for _ in range(4)] == [429, 429, 504, 200]
-        with pytest.raises(ValueError, match="stands in the script"):
+        with pytest.raises(ValueError, match="Put the error into the script"):
             server.refuse("POST /v1/chat/completions", overloaded())
         assert error(http.get("/formulas/moonshot/date:latest/tools")) == (500, "server_error", "down")
         assert http.get("/formulas/moonshot/date:latest/tools").status_code == 200
@@ -282,7 +282,7 @@ class TestBatches:
             ((line("a"), b"\n", line("b")), "is not a JSON object"),
             ((b'{"custom_id": "a"}\n',), "lacks method, url, body"),
             ((line("a"), line("a")), "custom_id a"),
-            ((line("a", url="/v1/embeddings"),), "no POST to"),
+            ((line("a", url="/v1/embeddings"),), "not a POST to"),
             ((line("a"), line("b", model="kimi-k2.7-code")), "same model"),
             ((line("a", model="kimi-k3"),), "kimi-k3 does not support batches"),
         ],
@@ -364,10 +364,10 @@ class TestFormulas:
     def test_results_are_scripted(self, world: Client) -> None:
         results: dict[str, Any] = {
             "moonshot/date:latest": "Monday",
-            "moonshot/fetch": [ran("a page"), fiber_failed("no such host")],
+            "moonshot/fetch": [fiber_succeeded("a page"), fiber_failed("no such host")],
             "moonshot/convert:latest": lambda name, arguments: f"{name} {arguments['value']}",
-            "moonshot/memory:latest": [fiber_failed("full", told="context"), fiber_failed(status="timeout")],
-            "moonshot/excel:latest": encrypted("cells"),
+            "moonshot/memory:latest": [fiber_failed("full", error_at="context"), fiber_failed(status="timeout")],
+            "moonshot/excel:latest": fiber_encrypted("cells"),
         }
         _, http = world(formulas=results)
         assert fiber(http, "moonshot/date:latest", "date").json()["context"]["output"] == "Monday"
@@ -398,7 +398,7 @@ class TestFormulas:
         _, http = world(formulas={"me/own:1": Formula([tool], "done")})
         assert http.get("/formulas/me/own:1/tools").json() == {"tools": [tool]}
         assert fiber(http, "me/own:1", "mine").json()["context"]["output"] == "done"
-        with pytest.raises(ValueError, match="me/other:latest is no official formula"):
+        with pytest.raises(ValueError, match="me/other:latest is not an official formula"):
             world(formulas={"me/other": "done"})
 
     def test_what_cannot_run_fails_or_is_refused(self, world: Client) -> None:

@@ -1,4 +1,4 @@
-"""Replies as values, and requests as a script reads them."""
+"""Replies as values."""
 
 import dataclasses
 import json
@@ -6,10 +6,9 @@ import json
 import pytest
 
 from langchain_kimi.testing import (
-    Call,
     KimiServer,
     Reply,
-    Request,
+    ScriptedToolCall,
     called,
     cut_after,
     overloaded,
@@ -21,31 +20,20 @@ from langchain_kimi.testing import (
 )
 
 
-def received(**body: object) -> Request:
-    return Request("POST", "/v1/chat/completions", {}, json.dumps(body).encode(), 1)
-
-
-CONVERSATION = [
-    {"role": "user", "content": "2 + 3?"},
-    {"role": "assistant", "content": "", "tool_calls": [{"id": "add:0"}]},
-    {"role": "tool", "tool_call_id": "add:0", "content": "4"},
-    {"role": "assistant", "content": "", "tool_calls": [{"id": "add:1"}, {"id": "add:2"}]},
-    {"role": "tool", "tool_call_id": "add:1", "content": "5"},
-    {"role": "tool", "tool_call_id": "add:2", "content": "6"},
-]
-
-
 def test_a_reply_is_built_step_by_step() -> None:
     reply = thought("hm").saying("Adding.").calling("add", a=1, b=2).calling("now")
     assert reply == Reply(
-        text="Adding.", reasoning="hm", calls=(Call("add", '{"a":1,"b":2}'), Call("now", "{}")), finish_reason=None
+        text="Adding.",
+        reasoning="hm",
+        calls=(ScriptedToolCall("add", '{"a":1,"b":2}'), ScriptedToolCall("now", "{}")),
+        finish_reason=None,
     )
 
 
 def test_building_on_a_reply_leaves_it_as_it_was() -> None:
     first = called("add", a=1)
     first.calling("add", a=2).saying("x").thinking("y").finish("length")
-    assert first == Reply(calls=(Call("add", '{"a":1}'),))
+    assert first == Reply(calls=(ScriptedToolCall("add", '{"a":1}'),))
     with pytest.raises(dataclasses.FrozenInstanceError):
         first.text = "changed"  # type: ignore[misc]
 
@@ -62,7 +50,7 @@ def test_arguments_are_compact_and_unescaped() -> None:
 
 def test_raw_calls_keep_their_string_and_id() -> None:
     reply = raw_call("add", '{"a": 1', id="call_7").calling_raw("add", "")
-    assert reply.calls == (Call("add", '{"a": 1', "call_7"), Call("add", "", None))
+    assert reply.calls == (ScriptedToolCall("add", '{"a": 1', "call_7"), ScriptedToolCall("add", "", None))
 
 
 def test_missing_thinking_is_not_empty_thinking() -> None:
@@ -71,7 +59,7 @@ def test_missing_thinking_is_not_empty_thinking() -> None:
 
 
 def test_cutting_keeps_the_reply() -> None:
-    assert cut_after(said("x"), events=3) == Reply(text="x", cut=3)
+    assert cut_after(said("x"), events=3) == Reply(text="x", cut_events=3)
 
 
 def test_refusals_have_kimis_error_object() -> None:
@@ -97,36 +85,12 @@ def test_rate_limits_name_their_waiting_time_twice() -> None:
     assert refusal.message.endswith("please try again after 2 seconds")
 
 
-def test_a_request_reads_its_body_once() -> None:
-    request = received(model="kimi-k3", messages=CONVERSATION, stream=True)
-    assert (request.model, request.stream, request.messages) == ("kimi-k3", True, CONVERSATION)
-    assert request.json is request.json
-
-
-def test_a_request_lists_its_functions() -> None:
-    function = {"name": "add", "parameters": {"type": "object"}}
-    assert received(tools=[{"type": "function", "function": function}]).tools == [function]
-    assert received(messages=[]).tools == []
-
-
-def test_tool_results_are_those_after_the_last_assistant_message() -> None:
-    assert received(messages=CONVERSATION).tool_results() == CONVERSATION[4:]
-    assert received(messages=CONVERSATION[:2]).tool_results() == []
-    assert received(messages=CONVERSATION[:1]).tool_results() == []
-
-
-def test_the_last_message() -> None:
-    assert received(messages=CONVERSATION).last == CONVERSATION[-1]
-    assert received(messages=[]).last == {}
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"temperature":NaN}', b"\xff"])
-def test_a_body_that_is_no_json_object(body: bytes) -> None:
-    request = Request("POST", "/v1/chat/completions", {}, body, 1)
-    with pytest.raises(ValueError):  # noqa: PT011 - the parser's own words
-        _ = request.json
-
-
 def test_a_script_of_anything_else_is_refused_at_once() -> None:
-    with pytest.raises(TypeError, match=r"made of replies such as said\('…'\) or called\('…'\), not of 'hello'"):
+    with pytest.raises(TypeError, match=r"consists of replies such as said\('…'\) or called\('…'\), not of 'hello'"):
         KimiServer([said("x"), "hello"])  # type: ignore[list-item]
+
+
+def test_cut_after_wants_one_measure() -> None:
+    for wrong in ({}, {"events": 1, "bytes": 1}):
+        with pytest.raises(TypeError, match="either"):
+            cut_after(said("x"), **wrong)
