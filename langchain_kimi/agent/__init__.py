@@ -1,5 +1,6 @@
 """Agents and teams: a LangGraph graph around any chat model. It does not depend on the wire."""
 
+from langchain_kimi.agent.agent_usage import AgentUsage
 from langchain_kimi.agent.approval import DecisionType, InterruptOn
 from langchain_kimi.agent.compaction.config import Compaction
 from langchain_kimi.agent.compiled import KimiAgent
@@ -21,7 +22,6 @@ from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.loop_guard import LoopGuard
 from langchain_kimi.agent.model_call import SystemPrompt, ToolSelection
 from langchain_kimi.agent.state import (
-    AgentUsage,
     KimiState,
     LimitReason,
     StopReason,

@@ -16,8 +16,8 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 
 from langchain_kimi._warning_location import CALLER, calling_line
-from langchain_kimi.agent.limits import RemainingLimits
-from langchain_kimi.agent.state import AgentUsage, LimitName, add_agent_usage, add_usage_by_agent
+from langchain_kimi.agent.agent_usage import AgentUsage, add_agent_usage, add_usage_by_agent
+from langchain_kimi.agent.limits import LimitName, RemainingLimits, measured_limit_reached
 from langchain_kimi.usage import Usage
 from langchain_kimi.usage_meter import UsageMeter
 
@@ -84,21 +84,12 @@ class RunBudget:
         return limit is None or sum(call.counted(what) for call in self._calls) + number <= limit
 
     def exhausted(self) -> bool:
-        """Whether the run's limit of seconds, tokens or money is reached."""
-        limits = {name: left for name, left in (self._remaining or {}).items() if name not in ("turns", "tool_calls")}
-        if not limits:
-            return False
+        """Whether a limit of the run is reached that is known only when requests and tools have ended."""
         total: AgentUsage = {}
         for call in list(self._calls):
             total = add_agent_usage(total, call.usage())
-        if total.get("unpriced") and "cost_usd" in limits:
-            return True
-        used = {
-            "seconds": self._clock() - self._started,
-            "tokens": total.get("input_tokens", 0) + total.get("output_tokens", 0),
-            "cost_usd": total.get("cost_usd", 0),
-        }
-        return any(used[name] >= left for name, left in limits.items())
+        total["seconds"] = self._clock() - self._started
+        return measured_limit_reached(self._remaining or {}, total) is not None
 
 
 class CallBudget:
@@ -174,7 +165,7 @@ class CallBudget:
         return not allowed or self.exhausted()
 
     def exhausted(self) -> bool:
-        """Whether a limit of seconds, tokens or money above is reached."""
+        """Whether a limit above is reached that is known only when requests and tools have ended."""
         caller = self.run.caller
         return self._abandoned or self.run.exhausted() or (caller is not None and caller.exhausted())
 

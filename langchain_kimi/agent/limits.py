@@ -1,19 +1,37 @@
 """The limits of an agent in one user turn."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import TypeAlias
+from typing import Literal, TypeAlias, cast
 
-from langchain_kimi.agent.state import AgentUsage, LimitName
+from langchain_kimi.agent.agent_usage import AgentUsage
+
+LimitName: TypeAlias = Literal["turns", "tool_calls", "seconds", "tokens", "cost_usd"]
+"""The names of the limits in `AgentLimits`."""
 
 RemainingLimits: TypeAlias = dict[LimitName, float]
 """What the limits still allow; a limit that is not set is missing."""
 
-_UNITS: dict[LimitName, str] = {
-    "turns": "model turns",
-    "tool_calls": "tool calls",
-    "seconds": "seconds",
-    "tokens": "tokens",
-    "cost_usd": "US dollars",
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """How a limit is measured and described."""
+
+    unit: str
+    used: Callable[[AgentUsage], float]
+    """The part of a usage that counts against the limit."""
+    least: int = 1
+    """The smallest value; with 0, any value above 0."""
+    reserved: bool = False
+    """Whether it is counted before the model or a tool starts; the others are known when a request has ended."""
+
+
+_MEASURES: Mapping[LimitName, _Measure] = {
+    "turns": _Measure("model turns", lambda usage: usage.get("turns", 0), reserved=True),
+    "tool_calls": _Measure("tool calls", lambda usage: usage.get("tool_calls", 0), reserved=True),
+    "seconds": _Measure("seconds", lambda usage: usage.get("seconds", 0), least=0),
+    "tokens": _Measure("tokens", lambda usage: usage.get("input_tokens", 0) + usage.get("output_tokens", 0)),
+    "cost_usd": _Measure("US dollars", lambda usage: usage.get("cost_usd", 0), least=0),
 }
 
 
@@ -45,7 +63,7 @@ class AgentLimits:
                 raise ValueError("AgentLimits(turns=None): a turn always ends; give a number.")
             if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
                 raise ValueError(f"AgentLimits({field.name}={value!r}): give a number, or None for no such limit.")
-            least = 1 if field.name in ("turns", "tool_calls", "tokens") else 0
+            least = _MEASURES[cast(LimitName, field.name)].least
             if value is not None and not (value >= least and value != 0):
                 raise ValueError(f"AgentLimits({field.name}={value!r}): at least 1, or for seconds and money above 0.")
 
@@ -55,32 +73,29 @@ class AgentLimits:
             return "turns"
         if calls and self.tool_calls is not None and usage.get("tool_calls", 0) + calls > self.tool_calls:
             return "tool_calls"
-        if self.cost_usd is not None and usage.get("unpriced", 0):
-            return "cost_usd"
-        used = _used(usage)
-        for name in ("seconds", "tokens", "cost_usd"):
-            limit = getattr(self, name)
-            if limit is not None and used[name] >= limit:
-                return name
-        return None
+        return measured_limit_reached(self._values(), usage)
 
     def remaining(self, usage: AgentUsage, calls: int = 0) -> RemainingLimits:
         """What sub-agents may still use, if so many calls of the agent's own have not run yet."""
-        used = _used(usage)
-        used["tool_calls"] += calls
-        return {name: limit - used[name] for name in used if (limit := getattr(self, name)) is not None}
+        left = {name: limit - _MEASURES[name].used(usage) for name, limit in self._values().items()}
+        if "tool_calls" in left:
+            left["tool_calls"] -= calls
+        return left
 
     def describe(self, name: LimitName) -> str:
         """The limit in words, such as `the limit of 300 model turns`."""
-        return f"the limit of {getattr(self, name):,} {_UNITS[name]}"
+        return f"the limit of {getattr(self, name):,} {_MEASURES[name].unit}"
+
+    def _values(self) -> RemainingLimits:
+        """The limits that are set."""
+        return {name: limit for name in _MEASURES if (limit := getattr(self, name)) is not None}
 
 
-def _used(usage: AgentUsage) -> RemainingLimits:
-    """What the usage takes of each limit."""
-    return {
-        "turns": usage.get("turns", 0),
-        "tool_calls": usage.get("tool_calls", 0),
-        "seconds": usage.get("seconds", 0),
-        "tokens": usage.get("input_tokens", 0) + usage.get("output_tokens", 0),
-        "cost_usd": usage.get("cost_usd", 0),
-    }
+def measured_limit_reached(limits: RemainingLimits, usage: AgentUsage) -> LimitName | None:
+    """The name of the first limit that this usage reaches, of those that are known when a request has ended."""
+    if "cost_usd" in limits and usage.get("unpriced", 0):
+        return "cost_usd"
+    for name, limit in limits.items():
+        if not _MEASURES[name].reserved and _MEASURES[name].used(usage) >= limit:
+            return name
+    return None

@@ -10,7 +10,7 @@ begin → model ──no calls───────────────→ E
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
@@ -19,20 +19,19 @@ from langgraph.runtime import get_runtime
 
 from langchain_kimi._finish_reasons import CONTENT_FILTER, LENGTH
 from langchain_kimi._steps import Operation
+from langchain_kimi.agent.agent_usage import AgentUsage, add_agent_usage
 from langchain_kimi.agent.budget import agent_name, answers_usage, budget_of, metered_usage
 from langchain_kimi.agent.compaction.archive import message_text, thread_id_of
 from langchain_kimi.agent.compaction.compactor import CompactionResult, Compactor
 from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
 from langchain_kimi.agent.events import emit
+from langchain_kimi.agent.limits import LimitName
 from langchain_kimi.agent.loop_guard import FINGERPRINT
 from langchain_kimi.agent.model_call import ModelRequest, ModelTurn, request_with_retry
 from langchain_kimi.agent.routes import AgentConfig, AgentRoutes, GraphConfig
 from langchain_kimi.agent.state import (
     AgentState,
-    AgentUsage,
-    LimitName,
     LimitReason,
-    add_agent_usage,
     add_kimi_messages,
 )
 from langchain_kimi.agent.thread_messages import (
@@ -199,10 +198,9 @@ class AgentNodes:
         return ended | self._after_answer(state, billed, start, turns)
 
     def _describe(self, reason: LimitReason) -> str:
-        if reason in ("turns", "tool_calls", "seconds", "tokens", "cost_usd"):
-            limit: LimitName = reason
-            return f"{self._config.limits.describe(limit)} is reached"
-        return _REASONS[reason]
+        if reason in _REASONS:
+            return _REASONS[reason]
+        return f"{self._config.limits.describe(cast(LimitName, reason))} is reached"
 
     def _closing_message(self, state: AgentState, why: str) -> AIMessage:
         """The end of a turn in which the model gave no answer."""

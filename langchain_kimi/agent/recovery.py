@@ -16,8 +16,9 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.graph import START
 from langgraph.types import Overwrite, StateSnapshot, StateUpdate
 
+from langchain_kimi.agent.agent_usage import AgentUsage, add_usage_by_agent
 from langchain_kimi.agent.budget import RunBudget, UsageByAgent
-from langchain_kimi.agent.state import TOOLS_NODE, AgentUsage, add_kimi_messages, add_usage_by_agent
+from langchain_kimi.agent.state import TOOLS_NODE, add_kimi_messages
 from langchain_kimi.agent.thread_messages import error_result, pending_calls
 
 _CALL_NODES = (TOOLS_NODE, "unusable")

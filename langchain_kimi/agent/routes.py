@@ -13,6 +13,7 @@ from langgraph.types import Send
 
 from langchain_kimi._finish_reasons import CONTENT_FILTER, calls_may_run
 from langchain_kimi._raw_calls import CALLS, quote_arguments
+from langchain_kimi.agent.agent_usage import AgentUsage, usage_since
 from langchain_kimi.agent.approval import Approval, approved
 from langchain_kimi.agent.budget import budget_of
 from langchain_kimi.agent.compaction.compactor import Compactor
@@ -22,10 +23,8 @@ from langchain_kimi.agent.model_call import VISIBLE_TOOLS, ModelCaller
 from langchain_kimi.agent.state import (
     TOOLS_NODE,
     AgentState,
-    AgentUsage,
     LimitReason,
     is_editing_state,
-    usage_since,
 )
 from langchain_kimi.agent.thread_messages import (
     AnyCall,

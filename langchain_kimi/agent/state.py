@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict, cast
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict
 
 from langchain_core.messages import (
     AnyMessage,
@@ -17,15 +17,13 @@ from langchain_core.messages import (
 from langgraph.channels import DeltaChannel
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.managed import RemainingSteps
-from typing_extensions import TypedDict as ExtendedTypedDict
 
 from langchain_kimi._surrogates import replaced
+from langchain_kimi.agent.agent_usage import AgentUsage, add_agent_usage, add_usage_by_agent
+from langchain_kimi.agent.limits import LimitName
 
 TOOLS_NODE = "tools"
 """The name of the node that runs tools."""
-
-LimitName: TypeAlias = Literal["turns", "tool_calls", "seconds", "tokens", "cost_usd"]
-"""The names of the limits in `AgentLimits`."""
 
 LimitReason: TypeAlias = Literal[LimitName, "recursion_limit", "loop", "errors", "caller"]
 """Why the agent stopped a turn before the model ended it: the name of a limit of `AgentLimits`, LangGraph's
@@ -45,35 +43,6 @@ SNAPSHOT_EVERY = 5_000
 messages; reading a thread replays the updates since the last full copy."""
 
 _editing: ContextVar[bool] = ContextVar("kimi_editing_state", default=False)
-
-
-class AgentUsage(ExtendedTypedDict, total=False):
-    """The usage that `state["spent"]` sums: requests, tokens, time and money. A key is missing while its sum is 0."""
-
-    turns: int
-    """Answers of the model."""
-    tool_calls: int
-    """Tools that ran."""
-    tool_errors: int
-    """Exceptions that tools raised."""
-    seconds: float
-    """Time in the model and in tools, without waits for people."""
-    requests: int
-    """Requests to models, with retries and summaries."""
-    input_tokens: int
-    cached_tokens: int
-    """The part of `input_tokens` that came from the cache."""
-    cache_write_tokens: int
-    """The part of `input_tokens` that was written to the cache."""
-    output_tokens: int
-    reasoning_tokens: int
-    """The part of `output_tokens` that is thinking."""
-    cost_usd: float
-    """At list price, with `fees_usd`, without the answers that `unpriced` counts."""
-    fees_usd: float
-    """The part of `cost_usd` that is fees for tools that run on Kimi's side."""
-    unpriced: int
-    """Answers whose cost is not known."""
 
 
 def add_kimi_messages(state: Sequence[Any], writes: Sequence[Any]) -> list[AnyMessage]:
@@ -141,30 +110,6 @@ def _fresh_id(message: BaseMessage, position: int, known: Mapping[str | None, in
     while (own := str(uuid.uuid5(uuid.NAMESPACE_OID, f"{position} {count} {content}"))) in known:
         count += 1
     return own
-
-
-def add_agent_usage(before: AgentUsage | None, more: AgentUsage | None) -> AgentUsage:
-    """The sum of two usages, key by key."""
-    total: dict[str, Any] = dict(before or {})
-    for key, value in (more or {}).items():
-        total[key] = total.get(key, 0) + value
-    return cast(AgentUsage, total)
-
-
-def usage_since(now: AgentUsage | None, earlier: AgentUsage | None) -> AgentUsage:
-    """The usage since an earlier sum."""
-    before: Mapping[str, Any] = {**(earlier or {})}
-    return cast(AgentUsage, {key: value - before.get(key, 0) for key, value in cast(Any, now or {}).items()})
-
-
-def add_usage_by_agent(
-    before: Mapping[str, AgentUsage] | None, more: Mapping[str, AgentUsage] | None
-) -> dict[str, AgentUsage]:
-    """The sums of the usages of many agents, by agent name."""
-    total = dict(before or {})
-    for agent, usage in (more or {}).items():
-        total[agent] = add_agent_usage(total.get(agent), usage)
-    return total
 
 
 class KimiState(TypedDict):

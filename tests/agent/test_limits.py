@@ -1,7 +1,8 @@
 """Limits of a user turn: each ends with an answer, on a thread that goes on."""
 
 import asyncio
-from typing import Any
+from dataclasses import fields
+from typing import Any, get_args
 
 import pytest
 from langchain_core.messages import AIMessage, ToolMessage
@@ -9,7 +10,8 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from langchain_kimi import AgentLimits, create_kimi_agent
+from langchain_kimi import AgentLimits, LimitReason, create_kimi_agent
+from langchain_kimi.agent.limits import LimitName
 from langchain_kimi.errors import BrokenStreamError
 from langchain_kimi.testing import Reply, Request, called, cut_after, said, thought
 from tests.conftest import SYNC_AND_ASYNC, Serve, add, kimi
@@ -174,6 +176,11 @@ def test_money_cannot_be_limited_where_no_price_is_known(serve: Serve) -> None:
     stranger = kimi(serve([], models=["stranger"]), "stranger")
     with pytest.raises(ValueError, match="no price is known of the model 'stranger'"):
         create_kimi_agent(stranger, [add], limits=AgentLimits(cost_usd=1))
+
+
+def test_every_limit_is_a_reason_to_stop() -> None:
+    assert tuple(field.name for field in fields(AgentLimits)) == get_args(LimitName)
+    assert set(get_args(LimitName)) < set(get_args(LimitReason))
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
