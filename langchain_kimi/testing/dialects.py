@@ -8,12 +8,12 @@ package has its own table of hosts; this one is independent because it checks re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-HostDialect = Literal["kimi", "openrouter", "vllm"]
+ServedDialect = Literal["kimi", "openrouter", "vllm"]
 _REASONING = "reasoning_content"
 _RESPONSE_FIELDS = {"openrouter": "reasoning", "vllm": "reasoning"}
 
 
-def from_host_request(request: Mapping[str, Any], dialect: HostDialect) -> dict[str, Any]:
+def from_host_request(request: Mapping[str, Any], dialect: ServedDialect) -> dict[str, Any]:
     """The request in Kimi's form. Raises ValueError for a field that the host does not know."""
     if dialect == "kimi":
         return dict(request)
@@ -55,7 +55,7 @@ def _from_host_message(message: Any) -> Any:
     return converted
 
 
-def to_host_message(part: Mapping[str, Any], dialect: HostDialect) -> dict[str, Any]:
+def to_host_message(part: Mapping[str, Any], dialect: ServedDialect) -> dict[str, Any]:
     """A message or delta with its reasoning in the host's fields."""
     if dialect == "kimi" or _REASONING not in part:
         return dict(part)

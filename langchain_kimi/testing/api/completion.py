@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_kimi._rules import thinks
 from langchain_kimi.testing.api.prompt_tokens import byte_length, token_estimate
-from langchain_kimi.testing.dialects import HostDialect, from_host_request, to_host_message
+from langchain_kimi.testing.dialects import ServedDialect, from_host_request, to_host_message
 from langchain_kimi.testing.script.chat_request import Request
 from langchain_kimi.testing.script.reply import Reply, ReplyText
 from langchain_kimi.testing.serialization import dicts_in, encode_json
@@ -26,7 +26,7 @@ class Completion:
         reply: Reply,
         prompt_tokens: int,
         cached_tokens: int,
-        dialect: HostDialect,
+        dialect: ServedDialect,
         on_usage: Callable[[dict[str, Any]], None],
     ) -> None:
         """`on_usage` is called with the usage when the response is complete."""

@@ -36,7 +36,7 @@ from langchain_kimi.testing.api.prompt_tokens import (
     token_estimate,
 )
 from langchain_kimi.testing.api.script_runner import ScriptFailure, ScriptRunner
-from langchain_kimi.testing.dialects import HostDialect, from_host_request
+from langchain_kimi.testing.dialects import ServedDialect, from_host_request
 from langchain_kimi.testing.script.chat_request import Request
 from langchain_kimi.testing.script.reply import ErrorReply, Reply, Script, refused, too_many
 
@@ -53,7 +53,7 @@ class FakeApiSettings(TypedDict, total=False):
     """Models to serve besides the live ones."""
     concurrency: int | None
     """How many responses may be in progress; Kimi's error refuses a request beyond that."""
-    dialect: HostDialect
+    dialect: ServedDialect
     """Imitates a host that serves Kimi models under other field names."""
     formulas: Mapping[str, FormulaResult | Formula]
     """Results of the official formulas' runs, or custom formulas, by uri."""
