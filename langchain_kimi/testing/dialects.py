@@ -10,7 +10,14 @@ from typing import Any, Literal
 
 ServedDialect = Literal["kimi", "openrouter", "vllm"]
 _REASONING = "reasoning_content"
-_RESPONSE_FIELDS = {"openrouter": "reasoning", "vllm": "reasoning"}
+_DETAILS = "reasoning_details"
+_RESPONSE_FIELDS: Mapping[ServedDialect, str] = {"openrouter": "reasoning", "vllm": "reasoning"}
+"""The field in which each host sends the text of reasoning."""
+
+REASONING_TEXT_FIELDS = tuple(dict.fromkeys((_REASONING, *_RESPONSE_FIELDS.values())))
+"""The fields of a message that hold the text of reasoning, Kimi's first."""
+OTHER_REASONING_FIELDS = (*REASONING_TEXT_FIELDS[1:], _DETAILS)
+"""The fields of a message that hold reasoning on other hosts than Kimi's."""
 
 
 def from_host_request(request: Mapping[str, Any], dialect: ServedDialect) -> dict[str, Any]:
@@ -46,12 +53,12 @@ def _from_host_message(message: Any) -> Any:
         return message
     if _REASONING in message:
         raise ValueError("the field `reasoning_content` is not known here")
-    converted = {key: value for key, value in message.items() if key not in ("reasoning", "reasoning_details")}
-    details = message.get("reasoning_details")
+    converted = {key: value for key, value in message.items() if key not in OTHER_REASONING_FIELDS}
+    details = message.get(_DETAILS)
     if isinstance(details, list):
         converted[_REASONING] = "".join(str(detail.get("text", "")) for detail in details if isinstance(detail, dict))
-    elif "reasoning" in message:
-        converted[_REASONING] = message["reasoning"]
+    elif texts := [message[field] for field in REASONING_TEXT_FIELDS if field in message]:
+        converted[_REASONING] = texts[0]
     return converted
 
 
@@ -62,7 +69,5 @@ def to_host_message(part: Mapping[str, Any], dialect: ServedDialect) -> dict[str
     reasoning = part[_REASONING]
     converted = {_RESPONSE_FIELDS[dialect] if key == _REASONING else key: value for key, value in part.items()}
     if dialect == "openrouter" and isinstance(reasoning, str):
-        converted["reasoning_details"] = [
-            {"type": "reasoning.text", "text": reasoning, "format": "unknown", "index": 0}
-        ]
+        converted[_DETAILS] = [{"type": "reasoning.text", "text": reasoning, "format": "unknown", "index": 0}]
     return converted

@@ -10,9 +10,8 @@ from typing import Any
 
 from langchain_kimi.testing.cassettes.bodies import event_data
 from langchain_kimi.testing.cassettes.cassette_file import Interaction
+from langchain_kimi.testing.dialects import REASONING_TEXT_FIELDS
 from langchain_kimi.testing.serialization import dicts_in
-
-_REASONING_FIELDS = ("reasoning_content", "reasoning")
 
 
 @dataclass(slots=True)
@@ -93,7 +92,7 @@ def _add_delta(delta: dict[str, Any], pieces: dict[Any, list[str]]) -> None:
 
 
 def _reasoning(message: dict[str, Any]) -> str | None:
-    for key in _REASONING_FIELDS:
+    for key in REASONING_TEXT_FIELDS:
         if isinstance(message.get(key), str):
             return str(message[key])
     details = dicts_in(message.get("reasoning_details"))

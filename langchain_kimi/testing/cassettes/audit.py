@@ -25,7 +25,7 @@ from langchain_kimi.testing.cassettes.cassette_file import (
 from langchain_kimi.testing.cassettes.matching import MISSING, Difference, common_length, differences
 from langchain_kimi.testing.cassettes.scrub import learn_bodies, remaining_secrets
 from langchain_kimi.testing.cassettes.secret_values import Secrets
-from langchain_kimi.testing.dialects import from_host_request
+from langchain_kimi.testing.dialects import OTHER_REASONING_FIELDS, from_host_request
 
 CHECKS = ("rules", "reasoning", "prefix", "played", "secret", "retired")
 _KIMI_HOSTS = ("moonshot.ai", "moonshot.cn", "kimi.com")
@@ -84,7 +84,7 @@ def _in_kimi_form(body: dict[str, Any]) -> dict[str, Any]:
     """A request in Kimi's form. Other hosts have other fields for reasoning."""
     messages = body.get("messages")
     assistants = [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []
-    others = any("reasoning" in m or "reasoning_details" in m for m in assistants)
+    others = any(field in m for m in assistants for field in OTHER_REASONING_FIELDS)
     if not others or any("reasoning_content" in m for m in assistants):
         return body
     try:
