@@ -8,36 +8,60 @@ if TYPE_CHECKING:
         ResponseLimits,
         Timeouts,
     )
-    from langchain_kimi.agent import (
-        AgentLimits,
+    from langchain_kimi.agent.agent_usage import (
         AgentUsage,
-        Compaction,
-        CompactionChange,
-        CompactionEvent,
+    )
+    from langchain_kimi.agent.approval import (
         DecisionType,
         InterruptOn,
+    )
+    from langchain_kimi.agent.compaction.config import (
+        Compaction,
+    )
+    from langchain_kimi.agent.compiled import (
         KimiAgent,
+    )
+    from langchain_kimi.agent.create_agent import (
+        create_kimi_agent,
+    )
+    from langchain_kimi.agent.create_team import (
+        TeamMember,
+        create_kimi_team,
+    )
+    from langchain_kimi.agent.events import (
+        CompactionChange,
+        CompactionEvent,
         KimiEvent,
-        KimiState,
         LimitEvent,
-        LimitReason,
-        LoopGuard,
         LoopGuardEvent,
         ResultExcerptEvent,
         RetryEvent,
-        StopReason,
-        SystemPrompt,
-        TeamMember,
-        TeamState,
-        ToolErrors,
         ToolFinishedEvent,
-        ToolSelection,
         ToolStartedEvent,
         UsageEvent,
+    )
+    from langchain_kimi.agent.limits import (
+        AgentLimits,
+    )
+    from langchain_kimi.agent.loop_guard import (
+        LoopGuard,
+    )
+    from langchain_kimi.agent.model_call import (
+        SystemPrompt,
+        ToolSelection,
+    )
+    from langchain_kimi.agent.state import (
+        KimiState,
+        LimitReason,
+        StopReason,
+        TeamState,
         add_kimi_messages,
+    )
+    from langchain_kimi.agent.subagent import (
         agent_as_tool,
-        create_kimi_agent,
-        create_kimi_team,
+    )
+    from langchain_kimi.agent.tool_errors import (
+        ToolErrors,
     )
     from langchain_kimi.chat_model import (
         CacheOptions,
@@ -85,8 +109,8 @@ if TYPE_CHECKING:
     )
 
 _PACKAGES = {
-    "AgentLimits": "agent",
-    "AgentUsage": "agent",
+    "AgentLimits": "agent.limits",
+    "AgentUsage": "agent.agent_usage",
     "Balance": "platform",
     "Batch": "platform",
     "CacheOptions": "chat_model",
@@ -94,58 +118,58 @@ _PACKAGES = {
     "DialectName": "chat_model",
     "MediaSource": "chat_model",
     "StructuredOutputMethod": "chat_model",
-    "Compaction": "agent",
-    "CompactionChange": "agent",
-    "CompactionEvent": "agent",
-    "DecisionType": "agent",
-    "InterruptOn": "agent",
-    "KimiAgent": "agent",
+    "Compaction": "agent.compaction.config",
+    "CompactionChange": "agent.events",
+    "CompactionEvent": "agent.events",
+    "DecisionType": "agent.approval",
+    "InterruptOn": "agent.approval",
+    "KimiAgent": "agent.compiled",
     "KimiBatches": "platform",
     "KimiError": "errors",
-    "KimiEvent": "agent",
+    "KimiEvent": "agent.events",
     "KimiFile": "platform",
     "KimiFiles": "platform",
     "KimiPlatform": "platform",
-    "KimiState": "agent",
+    "KimiState": "agent.state",
     "KimiWarning": "errors",
-    "LimitEvent": "agent",
-    "LimitReason": "agent",
-    "LoopGuard": "agent",
-    "LoopGuardEvent": "agent",
+    "LimitEvent": "agent.events",
+    "LimitReason": "agent.state",
+    "LoopGuard": "agent.loop_guard",
+    "LoopGuardEvent": "agent.events",
     "ModelInfo": "platform",
     "RateLimits": "rate_limits",
     "ReasoningLog": "reasoning_log",
     "ResponseLimits": "_http",
-    "ResultExcerptEvent": "agent",
-    "RetryEvent": "agent",
+    "ResultExcerptEvent": "agent.events",
+    "RetryEvent": "agent.events",
     "RunKey": "usage_meter",
-    "StopReason": "agent",
-    "SystemPrompt": "agent",
-    "TeamMember": "agent",
-    "TeamState": "agent",
+    "StopReason": "agent.state",
+    "SystemPrompt": "agent.model_call",
+    "TeamMember": "agent.create_team",
+    "TeamState": "agent.state",
     "Timeouts": "_http",
     "TokenCount": "platform",
-    "ToolErrors": "agent",
-    "ToolFinishedEvent": "agent",
-    "ToolSelection": "agent",
-    "ToolStartedEvent": "agent",
+    "ToolErrors": "agent.tool_errors",
+    "ToolFinishedEvent": "agent.events",
+    "ToolSelection": "agent.model_call",
+    "ToolStartedEvent": "agent.events",
     "Usage": "usage",
-    "UsageEvent": "agent",
+    "UsageEvent": "agent.events",
     "UsageMeter": "usage_meter",
-    "add_kimi_messages": "agent",
+    "add_kimi_messages": "agent.state",
     "aformula_tools": "tools",
-    "agent_as_tool": "agent",
+    "agent_as_tool": "agent.subagent",
     "amedia_block": "chat_model",
     "cost_of": "usage",
-    "create_kimi_agent": "agent",
-    "create_kimi_team": "agent",
+    "create_kimi_agent": "agent.create_agent",
+    "create_kimi_team": "agent.create_team",
     "dynamic_tools_message": "chat_model",
     "formula_tools": "tools",
     "media_block": "chat_model",
     "register_with_langchain": "chat_model",
     "web_search": "tools",
 }
-"""The package or module that defines each public name."""
+"""The package or module that defines each public name, below `langchain_kimi`."""
 
 __all__ = [
     "AgentLimits",

@@ -10,7 +10,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import tool
 
 from langchain_kimi import AgentLimits, create_kimi_agent
-from langchain_kimi.agent import LoopGuard
+from langchain_kimi.agent.loop_guard import LoopGuard
 from langchain_kimi.testing import Reply, Request, called, raw_call, said
 from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
 

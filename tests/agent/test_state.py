@@ -14,7 +14,7 @@ from langgraph.types import Overwrite
 from typing_extensions import TypedDict
 
 from langchain_kimi import KimiState
-from langchain_kimi.agent import add_kimi_messages
+from langchain_kimi.agent.state import add_kimi_messages
 
 IDS = st.sampled_from(["1", "2", "3", "4", "5"])
 REMOVE_ALL = st.just(("remove", REMOVE_ALL_MESSAGES))
