@@ -4,30 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from langchain_kimi._http import (
-        ResponseLimits,
-        Timeouts,
-    )
-    from langchain_kimi.agent.agent_usage import (
-        AgentUsage,
-    )
-    from langchain_kimi.agent.approval import (
-        DecisionType,
-        InterruptOn,
-    )
-    from langchain_kimi.agent.compaction.config import (
-        Compaction,
-    )
-    from langchain_kimi.agent.compiled import (
-        KimiAgent,
-    )
-    from langchain_kimi.agent.create_agent import (
-        create_kimi_agent,
-    )
-    from langchain_kimi.agent.create_team import (
-        TeamMember,
-        create_kimi_team,
-    )
+    from langchain_kimi._http import ResponseLimits, Timeouts
+    from langchain_kimi.agent.agent_usage import AgentUsage
+    from langchain_kimi.agent.approval import DecisionType, InterruptOn
+    from langchain_kimi.agent.compaction.config import Compaction
+    from langchain_kimi.agent.compiled import KimiAgent
+    from langchain_kimi.agent.create_agent import create_kimi_agent
+    from langchain_kimi.agent.create_team import TeamMember, create_kimi_team
     from langchain_kimi.agent.events import (
         CompactionChange,
         CompactionEvent,
@@ -40,16 +23,9 @@ if TYPE_CHECKING:
         ToolStartedEvent,
         UsageEvent,
     )
-    from langchain_kimi.agent.limits import (
-        AgentLimits,
-    )
-    from langchain_kimi.agent.loop_guard import (
-        LoopGuard,
-    )
-    from langchain_kimi.agent.model_call import (
-        SystemPrompt,
-        ToolSelection,
-    )
+    from langchain_kimi.agent.limits import AgentLimits
+    from langchain_kimi.agent.loop_guard import LoopGuard
+    from langchain_kimi.agent.model_call import SystemPrompt, ToolSelection
     from langchain_kimi.agent.state import (
         KimiState,
         LimitReason,
@@ -57,12 +33,8 @@ if TYPE_CHECKING:
         TeamState,
         add_kimi_messages,
     )
-    from langchain_kimi.agent.subagent import (
-        agent_as_tool,
-    )
-    from langchain_kimi.agent.tool_errors import (
-        ToolErrors,
-    )
+    from langchain_kimi.agent.subagent import agent_as_tool
+    from langchain_kimi.agent.tool_errors import ToolErrors
     from langchain_kimi.chat_model import (
         CacheOptions,
         ChatKimi,
@@ -74,10 +46,7 @@ if TYPE_CHECKING:
         media_block,
         register_with_langchain,
     )
-    from langchain_kimi.errors import (
-        KimiError,
-        KimiWarning,
-    )
+    from langchain_kimi.errors import KimiError, KimiWarning
     from langchain_kimi.platform import (
         Balance,
         Batch,
@@ -88,25 +57,15 @@ if TYPE_CHECKING:
         ModelInfo,
         TokenCount,
     )
-    from langchain_kimi.rate_limits import (
-        RateLimits,
-    )
-    from langchain_kimi.reasoning_log import (
-        ReasoningLog,
-    )
+    from langchain_kimi.rate_limits import RateLimits
+    from langchain_kimi.reasoning_log import ReasoningLog
     from langchain_kimi.tools import (
         aformula_tools,
         formula_tools,
         web_search,
     )
-    from langchain_kimi.usage import (
-        Usage,
-        cost_of,
-    )
-    from langchain_kimi.usage_meter import (
-        RunKey,
-        UsageMeter,
-    )
+    from langchain_kimi.usage import Usage, cost_of
+    from langchain_kimi.usage_meter import RunKey, UsageMeter
 
 _PACKAGES = {
     "AgentLimits": "agent.limits",
@@ -115,13 +74,11 @@ _PACKAGES = {
     "Batch": "platform",
     "CacheOptions": "chat_model",
     "ChatKimi": "chat_model",
-    "DialectName": "chat_model",
-    "MediaSource": "chat_model",
-    "StructuredOutputMethod": "chat_model",
     "Compaction": "agent.compaction.config",
     "CompactionChange": "agent.events",
     "CompactionEvent": "agent.events",
     "DecisionType": "agent.approval",
+    "DialectName": "chat_model",
     "InterruptOn": "agent.approval",
     "KimiAgent": "agent.compiled",
     "KimiBatches": "platform",
@@ -136,6 +93,7 @@ _PACKAGES = {
     "LimitReason": "agent.state",
     "LoopGuard": "agent.loop_guard",
     "LoopGuardEvent": "agent.events",
+    "MediaSource": "chat_model",
     "ModelInfo": "platform",
     "RateLimits": "rate_limits",
     "ReasoningLog": "reasoning_log",
@@ -144,6 +102,7 @@ _PACKAGES = {
     "RetryEvent": "agent.events",
     "RunKey": "usage_meter",
     "StopReason": "agent.state",
+    "StructuredOutputMethod": "chat_model",
     "SystemPrompt": "agent.model_call",
     "TeamMember": "agent.create_team",
     "TeamState": "agent.state",

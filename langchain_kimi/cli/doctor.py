@@ -43,7 +43,7 @@ def _check_model(model: str, models: list[ModelInfo]) -> int:
         return 0
     row = find(model)
     if row and row.retired:
-        why = f"{row.id} was retired on {row.retired}; its successor is {row.successor}"
+        why = row.retirement.removesuffix(".")
     elif row and row.family == "k3":
         why = f"{model} is not among the account's models; the K3 family needs a top-up (vouchers do not count)"
     else:

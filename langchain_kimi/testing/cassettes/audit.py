@@ -97,7 +97,7 @@ def _retired(body: dict[str, Any], host: str | None) -> str:
     row = find(str(body.get("model")))
     if row is None or row.retired is None or not (host is None or host.endswith(_KIMI_HOSTS)):
         return ""
-    return f"{row.id} was retired on {row.retired}. Record again with {row.successor}."
+    return f"{row.retirement} Record again with it."
 
 
 @dataclass(slots=True)
