@@ -22,7 +22,7 @@ def test_a_sound_account_passes(account: Account, run: Run) -> None:
 @pytest.mark.parametrize(
     ("model", "why"),
     [
-        ("kimi-k2-thinking", "its successor is kimi-k2.6"),
+        ("kimi-k2-thinking", "its successor is 'kimi-k2.6'"),
         ("kimi-k9", "kimi-k9 is not among the account's models: kimi-k3.1-pro"),
     ],
 )
