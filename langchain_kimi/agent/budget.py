@@ -17,7 +17,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 from langchain_kimi._warning_location import CALLER, calling_line
 from langchain_kimi.agent.agent_usage import AgentUsage, add_agent_usage, add_usage_by_agent
-from langchain_kimi.agent.limits import LimitName, RemainingLimits, measured_limit_reached
+from langchain_kimi.agent.limits import LimitName, RemainingLimits, first_reached, measured_limits
 from langchain_kimi.usage import Usage
 from langchain_kimi.usage_meter import UsageMeter
 
@@ -85,11 +85,14 @@ class RunBudget:
 
     def exhausted(self) -> bool:
         """Whether a limit of the run is reached that is known only when requests and tools have ended."""
+        limits = measured_limits(self._remaining or {})
+        if not limits:
+            return False
         total: AgentUsage = {}
         for call in list(self._calls):
             total = add_agent_usage(total, call.usage())
         total["seconds"] = self._clock() - self._started
-        return measured_limit_reached(self._remaining or {}, total) is not None
+        return first_reached(limits, total) is not None
 
 
 class CallBudget:

@@ -73,7 +73,7 @@ class AgentLimits:
             return "turns"
         if calls and self.tool_calls is not None and usage.get("tool_calls", 0) + calls > self.tool_calls:
             return "tool_calls"
-        return measured_limit_reached(self._values(), usage)
+        return first_reached(measured_limits(self._values()), usage)
 
     def remaining(self, usage: AgentUsage, calls: int = 0) -> RemainingLimits:
         """What sub-agents may still use, if so many calls of the agent's own have not run yet."""
@@ -91,11 +91,13 @@ class AgentLimits:
         return {name: limit for name in _MEASURES if (limit := getattr(self, name)) is not None}
 
 
-def measured_limit_reached(limits: RemainingLimits, usage: AgentUsage) -> LimitName | None:
-    """The name of the first limit that this usage reaches, of those that are known when a request has ended."""
+def measured_limits(limits: RemainingLimits) -> RemainingLimits:
+    """The limits of which the use is known only when a request or a tool call has ended."""
+    return {name: limit for name, limit in limits.items() if not _MEASURES[name].reserved}
+
+
+def first_reached(limits: RemainingLimits, usage: AgentUsage) -> LimitName | None:
+    """The name of the first of these limits that the usage reaches."""
     if "cost_usd" in limits and usage.get("unpriced", 0):
         return "cost_usd"
-    for name, limit in limits.items():
-        if not _MEASURES[name].reserved and _MEASURES[name].used(usage) >= limit:
-            return name
-    return None
+    return next((name for name, limit in limits.items() if _MEASURES[name].used(usage) >= limit), None)
