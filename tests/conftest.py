@@ -25,8 +25,34 @@ KEY = "sk-test-0123456789"
 Serve = Callable[..., KimiServer]
 """The type of the fixture `serve`."""
 
+PAIRED = pytest.mark.paired
+"""Of a test with several lists of parameters: each value stands in one quick test, the other combinations are slow."""
+
 SYNC_AND_ASYNC = pytest.mark.parametrize("way", ["sync", "async"])
 FOUR_WAYS = pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest picks by markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("paired") and not _is_a_pair(item):
+            item.add_marker("slow")
+
+
+def _is_a_pair(item: Any) -> bool:
+    """Whether it is one of the quick ones: as many as the longest list, the shorter ones gone through again and again.
+
+    Each round begins one value later, so that lists of two and of four are not always seen in step.
+    """
+    places = []
+    for mark in item.iter_markers("parametrize"):
+        names = mark.args[0]
+        first = names.split(",")[0].strip() if isinstance(names, str) else names[0]
+        places.append((item.callspec.indices[first], len(mark.args[1])))
+    longest = max(length for _, length in places)
+    return any(
+        all(index == (number + number // length) % length for index, length in places) for number in range(longest)
+    )
 
 
 @tool

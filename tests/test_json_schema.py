@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from langchain_kimi import _json_schema
 from langchain_kimi._json_schema import SchemaCheck
 
 
@@ -49,14 +50,21 @@ DOUBLING = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in ran
     ],
 )
 def test_a_hostile_schema_is_given_up_after_a_second(
-    schema: dict[str, Any], value: Any, caplog: pytest.LogCaptureFixture
+    schema: dict[str, Any],
+    value: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
+    assert _json_schema._SECONDS == 1
+    if request.node.callspec.id != "pattern":  # one waits as long as users do
+        monkeypatch.setattr(_json_schema, "_SECONDS", 0.1)
     check = SchemaCheck("the tool take", schema)
     before = time.process_time()
     assert check.reasons(value) is None
     assert time.process_time() - before < 5
     assert "the schema of the tool take cannot be applied" in caplog.text
-    assert "took longer than 1 second" in caplog.text
+    assert f"took longer than {_json_schema._SECONDS:g} second" in caplog.text
     before = time.process_time()
     assert check.reasons(value) is None
     assert time.process_time() - before < 0.5

@@ -34,7 +34,7 @@ from langchain_kimi.testing import (
     stall,
     thought,
 )
-from tests.conftest import FOUR_WAYS, Serve, kimi
+from tests.conftest import FOUR_WAYS, PAIRED, Serve, kimi
 
 ASK: Any = {"messages": [("user", "go")]}
 TWO_KINDS = pytest.mark.parametrize("way", ["invoke", "ainvoke"])
@@ -94,6 +94,7 @@ BROKEN: dict[str, Reply] = {
 }
 
 
+@PAIRED
 @FOUR_WAYS
 @pytest.mark.parametrize("name", BROKEN)
 async def test_an_answer_that_broke_off_is_asked_for_once_more(serve: Serve, way: str, name: str) -> None:
@@ -112,6 +113,7 @@ async def test_an_answer_that_broke_off_is_asked_for_once_more(serve: Serve, way
     assert "unpriced" not in state["spent"]
 
 
+@PAIRED
 @TWO_KINDS
 @pytest.mark.parametrize("name", ["no choice", "engine_overloaded"])
 async def test_a_whole_answer_that_is_broken_is_asked_for_once_more(serve: Serve, way: str, name: str) -> None:
@@ -120,6 +122,7 @@ async def test_a_whole_answer_that_is_broken_is_asked_for_once_more(serve: Serve
     assert (state["messages"][-1].text, WIPES) == ("done", [])
 
 
+@PAIRED
 @FOUR_WAYS
 @pytest.mark.parametrize("reason", ["malformed_byte_sequence", "unexpected_state", "repeat", "unknown"])
 async def test_other_abnormal_answers_end_the_run_with_a_typed_error(serve: Serve, way: str, reason: str) -> None:
@@ -129,6 +132,7 @@ async def test_other_abnormal_answers_end_the_run_with_a_typed_error(serve: Serv
     assert (caught.value.finish_reason, len(server.requests), WIPES) == (reason, 1, [])
 
 
+@PAIRED
 @TWO_KINDS
 @pytest.mark.parametrize("name", BROKEN)
 async def test_an_answer_that_breaks_off_twice_is_a_typed_error_that_counts_both(
@@ -153,6 +157,7 @@ async def test_a_total_deadline_is_not_waited_for_twice(serve: Serve) -> None:
     assert (caught.value.timeout, len(server.requests)) == ("total", 1)
 
 
+@PAIRED
 @FOUR_WAYS
 @pytest.mark.parametrize("text", ["", "I may not say"])
 async def test_no_call_of_a_filtered_answer_runs_and_the_turn_says_why_it_ended(
@@ -240,6 +245,7 @@ async def test_answers_of_other_models_are_judged_by_their_finish_reason_too(way
     assert WIPES == ["/tmp"]
 
 
+@PAIRED
 @TWO_KINDS
 @pytest.mark.parametrize("name", ["engine_overloaded", "cut", "error event", "silence", "no choice"])
 async def test_teams_and_sub_agents_ask_once_more_and_count_it(serve: Serve, way: str, name: str) -> None:
@@ -274,6 +280,7 @@ async def test_a_filtered_sub_agent_is_an_error_result_for_its_caller(serve: Ser
     assert result.text == "research was cut short (content_filter). What it had by then: I may"
 
 
+@PAIRED
 @FOUR_WAYS
 @pytest.mark.parametrize("name", ["engine_overloaded", "no choice", "cut"])
 async def test_langchains_create_agent_runs_no_call_of_a_broken_answer(serve: Serve, way: str, name: str) -> None:
@@ -307,6 +314,7 @@ async def test_the_object_in_the_end_is_asked_for_once_more_too(serve: Serve, wa
     assert state["spent"]["requests"] == 3
 
 
+@PAIRED
 @TWO_KINDS
 @pytest.mark.parametrize("reply", [said("I may not"), CALL, thought("Hm.")], ids=["text", "call", "nothing"])
 async def test_after_a_filtered_answer_no_object_is_asked_for(serve: Serve, way: str, reply: Reply) -> None:
@@ -338,6 +346,7 @@ async def test_a_summary_that_broke_off_is_asked_for_once_more(serve: Serve, way
 # The second request after a cap that went into thinking.
 
 
+@PAIRED
 @FOUR_WAYS
 @pytest.mark.parametrize("choice", ["raise", "return"])
 @pytest.mark.parametrize(
@@ -356,6 +365,7 @@ async def test_the_second_cap_is_twice_the_first(
     assert state["spent"]["output_tokens"] == meter.total.output_tokens > 5
 
 
+@PAIRED
 @TWO_KINDS
 @pytest.mark.parametrize("prompt", [100_000, 220_000])
 async def test_the_second_cap_fits_the_window_and_is_never_lower(serve: Serve, way: str, prompt: int) -> None:
@@ -402,6 +412,7 @@ async def test_a_turn_that_is_cut_in_its_thinking_twice_ends_in_a_text(serve: Se
 NOTHING = pytest.mark.parametrize("reply", [said(""), thought("Hm."), said(" \n")], ids=["nothing", "thought", "space"])
 
 
+@PAIRED
 @FOUR_WAYS
 @NOTHING
 async def test_an_answer_with_neither_text_nor_calls_is_asked_for_once_more(
@@ -415,6 +426,7 @@ async def test_an_answer_with_neither_text_nor_calls_is_asked_for_once_more(
     assert state["spent"]["output_tokens"] == meter.total.output_tokens
 
 
+@PAIRED
 @FOUR_WAYS
 @NOTHING
 async def test_a_turn_of_empty_answers_ends_in_a_text_that_says_so(serve: Serve, way: str, reply: Reply) -> None:
@@ -429,6 +441,7 @@ async def test_a_turn_of_empty_answers_ends_in_a_text_that_says_so(serve: Serve,
     assert (again["messages"][-1].text, again["stop_reason"], set(server.statuses)) == ("fine", "stop", {200})
 
 
+@PAIRED
 @TWO_KINDS
 @pytest.mark.parametrize("reply", [CUT, thought("Hm.")], ids=["cut", "empty"])
 async def test_an_empty_answer_of_a_sub_agent_is_an_error_result_and_one_of_a_member_a_text(

@@ -17,6 +17,7 @@ from langgraph.types import Command, interrupt
 
 from langchain_kimi import AgentLimits, TeamMember, create_kimi_agent, create_kimi_team
 from langchain_kimi.testing import FakeKimi, Reply, Request, called, said
+from tests.conftest import PAIRED
 from tests.databases import THREAD, Database
 
 GO: Any = {"messages": [("user", "go")]}
@@ -372,7 +373,7 @@ QUICK = {
     "team": ["memory, sync", "sqlite, async"],
     "create_agent": ["memory, sync"],
 }
-"""The others have the marker `slow`."""
+"""One of them for each case in turn; all others have the marker `slow`."""
 STORAGES = [f"{kind}, {way}" for kind in ("memory", "sqlite", "postgres") for way in ("sync", "async")]
 STORAGES_OF = {
     "agent": STORAGES,
@@ -383,9 +384,9 @@ CASES = [
     pytest.param(
         *(storage, kind, *case),
         id=f"{storage}-{kind}-{case[0].__name__}",  # type: ignore[attr-defined]
-        marks=[] if storage in QUICK[kind] else pytest.mark.slow,
+        marks=[] if storage == QUICK[kind][number % len(QUICK[kind])] else pytest.mark.slow,
     )
-    for case in AS_CREATE_AGENT + OWN
+    for number, case in enumerate(AS_CREATE_AGENT + OWN)
     for kind in ("agent", "team", "create_agent")
     for storage in STORAGES
     if storage in STORAGES_OF[kind] and (kind != "create_agent" or case in AS_CREATE_AGENT)
@@ -447,6 +448,7 @@ class Asking:
             self.agent = create_kimi_agent(model, [ask, work], checkpointer=saver)
 
 
+@PAIRED
 @pytest.mark.parametrize("kind", ["agent", "team"])
 @pytest.mark.parametrize("as_node", [None, "model", "tools"])
 @pytest.mark.parametrize("by_hand", [False, True])

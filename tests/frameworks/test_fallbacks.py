@@ -13,10 +13,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import SecretStr
 
 from langchain_kimi.testing import Reply, Request, cut_after, refused, said
-from tests.conftest import FOUR_WAYS, KEY, Serve, add, kimi
+from tests.conftest import FOUR_WAYS, KEY, PAIRED, SYNC_AND_ASYNC, Serve, add, kimi
 from tests.frameworks.wire import (
     MODELS,
-    WAYS_AND_MODELS,
     Plan,
     Told,
     adds,
@@ -119,6 +118,7 @@ async def converse(model: Any, way: str) -> None:
         history.append(answer)
 
 
+@PAIRED
 @FOUR_WAYS
 @TIMES
 @MODELS
@@ -132,6 +132,7 @@ async def test_chat_openai_stands_in_for_kimi(
     assert warnings_of(recwarn) == []
 
 
+@PAIRED
 @FOUR_WAYS
 @TIMES
 @MODELS
@@ -145,6 +146,7 @@ async def test_kimi_stands_in_for_chat_openai(
     assert warnings_of(recwarn) == []
 
 
+@PAIRED
 @FOUR_WAYS
 @TIMES
 async def test_histories_in_content_blocks(serve: Serve, times: Any, way: str) -> None:
@@ -153,6 +155,7 @@ async def test_histories_in_content_blocks(serve: Serve, times: Any, way: str) -
     two.check()
 
 
+@PAIRED
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
 @MODELS
 async def test_chat_openai_answers_where_kimis_answer_broke_off(serve: Serve, model: str, way: str) -> None:
@@ -163,7 +166,9 @@ async def test_chat_openai_answers_where_kimis_answer_broke_off(serve: Serve, mo
     assert "Half a" not in two.server.requests[-1].body.decode()
 
 
-@WAYS_AND_MODELS
+@PAIRED
+@SYNC_AND_ASYNC
+@MODELS
 @TIMES
 @pytest.mark.parametrize("first", ["kimi", "other"])
 async def test_fallback_inside_create_agent(serve: Serve, model: str, times: Any, way: str, first: str) -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from langchain_kimi.catalogue import MODELS, find
 from langchain_kimi.testing import KimiServer, Reply, Request, called, said, thought
 from tests.chat_model.standard.replies import sample
-from tests.conftest import KEY, Serve, add, kimi
+from tests.conftest import KEY, PAIRED, Serve, add, kimi
 
 CURRENT = [row.id for row in MODELS if row.retired is None]
 ASK: Any = {"messages": [("user", "How many are 2 and 3?")]}
@@ -48,6 +48,7 @@ def assert_nothing_was_refused(server: KimiServer) -> None:
     assert server.script_errors == []
 
 
+@PAIRED
 @pytest.mark.filterwarnings("ignore:tool_choice:langchain_kimi.KimiWarning")
 @pytest.mark.parametrize("strategy", [Sum, ProviderStrategy(Sum), ToolStrategy(Sum)], ids=["auto", "provider", "tool"])
 @pytest.mark.parametrize("model", CURRENT)
@@ -62,6 +63,7 @@ async def test_create_agent_returns_an_object(serve: Serve, model: str, strategy
     assert sent.get("reasoning_content") == (None if row and row.thinking == "never" else "I add. ")
 
 
+@PAIRED
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 @pytest.mark.parametrize("model", CURRENT)
 def test_structured_output_on_every_model(serve: Serve, model: str, method: Any) -> None:
@@ -103,6 +105,7 @@ def test_summarised_history(serve: Serve, model: str) -> None:
     assert "They added numbers." in json.dumps(server.requests[-1].messages)
 
 
+@PAIRED
 @pytest.mark.parametrize("model", CURRENT)
 @pytest.mark.parametrize("kept", range(1, 9))
 def test_trimmed_history(serve: Serve, model: str, kept: int) -> None:

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage
 from langchain_kimi import ChatKimi, ResponseLimits, create_kimi_agent, errors
 from langchain_kimi._http.response_body import ResponseBody
 from tests.clock import VirtualClock, with_clock
-from tests.conftest import KEY
+from tests.conftest import KEY, PAIRED
 from tests.raw_server import RawServer, Sent, raw_server
 
 WAYS = ["invoke", "ainvoke", "stream", "astream", "invoke, not streamed", "ainvoke, not streamed", "agent"]
@@ -106,6 +106,7 @@ FORMS = {
 }
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("form", FORMS)
 async def test_an_answer_is_read_as_what_it_is(form: str, way: str) -> None:
@@ -148,6 +149,7 @@ async def test_the_calls_of_a_whole_answer_to_a_stream_request_are_calls(way: st
     assert (call["name"], call["args"], call["id"]) == ("add", {"a": 1}, "functions.add:0")
 
 
+@PAIRED
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "agent"])
 @pytest.mark.parametrize("index", [{}, {"index": 0}])
 async def test_calls_of_a_whole_answer_that_share_an_id_stay_several(way: str, index: dict[str, int]) -> None:
@@ -177,6 +179,7 @@ OVERLOAD = {"error": {"message": "the host's words", "type": "engine_overloaded_
 DELTA = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": "error"}
 
 
+@PAIRED
 @pytest.mark.parametrize("way", ["invoke", "astream"])
 @pytest.mark.parametrize("state", [{}, {"status": "failed"}, {"status": 200}], ids=str)
 @pytest.mark.parametrize("choices", [{}, {"choices": []}, {"choices": None}, {"choices": [DELTA]}])
@@ -202,6 +205,7 @@ LABELS = {
 }
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("kind", ERRORS)
@@ -217,6 +221,7 @@ async def test_an_error_with_status_200_is_what_its_type_says(kind: str, label: 
     assert not any(f"answered {status}" in str(raised.value) for status in (500, 502, 429, 401))
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("label", LABELS)
 async def test_an_overload_with_status_200_passes(label: str, way: str) -> None:
@@ -226,6 +231,7 @@ async def test_an_overload_with_status_200_passes(label: str, way: str) -> None:
     assert clock.waited[0] > 7
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("sent", "words"),
@@ -248,6 +254,7 @@ async def test_a_body_that_is_no_answer_is_quoted(way: str, sent: Sent, words: t
     assert raised.value.status == 200
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("body", [b"", whole()[:-40], b"data: [DONE]\n\n", b": only a comment\n\n", b"\n\n"])
 async def test_an_answer_that_is_not_there_or_not_whole_is_a_broken_one_and_asked_for_again(
@@ -260,6 +267,7 @@ async def test_an_answer_that_is_not_there_or_not_whole_is_a_broken_one_and_aske
         await ask(way, server)
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("before", [b"", b"\n", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("form", [sse, bytes])
@@ -300,6 +308,7 @@ async def test_a_date_to_wait_for_is_waited_for(way: str) -> None:
 OBJECT_ERROR = {"object": "error", "message": "the host's words", "type": "invalid_request_error", "code": 400}
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("label", LABELS)
 async def test_an_object_that_calls_itself_an_error_is_one(label: str, way: str) -> None:

@@ -36,7 +36,7 @@ from langchain_kimi.testing import (
     stall,
 )
 from tests.clock import VirtualClock
-from tests.conftest import KEY, Serve, kimi
+from tests.conftest import KEY, PAIRED, Serve, kimi
 
 CHAT = "/chat/completions"
 WAYS = ["post", "apost", "stream", "astream"]
@@ -82,6 +82,7 @@ def text(events: list[bytes]) -> str:
 # What is tried again.
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("failure", "least", "most"),
@@ -133,6 +134,7 @@ async def test_broken_json_in_place_of_the_first_event_is_handed_on(serve: Serve
         await ask(way, transport(server))
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("failure", "error"),
@@ -173,6 +175,7 @@ async def test_a_wait_beyond_the_total_deadline_is_not_begun(serve: Serve, way: 
     assert 15 < clock.now() < 100
 
 
+@PAIRED
 @pytest.mark.parametrize("way", ["stream", "astream"])
 @pytest.mark.parametrize(
     ("failure", "error"),
@@ -320,6 +323,7 @@ async def test_a_refused_connection_is_an_error_without_an_error_number(way: str
     assert "Errno" not in str(raised.value)
 
 
+@PAIRED
 @pytest.mark.parametrize("family", [httpx, httpx2])
 @pytest.mark.parametrize("way", WAYS)
 async def test_given_clients_keep_their_own_deadlines_if_they_have_any(serve: Serve, way: str, family: Any) -> None:

@@ -14,7 +14,7 @@ from langchain_kimi import KimiPlatform, create_kimi_agent, dynamic_tools_messag
 from langchain_kimi._raw_calls import INVALID_ARGUMENTS
 from langchain_kimi.errors import KimiWarning
 from langchain_kimi.testing import Reply, Request, said, thought
-from tests.conftest import KEY, Serve, kimi
+from tests.conftest import KEY, PAIRED, Serve, kimi
 from tests.databases import Database
 from tests.request.random_transcripts import BROKEN, strictly
 
@@ -46,6 +46,7 @@ def arguments_of(request: Request, at: int = 1) -> list[str]:
     return [call["function"]["arguments"] for call in request.messages[at]["tool_calls"]]
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("streaming", [None, False])
 @pytest.mark.parametrize(
@@ -127,6 +128,7 @@ def halves(found: Any) -> int:
     return json.dumps(found, ensure_ascii=False).count("\ufffd")
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("streaming", [None, False])
 async def test_half_a_character_is_replaced_wherever_it_enters_with_one_warning(

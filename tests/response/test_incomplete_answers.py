@@ -34,7 +34,7 @@ from langchain_kimi.testing import (
     thought,
 )
 from tests.clock import VirtualClock
-from tests.conftest import Serve, kimi
+from tests.conftest import PAIRED, Serve, kimi
 
 WAYS = ("invoke", "stream", "ainvoke", "astream", "whole invoke", "whole ainvoke", "v1 invoke", "v1 stream")
 EVERY_WAY = pytest.mark.parametrize("way", WAYS)
@@ -71,6 +71,7 @@ async def answered(serve: Serve, way: str, reply: Any, config: Any = None, **set
     return joined
 
 
+@PAIRED
 @EVERY_WAY
 @pytest.mark.parametrize("reason", ABNORMAL)
 async def test_an_abnormal_finish_reason_is_an_error_that_carries_the_answer_and_its_usage(
@@ -92,6 +93,7 @@ async def test_an_abnormal_finish_reason_is_an_error_that_carries_the_answer_and
     assert meter.total.cost_usd == cost_of(error.usage_metadata, "kimi-k2.6")
 
 
+@PAIRED
 @EVERY_WAY
 @pytest.mark.parametrize("reason", ["content_filter", "brand_new"])
 @pytest.mark.filterwarnings("ignore:.*brand_new")
@@ -121,6 +123,7 @@ async def test_an_unknown_finish_reason_is_warned_of_once_and_logged(
     assert [record.levelname for record in caplog.records if "brand_new" in record.message] == ["WARNING"] * 4
 
 
+@PAIRED
 @EVERY_WAY
 @pytest.mark.parametrize("reply", [said(""), thought("Hm."), called("wipe", path="/")])
 @pytest.mark.filterwarnings("ignore:.*brand_new")
@@ -134,6 +137,7 @@ async def test_an_answer_without_text_and_with_an_unknown_finish_reason_is_an_er
     assert caught.value.usage_metadata
 
 
+@PAIRED
 @EVERY_WAY
 @pytest.mark.parametrize("reply", [said(""), thought("Hm."), called("wipe", path="/")])
 async def test_an_answer_that_moderation_withheld_is_an_error(serve: Serve, way: str, reply: Reply) -> None:
@@ -143,6 +147,7 @@ async def test_an_answer_that_moderation_withheld_is_an_error(serve: Serve, way:
     assert caught.value.message.tool_calls == []
 
 
+@PAIRED
 @EVERY_WAY
 @pytest.mark.parametrize(
     "reply",
@@ -166,6 +171,7 @@ async def test_an_answer_without_a_choice_is_a_broken_one(serve: Serve, way: str
     assert caught.value.broke_off
 
 
+@PAIRED
 @STREAMED
 @pytest.mark.parametrize(
     "broken",
@@ -196,6 +202,7 @@ async def test_an_agent_counts_repeated_attempts_too(serve: Serve) -> None:
     assert state["spent"]["cost_usd"] == pytest.approx(meter.total.cost_usd)
 
 
+@PAIRED
 @STREAMED
 @pytest.mark.parametrize(
     ("broken", "error"),
@@ -292,6 +299,7 @@ PIECES = [
 ]
 
 
+@PAIRED
 @pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream", "v1 invoke", "v1 stream"])
 @pytest.mark.parametrize(("pieces", "text", "report"), PIECES)
 @pytest.mark.parametrize("dialect", ["kimi", "vllm"])

@@ -34,7 +34,7 @@ from langchain_kimi.errors import AuthenticationError, IllegalRequestError
 from langchain_kimi.testing import KimiServer, called, said
 from langchain_kimi.testing.cassettes import Cassette
 from tests.clock import VirtualClock, with_clock
-from tests.conftest import FOUR_WAYS
+from tests.conftest import FOUR_WAYS, PAIRED
 from tests.raw_server import Sent, raw_server
 from tests.secrets.echo import ERRORS, PLACES, base_url, echoing_host
 
@@ -148,6 +148,7 @@ async def _collected(model: ChatKimi, config: Any) -> list[Any]:
     return pieces + [event async for event in model.astream_events("Hello?", config, version="v2")]
 
 
+@PAIRED
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("key", TRIMMED.values(), ids=TRIMMED)
 def test_a_key_that_the_host_repeats_is_shown_nowhere(
@@ -162,6 +163,7 @@ def test_a_key_that_the_host_repeats_is_shown_nowhere(
     assert len(surfaces.texts) > 20
 
 
+@PAIRED
 @pytest.mark.parametrize("key", SOME.values(), ids=SOME)
 @pytest.mark.parametrize("place", ["error body", "html page", "later event"])
 def test_a_retried_request_tells_its_waits_without_the_key(
@@ -300,6 +302,7 @@ def test_secrets_in_default_headers_are_shown_nowhere(
 CLIENTS = [(httpx2.Client, httpx2.AsyncClient), (httpx.Client, httpx.AsyncClient)]
 
 
+@PAIRED
 @pytest.mark.parametrize("clients", CLIENTS, ids=["httpx2", "httpx"])
 @pytest.mark.parametrize("place", PLACES)
 def test_secrets_of_the_users_own_client_are_shown_nowhere(
@@ -363,6 +366,7 @@ def asynchronous(settings: dict[str, Any]) -> dict[str, Any]:
     return {"event_hooks": {"request": [asigned]}}
 
 
+@PAIRED
 @pytest.mark.parametrize("family", [httpx2, httpx], ids=["httpx2", "httpx"])
 @pytest.mark.parametrize("how", [basic, custom, function, hook])
 @pytest.mark.parametrize("way", WAYS)
@@ -383,6 +387,7 @@ def test_what_the_users_client_adds_when_it_sends_is_known_before_the_first_resp
     assert any("'ok'" in text for text in surfaces.texts)
 
 
+@PAIRED
 @pytest.mark.parametrize("family", [httpx2, httpx], ids=["httpx2", "httpx"])
 @FOUR_WAYS
 def test_an_auth_of_two_requests_is_answered(way: str, family: Any, surfaces: Surfaces, tmp_path: Path) -> None:
@@ -397,6 +402,7 @@ def test_an_auth_of_two_requests_is_answered(way: str, family: Any, surfaces: Su
     assert any("welcome" in text for text in surfaces.texts)
 
 
+@PAIRED
 @pytest.mark.parametrize("clients", CLIENTS, ids=["httpx2", "httpx"])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_header_of_the_users_client_that_http_does_not_take_is_not_shown(
@@ -415,6 +421,7 @@ def test_a_header_of_the_users_client_that_http_does_not_take_is_not_shown(
     assert any("http_client" in text for text in surfaces.texts)
 
 
+@PAIRED
 @pytest.mark.parametrize("key", SOME.values(), ids=SOME)
 @pytest.mark.parametrize("place", ERRORS)
 def test_platform_formulas_and_doctor_do_not_show_the_key(
@@ -448,6 +455,7 @@ def test_platform_formulas_and_doctor_do_not_show_the_key(
         surfaces.add(*capsys.readouterr())
 
 
+@PAIRED
 @pytest.mark.parametrize("key", SOME.values(), ids=SOME)
 @pytest.mark.parametrize("place", PLACES)
 def test_results_of_sub_agents_and_checkpoints_do_not_hold_the_key(
@@ -472,6 +480,7 @@ def test_results_of_sub_agents_and_checkpoints_do_not_hold_the_key(
         surfaces.texts.append(file.read_bytes().decode("latin-1"))
 
 
+@PAIRED
 @pytest.mark.parametrize("key", SOME.values(), ids=SOME)
 @pytest.mark.parametrize("place", PLACES)
 def test_recordings_do_not_hold_the_key(key: Any, place: str, host: str, surfaces: Surfaces, tmp_path: Path) -> None:

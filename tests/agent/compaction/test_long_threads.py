@@ -13,11 +13,11 @@ from langchain_kimi import Compaction, create_kimi_agent
 from langchain_kimi.errors import ContextOverflowError
 from langchain_kimi.testing import Reply, Request, called, refused, said, thought
 from tests.agent.compaction.helpers import stream_agent
-from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
+from tests.conftest import PAIRED, SYNC_AND_ASYNC, Serve, kimi
 
 ASK: Any = {"messages": [("user", "Read the book.")]}
 SMALL = Compaction(window=10_000, reserve=1_000, keep_results=2)
-PAGES = 30
+PAGES = 20
 
 
 @tool
@@ -114,6 +114,7 @@ async def test_a_thread_surely_longer_than_the_window_is_compacted_before_the_re
     assert set(server.statuses) == {200}
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize("removable", [True, False])
 @pytest.mark.filterwarnings("ignore:The prompt is about", "ignore:.*The request is sent again")
@@ -148,6 +149,7 @@ async def test_a_request_that_stays_too_long_is_an_error(serve: Serve, way: str)
         )
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize("rounds", [3, 40])
 async def test_a_host_that_refuses_everything_as_too_long_gets_five_requests(

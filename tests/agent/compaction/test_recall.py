@@ -15,7 +15,7 @@ from langchain_kimi import Compaction, KimiState, TeamMember, agent_as_tool, cre
 from langchain_kimi.agent.compaction.archive import archive_namespace
 from langchain_kimi.testing import FakeKimi, Reply, Request, called, said
 from tests.agent.compaction.helpers import archive_facts, run_agent
-from tests.conftest import FOUR_WAYS, Serve, add, kimi
+from tests.conftest import FOUR_WAYS, PAIRED, Serve, add, kimi
 
 ARCHIVE = Compaction(archive=True)
 
@@ -175,6 +175,7 @@ async def test_a_sub_agent_recalls_from_its_own_archive_only(serve: Serve, way: 
     assert "Nothing in the archive of this conversation" in results[0]
 
 
+@PAIRED
 @FOUR_WAYS
 @pytest.mark.parametrize("takes_runtime", [False, True])
 async def test_a_selection_of_tools_always_has_recall(serve: Serve, way: str, takes_runtime: bool) -> None:

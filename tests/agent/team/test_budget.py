@@ -12,7 +12,7 @@ from langgraph.types import Command, interrupt
 from langchain_kimi import AgentLimits, agent_as_tool, create_kimi_agent
 from langchain_kimi.testing import KimiServer, Reply, Request, refused, said, thought
 from tests.agent.team.helpers import ASK, asks_for, endless, look, results
-from tests.conftest import FOUR_WAYS, Serve, kimi
+from tests.conftest import FOUR_WAYS, PAIRED, Serve, kimi
 from tests.databases import THREAD
 
 TWO_WAYS = pytest.mark.parametrize("way", ["invoke", "ainvoke"])
@@ -111,6 +111,7 @@ async def test_a_call_for_which_a_sibling_took_the_last_room_is_not_run(serve: S
     assert set(own.statuses) == {200}
 
 
+@PAIRED
 @FOUR_WAYS
 @pytest.mark.parametrize("limits", [AgentLimits(turns=10), AgentLimits(tool_calls=10)], ids=["turns", "tool_calls"])
 async def test_limits_bind_agents_below_agents(serve: Serve, way: str, limits: AgentLimits) -> None:
@@ -129,6 +130,7 @@ async def test_limits_bind_agents_below_agents(serve: Serve, way: str, limits: A
     assert set(own.statuses) | set(between.statuses) | set(server.statuses) == {200}
 
 
+@PAIRED
 @TWO_WAYS
 @pytest.mark.parametrize(("own_limit", "callers", "most"), [(3, 100, 3), (100, 5, 4)])
 async def test_the_smaller_limit_holds(serve: Serve, way: str, own_limit: int, callers: int, most: int) -> None:
@@ -183,6 +185,7 @@ class Down(BaseException):
     """The process goes down."""
 
 
+@PAIRED
 @TWO_WAYS
 @pytest.mark.parametrize("side_by_side", [1, 3])
 async def test_what_was_used_before_a_crash_counts_when_resumed(serve: Serve, way: str, side_by_side: int) -> None:

@@ -17,7 +17,7 @@ from langgraph.types import Command, interrupt
 from langchain_kimi import AgentLimits, KimiState, agent_as_tool, create_kimi_agent
 from langchain_kimi.testing import KimiServer, Reply, Request, said, thought
 from tests.agent.team.helpers import asks_for, caller, endless, look, ran, results
-from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
+from tests.conftest import PAIRED, SYNC_AND_ASYNC, Serve, kimi
 from tests.databases import THREAD
 
 
@@ -47,6 +47,7 @@ async def test_one_may_take_as_many_steps_as_its_limits_allow(serve: Serve, way:
     assert len(own.requests) == 41
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize(("callers", "most"), [(None, 6), (8, 4), (100, 6)])
 async def test_the_smaller_recursion_limit_holds(serve: Serve, way: str, callers: int | None, most: int) -> None:
@@ -57,6 +58,7 @@ async def test_the_smaller_recursion_limit_holds(serve: Serve, way: str, callers
     assert len(own.requests) == most
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize(("own_most", "callers_most"), [(2, None), (None, 2), (2, 4), (4, 2)])
 async def test_the_smaller_concurrency_holds(
@@ -148,6 +150,7 @@ async def test_spending_of_hooks_counts(serve: Serve, way: str) -> None:
     assert spent(state) == tokens(server, own)
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize("reason", ["STOP", "end_turn", "length", "MAX_TOKENS", "content_filter"])
 async def test_a_whole_answer_and_a_cut_one_are_told_apart_for_any_model(serve: Serve, way: str, reason: str) -> None:
