@@ -44,15 +44,22 @@ def _is_a_pair(item: Any) -> bool:
 
     Each round begins one value later, so that lists of two and of four are not always seen in step.
     """
-    places = []
-    for mark in item.iter_markers("parametrize"):
-        names = mark.args[0]
-        first = names.split(",")[0].strip() if isinstance(names, str) else names[0]
-        places.append((item.callspec.indices[first], len(mark.args[1])))
+    places = [(_place(mark, item.callspec.params), len(mark.args[1])) for mark in item.iter_markers("parametrize")]
     longest = max(length for _, length in places)
     return any(
         all(index == (number + number // length) % length for index, length in places) for number in range(longest)
     )
+
+
+def _place(mark: pytest.Mark, given: dict[str, Any]) -> int:
+    """The row of the list that the test was given."""
+    names, rows = mark.args
+    names = [name.strip() for name in names.split(",")] if isinstance(names, str) else names
+    for place, row in enumerate(rows):
+        row = row.values if isinstance(row, type(pytest.param())) else [row] if len(names) == 1 else row
+        if all(given[name] is value for name, value in zip(names, row, strict=True)):
+            return place
+    raise LookupError(f"{mark} has no row with the values of {given}.")
 
 
 @tool

@@ -139,7 +139,7 @@ TRANSCRIPTS = int(os.environ.get("KIMI_RANDOM_TRANSCRIPTS", "150"))
 """How many random transcripts the strictest test reads."""
 
 judged = settings(
-    max_examples=max(100, TRANSCRIPTS // 10),
+    max_examples=max(50, TRANSCRIPTS // 10),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],

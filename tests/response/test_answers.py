@@ -154,7 +154,7 @@ def test_every_form_of_tool_call_deltas(form: str, v1: bool) -> None:
     assert sent == [{"path": "aä"}, {"at": "b"}]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(sorted(FORMS)), st.lists(st.integers(1, 3000), max_size=8), st.booleans(), st.booleans())
 def test_every_form_in_random_pieces(form: str, cuts: list[int], crlf: bool, v1: bool) -> None:
     events = [event({"reasoning_content": "Erst … "}), event({"content": "线条"}), *FORMS[form], event({}, "stop")]
@@ -305,7 +305,7 @@ def test_a_call_cut_before_its_arguments_is_not_one_without_arguments(v1: bool) 
     assert [one["name"] for one in of(*events, v1=v1).tool_calls] == ["look", "wipe"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.recursive(
         st.text() | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)

@@ -130,7 +130,7 @@ async def test_an_unknown_finish_reason_is_warned_of_once_and_logged(
 async def test_an_answer_without_text_and_with_an_unknown_finish_reason_is_an_error(
     serve: Serve, way: str, reply: Reply
 ) -> None:
-    with pytest.raises(IncompleteAnswerError, match="nobody here knows this reason") as caught:
+    with pytest.raises(IncompleteAnswerError, match="the reason is unknown") as caught:
         await answered(serve, way, reply.finish("brand_new"))
     assert (caught.value.finish_reason, caught.value.is_retryable) == ("brand_new", False)
     assert caught.value.message.tool_calls == []

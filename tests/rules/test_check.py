@@ -717,7 +717,7 @@ fields = st.sampled_from(
 ) | st.sampled_from(["logprobs", "temperature", "n", "top_logprobs", "logit_bias"])
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=100, deadline=None, database=None)
 @given(st.dictionaries(fields, anything, max_size=6), st.sampled_from([K3, K27, K26, OLD, UNKNOWN, None]))
 def test_no_json_makes_the_judge_raise(body: Json, model: str | None) -> None:
     check(body)

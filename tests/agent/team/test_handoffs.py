@@ -207,7 +207,7 @@ async def test_hand_offs_of_earlier_user_turns_do_not_count(serve: Serve, way: s
 
 @SYNC_AND_ASYNC
 async def test_agents_that_talk_to_each_other_are_left_alone(serve: Serve, way: str) -> None:
-    rounds = 20
+    rounds = 10
     turns = [said(f"Draft {n}.").calling("transfer_to_doer") for n in range(rounds)]
     server = serve(
         Play(
@@ -379,7 +379,7 @@ async def test_a_long_conversation_is_made_shorter_for_whoever_speaks(serve: Ser
     server = serve(long_work)
     small = Compaction(window=9_000, reserve=2_000, keep_results=2, result_tokens=40)
     agent = team(server, compaction=small, limits=AgentLimits(turns=24), checkpointer=InMemorySaver())
-    for turn in range(3):
+    for turn in range(2):
         state = await ran(agent, way, {"messages": [("user", f"question {turn}")]}, THREAD)
     assert state["stop_reason"] == "turns"
     assert set(server.statuses) == {200}
