@@ -49,13 +49,13 @@ class ReasoningLog(BaseCallbackHandler):
     not known), `seconds` and `request_id`. The line of a failed request has `error` (type, message, status) and the
     part of the answer that had arrived.
 
-    `to`: a path, an open text file, which the log never closes, or a function that gets each line, such as a logger's
-        `info`. A file at a path is appended to in UTF-8, a whole line at a time, so that tools that rotate logs by
-        copying may truncate it. A new file is readable by its owner only, because it contains prompts.
-    `redact`: a function applied to every text before it is cut. Keys and account ids are always masked.
-    `max_chars`: longer texts are cut to so many characters, and `cut` has the number of those left out; None cuts
-        nothing.
-    `flush`: whether each line is flushed; without it, lines may stay in the file's buffer until `close`.
+    - `to`: a path, an open text file, which the log never closes, or a function that gets each line, such as a logger's
+      `info`. A file at a path is appended to in UTF-8, a whole line at a time, so that tools that rotate logs by
+      copying may truncate it. A new file is readable by its owner only, because it contains prompts.
+    - `redact`: a function applied to every text before it is cut. Keys and account ids are always masked.
+    - `max_chars`: longer texts are cut to so many characters, and `cut` has the number of those left out; None cuts
+      nothing.
+    - `flush`: whether each line is flushed; without it, lines may stay in the file's buffer until `close`.
 
     Threads, event loops and models may share one log.
     """

@@ -15,7 +15,7 @@ from langgraph.prebuilt import ToolRuntime
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.runtime import Runtime, get_runtime
 from langgraph.types import interrupt
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from langchain_kimi.agent.argument_checks import ArgumentChecks
 from langchain_kimi.agent.state import AgentState, is_editing_state
@@ -50,20 +50,14 @@ class Approval:
         self._tools = tools
         self._arguments = ArgumentChecks(tools)
         self._interrupt_on: dict[str, InterruptOn] = {}
+        if not isinstance(interrupt_on, Mapping):
+            raise TypeError(f"interrupt_on={interrupt_on!r} is no dict; give tools by name, as in {{'delete': True}}.")
         for name, setting in interrupt_on.items():
             if name not in tools:
                 known = ", ".join(tools) or "none"
                 raise ValueError(f"interrupt_on names {name!r}, which is none of the tools: {known}.")
-            if setting is True:
-                self._interrupt_on[name] = {"allowed_decisions": ALL_DECISIONS}
-            elif setting is not False:
-                allowed = setting.get("allowed_decisions")
-                if not allowed or not set(allowed) <= set(ALL_DECISIONS):
-                    raise ValueError(
-                        f"interrupt_on[{name!r}]: `allowed_decisions` must be some of {', '.join(ALL_DECISIONS)}, not "
-                        f"{allowed!r}."
-                    )
-                self._interrupt_on[name] = setting
+            if setting is not False:
+                self._interrupt_on[name] = _checked_setting(name, setting)
 
     def __bool__(self) -> bool:
         return bool(self._interrupt_on)
@@ -120,13 +114,15 @@ class Approval:
                 for call in calls
             ],
         }
+
         # The check runs before LangGraph stores the response, so that an invalid response can be corrected.
-        schema: Any = Annotated[
-            ReviewResponse, AfterValidator(lambda response: self._checked(response, calls, state, rejection))
-        ]
-        decisions = interrupt(request, response_schema=schema)["decisions"]
+        def decisions(response: ReviewResponse) -> ReviewResponse:  # the name stands in pydantic's error
+            return self._checked(response, calls, state, rejection)
+
+        schema: Any = Annotated[ReviewResponse, AfterValidator(decisions), BeforeValidator(_check_format)]
+        response = interrupt(request, response_schema=schema)
         messages: list[ToolMessage] = []
-        for call, decision in zip(calls, decisions, strict=True):
+        for call, decision in zip(calls, response["decisions"], strict=True):
             if decision["type"] in ("approve", "edit"):
                 action = decision["edited_action"] if decision["type"] == "edit" else call
                 review["approved"][call["id"] or ""] = {"call": _as_text(call), "runs": _action(action)}
@@ -195,6 +191,31 @@ class Approval:
         if {"approve", "edit"} & {*allowed}:
             return None
         return f"Calls of {edited['name']} take only these decisions: {', '.join(allowed)}."
+
+
+def _checked_setting(name: str, setting: bool | InterruptOn) -> InterruptOn:
+    """One tool's setting as a dict. Raises TypeError or ValueError for a wrong one."""
+    if isinstance(setting, bool):
+        return {"allowed_decisions": ALL_DECISIONS}
+    if not isinstance(setting, Mapping):
+        raise TypeError(
+            f"interrupt_on[{name!r}]={setting!r}: give True, False or a dict such as "
+            "{'allowed_decisions': ['approve', 'reject']}."
+        )
+    allowed = setting.get("allowed_decisions")
+    if not allowed or not set(allowed) <= set(ALL_DECISIONS):
+        raise ValueError(
+            f"interrupt_on[{name!r}]: `allowed_decisions` must be some of {', '.join(ALL_DECISIONS)}, not {allowed!r}."
+        )
+    return setting
+
+
+def _check_format(response: Any) -> Any:
+    """Raise ValueError, which says the format, for a response of another one."""
+    decisions = response.get("decisions") if isinstance(response, Mapping) else None
+    if not isinstance(decisions, (list, tuple)) or not all(isinstance(decision, Mapping) for decision in decisions):
+        raise ValueError('give {"decisions": [{"type": "approve"}, …]}, with one decision for each call, in order.')
+    return response
 
 
 def approved(state: AgentState, call: Any) -> ToolCall | None:

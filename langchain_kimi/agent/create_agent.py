@@ -58,28 +58,28 @@ def create_kimi_agent(
     and the model gives one last answer without tools. `state["stop_reason"]` is the reason why the turn ended, and
     `state["spent"]` its usage.
 
-    `model`: any chat model, or the name of one: `"kimi-k3"` is `ChatKimi(model="kimi-k3")`, and a name with another
-        provider, such as `"openai:gpt-5"`, goes to LangChain's `init_chat_model`.
-    `system_prompt`: a text, a SystemMessage, or a function of the state (and, as second argument, LangGraph's Runtime)
-        for each request.
-    `response_format`: a pydantic class, TypedDict or JSON Schema. `state["structured_response"]` is a validated object,
-        requested after the last answer without forcing a tool. Raises StructuredOutputError if there is none.
-    `compaction`: when and how a long thread is made shorter, if the model's window is known.
-    `tool_timeout`: seconds for each call, or by tool name. A call that takes longer gets an error result, and its
-        siblings keep theirs. A synchronous tool cannot be stopped: its thread continues.
-    `tool_errors`: which exceptions of tools become error results, with the values of LangGraph's ToolNode: True (all),
-        False (none: the run raises them), a text, exception types, or a function of the exception. Each one is logged
-        with its traceback. Arguments that do not fit a tool's schema are always an error result.
-    `sequential_tools`: names of tools of which no two calls run in parallel.
-    `max_concurrency`: how many calls run in parallel; LangGraph's config of the same name takes precedence.
-    `interrupt_on`: tools that need a person's decision, in the format of LangChain's human-in-the-loop middleware.
-    `run_input_tool_calls`: whether tool calls of an assistant message at the end of the input run. By default they get
-        error results, because their author is unknown; calls of the thread's own model always continue.
-    `select_tools`: a function of the state (and Runtime) that returns the tools for each request. The model cannot call
-        the others.
-    `state_schema`: a TypedDict that extends KimiState. `context_schema`: LangGraph's.
-    `pre_model_hook`, `post_model_hook`: nodes before and after the model, functions from the state to an update. The
-        former may return `llm_input_messages`, which the model reads instead of `messages`.
+    - `model`: any chat model, or the name of one: `"kimi-k3"` is `ChatKimi(model="kimi-k3")`, and a name with another
+      provider, such as `"openai:gpt-5"`, goes to LangChain's `init_chat_model`.
+    - `system_prompt`: a text, a SystemMessage, or a function of the state (and, as second argument, LangGraph's
+      Runtime) for each request.
+    - `response_format`: a pydantic class, TypedDict or JSON Schema. `state["structured_response"]` is a validated
+      object, requested after the last answer without forcing a tool. Raises StructuredOutputError if there is none.
+    - `compaction`: when and how a long thread is made shorter, if the model's window is known.
+    - `tool_timeout`: seconds for each call, or by tool name. A call that takes longer gets an error result, and its
+      siblings keep theirs. A synchronous tool cannot be stopped: its thread continues.
+    - `tool_errors`: which exceptions of tools become error results, with the values of LangGraph's ToolNode: True
+      (all), False (none: the run raises them), a text, exception types, or a function of the exception. Each one is
+      logged with its traceback. Arguments that do not fit a tool's schema are always an error result.
+    - `sequential_tools`: names of tools of which no two calls run in parallel.
+    - `max_concurrency`: how many calls run in parallel; LangGraph's config of the same name takes precedence.
+    - `interrupt_on`: tools that need a person's decision, in the format of LangChain's human-in-the-loop middleware.
+    - `run_input_tool_calls`: whether tool calls of an assistant message at the end of the input run. By default they
+      get error results, because their author is unknown; calls of the thread's own model always continue.
+    - `select_tools`: a function of the state (and Runtime) that returns the tools for each request. The model cannot
+      call the others.
+    - `state_schema`: a TypedDict that extends KimiState. `context_schema`: LangGraph's.
+    - `pre_model_hook`, `post_model_hook`: nodes before and after the model, functions from the state to an update. The
+      former may return `llm_input_messages`, which the model reads instead of `messages`.
 
     Raises TypeError for a parameter of a wrong type, and ValueError for settings that do not fit together.
     """

@@ -35,11 +35,12 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,50}")
 class TeamMember:
     """One agent of a team.
 
-    `name`: letters, digits, `_` and `-`. It signs the agent's messages and names the tool `transfer_to_<name>`.
-    `model`: any chat model, or the name of one, as for `create_kimi_agent`.
-    `tools`: the agent's own. In addition it gets a tool `transfer_to_<name>` for each agent in `transfers_to`, or for
-    all others if that is None. `system_prompt`: as for `create_kimi_agent`. `description`: tells the other agents when
-    to hand over to this one.
+    - `name`: letters, digits, `_` and `-`. It signs the agent's messages and names the tool `transfer_to_<name>`.
+    - `model`: any chat model, or the name of one, as for `create_kimi_agent`.
+    - `tools`: the agent's own. In addition it gets a tool `transfer_to_<name>` for each agent in `transfers_to`, or for
+      all others if that is None.
+    - `system_prompt`: as for `create_kimi_agent`.
+    - `description`: tells the other agents when to hand over to this one.
     """
 
     name: str

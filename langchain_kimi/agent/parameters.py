@@ -22,19 +22,25 @@ _MODEL_HINT = 'give a chat model such as ChatKimi(model="kimi-k3"), or a model\'
 
 
 def checks_parameter_names(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Decorates a function so that its TypeError for an unknown parameter names the most similar one."""
+    """Decorates a function so that its TypeError for an unknown parameter names the one that was probably meant."""
     known = list(signature(function).parameters)
 
     @wraps(function)
     def checked(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         for name in kwargs:
             if name not in known:
-                near = get_close_matches(name, known, 1)
-                hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known)}."
-                raise TypeError(f"{function.__name__}() has no argument {name!r}. {hint}")
+                raise TypeError(f"{function.__name__}() has no argument {name!r}. {_hint(name, known)}")
         return function(*args, **kwargs)
 
     return checked
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    limit = name.removeprefix("max_")
+    if limit in signature(AgentLimits).parameters:
+        return f"Did you mean limits=AgentLimits({limit}=…)?"
+    near = get_close_matches(name, known, 1)
+    return f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known)}."
 
 
 def to_chat_model(model: Any, owner: str) -> BaseChatModel:

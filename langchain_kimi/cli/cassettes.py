@@ -41,7 +41,8 @@ def _check(paths: list[str], skip: list[str]) -> int:
         findings = audit(file, skip=skip)
         total += len(findings)
         _write_lines(*(findings or (f"{file}: clean",)))
-    _write_lines(f"{len(files)} cassettes: {total} findings" if total else f"{len(files)} cassettes: clean")
+    result = f"{total} finding{'s' * (total != 1)}" if total else "clean"
+    _write_lines(f"{len(files)} cassette{'s' * (len(files) != 1)}: {result}")
     return CHECK_FAILED if total else 0
 
 

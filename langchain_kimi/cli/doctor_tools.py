@@ -30,7 +30,8 @@ def run_doctor_tools_command(options: argparse.Namespace) -> int:
         write_line(f"{'✗' if tool.problems else '✓'} {tool}", keep="\n")
     unusable = sum(bool(tool.problems) for tool in declared)
     changed = sum(bool(tool.changes) for tool in declared)
-    write_line(f"{len(declared)} tools: {changed} with a rewritten schema, {unusable} that Kimi would refuse")
+    number = "1 tool" if len(declared) == 1 else f"{len(declared)} tools"
+    write_line(f"{number}: {changed} with a rewritten schema, {unusable} that Kimi would refuse")
     return CHECK_FAILED if unusable else 0
 
 

@@ -4,7 +4,9 @@
     def test_agent(kimi_model): ...                 # to record it: pytest --kimi-record=once, with MOONSHOT_API_KEY
 
     @pytest.mark.kimi_server([said("Hello")])       # a local fake of Kimi's API with this script
-    def test_greeting(kimi_server, kimi_model): ...
+    def test_greeting(kimi_model): ...
+
+A test with both markers is recorded from its server and replayed without it.
 
 Every setting is a fixture that a conftest.py may override, as in pytest-recording. This module imports nothing heavy,
 because every run of pytest in an environment with the package loads it.
@@ -64,11 +66,12 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Adds the fixture `kimi_cassette` to marked tests that do not name it."""
+    """Adds the fixtures `kimi_server` and `kimi_cassette` to marked tests that do not name them."""
     for item in items:
         names = getattr(item, "fixturenames", None)
-        if names is not None and "kimi_cassette" not in names and item.get_closest_marker("kimi_cassette"):
-            names.append("kimi_cassette")
+        for fixture in ("kimi_server", "kimi_cassette"):
+            if names is not None and fixture not in names and item.get_closest_marker(fixture):
+                names.append(fixture)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -115,7 +118,8 @@ def kimi_cassette(
     path = Path(kimi_cassette_dir) / f"{options.pop('name', None) or _name(request.node)}.kimi.yaml"
     record: Any = "none" if _in_ci() else request.config.getoption("--kimi-record") or options.pop("record", "none")
     options.pop("record", None)
-    advice = f"If the change is intended, record again: pytest '{request.node.nodeid}' --kimi-record=all"
+    command = f"pytest '{request.node.nodeid}' --kimi-record="
+    advice = f"If the change is intended, record again: {command}all" if path.exists() else f"Record it: {command}once"
     try:
         cassette = Cassette(path, record=record, advice=advice, **options)
     except CassetteError as error:
@@ -143,18 +147,26 @@ def kimi_audit(request: pytest.FixtureRequest, kimi_cassette: "Cassette") -> Ite
 
 @pytest.fixture
 def kimi_server(request: pytest.FixtureRequest) -> "Iterator[KimiServer]":
-    """A running KimiServer with the script of the test's marker. The test fails if the script has replies left."""
+    """A running KimiServer with the script of the test's marker.
+
+    The test fails if the script has replies left, unless a cassette is replayed instead.
+    """
     from langchain_kimi.testing import KimiServer
 
     mark = request.node.get_closest_marker("kimi_server")
     settings = {"strict": False, **(mark.kwargs if mark else {})}
     with KimiServer(*(mark.args if mark else ()), **settings) as server:
         yield server
-    if not request.node.stash.get(_failed, True):
-        try:
-            server.verify()
-        except AssertionError as error:
-            pytest.fail(str(error), False)
+    cassette = request.node.stash.get(_cassette, None)
+    if request.node.stash.get(_failed, True) or (cassette and cassette.replays_only):
+        return
+    failure = None
+    try:
+        server.verify()
+    except AssertionError as error:
+        failure = str(error)
+    if failure:
+        pytest.fail(failure, False)
 
 
 @pytest.fixture

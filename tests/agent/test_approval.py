@@ -1,5 +1,6 @@
 """Approvals and interrupts: in LangChain's formats, together, and nothing runs twice."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ def once(reply: Reply) -> Callable[[Request], Reply]:
     return lambda request: said("done") if request.tool_results() else reply
 
 
+FORMAT = re.escape('give {"decisions": [{"type": "approve"}, …]}, with one decision for each call')
 CALLS = called("read", path="a").calling("delete", path="b").calling("delete", path="c")
 
 
@@ -92,9 +94,11 @@ async def test_each_decision_does_what_it_says_and_nothing_runs_twice(serve: Ser
             decisions({"type": "approve"}, {"type": "edit", "edited_action": {"name": "fly", "args": {}}}),
             "no tool 'fly'",
         ),
-        (Command(resume="yes"), "dict"),
+        (Command(resume="yes"), FORMAT),
+        (Command(resume={"decisions": "approve"}), FORMAT),
+        (decisions("approve", "approve"), FORMAT),  # type: ignore[arg-type]
     ],
-    ids=["too few", "unknown", "no message", "no action", "no tool", "no dict"],
+    ids=["too few", "unknown", "no message", "no action", "no tool", "no dict", "no list", "texts"],
 )
 async def test_a_wrong_decision_is_refused_and_can_be_given_again(
     serve: Serve, way: str, wrong: Any, words: str

@@ -14,6 +14,11 @@ ASK: Any = {"messages": [("user", "go")]}
 MODEL = FakeKimi([])
 
 
+def search(query: str) -> str:
+    """Search."""
+    return query
+
+
 @pytest.fixture
 def configured(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> KimiServer:
     """A server that models made by name talk to."""
@@ -64,6 +69,16 @@ def test_a_name_of_another_provider_is_langchains(monkeypatch: pytest.MonkeyPatc
         ({"guard": True}, "guard=True is no LoopGuard"),
         ({"compaction": 100}, "compaction=100 is no Compaction"),
         ({"sytem_prompt": "x"}, "create_kimi_agent() has no argument 'sytem_prompt'. Did you mean 'system_prompt'?"),
+        ({"max_tool_calls": 2}, "has no argument 'max_tool_calls'. Did you mean limits=AgentLimits(tool_calls=…)?"),
+        ({"cost_usd": 2}, "has no argument 'cost_usd'. Did you mean limits=AgentLimits(cost_usd=…)?"),
+        (
+            {"interrupt_on": ["delete"]},
+            "interrupt_on=['delete'] is no dict; give tools by name, as in {",
+        ),
+        (
+            {"tools": [search], "interrupt_on": {"search": "ask"}},
+            "interrupt_on['search']='ask': give True, False or a dict such as {'allowed_decisions': ['approve',",
+        ),
         ({"middleware": []}, "create_kimi_agent() has no argument 'middleware'. It has model, tools, system_prompt"),
     ],
 )

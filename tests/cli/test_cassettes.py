@@ -32,7 +32,7 @@ def recorded(serve: Callable[..., KimiServer], tmp_path: Path) -> Path:
 def test_check_of_good_recordings_is_0(recorded: Path, run: Run) -> None:
     result = run("cassettes", "check", str(recorded.parent))
     assert result.status == 0
-    assert result.out == f"{recorded}: clean\n1 cassettes: clean\n"
+    assert result.out == f"{recorded}: clean\n1 cassette: clean\n"
 
 
 def test_check_of_a_bad_recording_is_1_and_names_it(recorded: Path, run: Run) -> None:

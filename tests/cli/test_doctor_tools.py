@@ -78,7 +78,7 @@ def test_plain_functions_are_tools(module: Module, run: Run, name: str, shown: l
     assert result.status == 0
     assert result.out.splitlines() == [
         *(f"✓ {tool}" for tool in shown),
-        f"{len(shown)} tools: 0 with a rewritten schema, 0 that Kimi would refuse",
+        f"{len(shown)} tool{'s' * (len(shown) > 1)}: 0 with a rewritten schema, 0 that Kimi would refuse",
     ]
 
 

@@ -152,7 +152,7 @@ def test_replies_that_were_not_used_are_named_at_the_end(tmp_path: Path, serve_t
     (tmp_path / "talk.yaml").write_text("- said: Hello.\n")
     result = serve_to(lambda url: None, "--script", "talk.yaml")
     assert result.status == 0
-    assert "1 replies of the script were not used; the last request was nothing" in result.err
+    assert "1 reply of the script was not used; the last request was nothing" in result.err
 
 
 def test_a_script_that_raises_is_printed_at_once_without_secrets_and_controls(tmp_path: Path, serve_to: Serve) -> None:

@@ -52,7 +52,7 @@ def test_marked_test_is_recorded_on_request_and_replays_without_a_key(serve: Ser
     status, out = pytest_in(tmp_path)
     assert status == 1
     assert re.search(r"cassettes.test_app.test_hello\.kimi\.yaml does not exist", out)
-    assert "record again: pytest 'test_app.py::test_hello' --kimi-record=all" in out
+    assert "does not exist. Record it: pytest 'test_app.py::test_hello' --kimi-record=once" in out
     assert pytest_in(tmp_path, "--kimi-record=once", **live(server))[0] == 0
     server.close()
     assert pytest_in(tmp_path)[0] == 0
@@ -167,18 +167,42 @@ def test_server_fixture_plays_the_marks_script_and_wants_all_of_it_asked(tmp_pat
         from langchain_kimi.testing import said
 
         @pytest.mark.kimi_server([said("Hi")], api_key="sk-none-needed-to-replay")
-        def test_played(kimi_server, kimi_model):
+        def test_played(kimi_model, kimi_server):
             assert kimi_model.invoke("Hello?").text == "Hi"
             assert kimi_server.requests[0].last["content"] == "Hello?"
 
         @pytest.mark.kimi_server([said("Hi")])
-        def test_not_played(kimi_server):
+        def test_marked_only(kimi_model):
+            assert kimi_model.invoke("Hello?").text == "Hi"
+
+        @pytest.mark.kimi_server([said("Hi")])
+        def test_not_played():
             pass
     """
     status, out = pytest_in(write(tmp_path, test_app=app))
     assert status == 1
-    assert re.search("2 passed, .*1 error", out)
+    assert re.search("3 passed, .*1 error", out)
     assert "ERROR test_app.py::test_not_played" in out
+    assert "During handling" not in out
+
+
+def test_test_with_both_marks_is_recorded_from_its_server_and_replayed_without_it(tmp_path: Path) -> None:
+    app = """
+        import pytest
+        from langchain_kimi.testing import said
+
+        @pytest.mark.kimi_server([said("Hi")])
+        @pytest.mark.kimi_cassette
+        def test_hello(kimi_model, kimi_server, request):
+            assert kimi_model.invoke("Hello?").text == "Hi"
+            recording = request.config.getoption("--kimi-record") == "once"
+            assert len(kimi_server.requests) == recording
+    """
+    folder = write(tmp_path, test_app=app)
+    for arguments in (["--kimi-record=once"], []):
+        status, out = pytest_in(folder, *arguments)
+        assert status == 0, out
+    assert len(load_cassette(tmp_path / "cassettes" / "test_app" / "test_hello.kimi.yaml")) == 1
 
 
 @pytest.mark.slow

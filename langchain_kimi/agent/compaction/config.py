@@ -15,18 +15,18 @@ only what stands in the conversation. What is said inside it is not meant for yo
 class Compaction:
     """When and how an agent shortens a long thread. Sizes are tokens; shares are of the window less the reserve.
 
-    `window`: the tokens of a request and its answer together; by default from the model's profile. Without either,
-        a thread is shortened only after a model refused a request as too long.
-    `reserve`: the tokens left for the answer; by default the model's output cap.
-    `trigger`: the share from which on a thread is shortened. `target`: the share that it has afterwards.
-    `keep_results`: how many of the latest tool results stay whole in the state, besides those that the model has not
-        read yet. If they do not fit into the window, requests have excerpts of them, so that the request is half-way
-        between `target` and `trigger`.
-    `result_tokens`: the length to which older results are shortened.
-    `summarise`: whether the model writes a summary of removed messages, with `summary_prompt`; without a summary, a
-        note says how much was removed.
-    `archive`: whether removed messages are written to the agent's `store`, under the thread's id. The agent then has a
-        tool `recall`, by which the model reads them again; a run without a store raises ValueError.
+    - `window`: the tokens of a request and its answer together; by default from the model's profile. Without either, a
+      thread is shortened only after a model refused a request as too long.
+    - `reserve`: the tokens left for the answer; by default the model's output cap.
+    - `trigger`: the share from which on a thread is shortened. `target`: the share that it has afterwards.
+    - `keep_results`: how many of the latest tool results stay whole in the state, besides those that the model has not
+      read yet. If they do not fit into the window, requests have excerpts of them, so that the request is half-way
+      between `target` and `trigger`.
+    - `result_tokens`: the length to which older results are shortened.
+    - `summarise`: whether the model writes a summary of removed messages, with `summary_prompt`; without a summary, a
+      note says how much was removed.
+    - `archive`: whether removed messages are written to the agent's `store`, under the thread's id. The agent then has
+      a tool `recall`, by which the model reads them again; a run without a store raises ValueError.
     """
 
     window: int | None = None

@@ -52,6 +52,10 @@ class ScriptRunner:
             from langchain_kimi.testing.script.yaml_script import conversation
 
             script = conversation(script)
+        if isinstance(script, str):
+            raise TypeError("a script consists of replies, not of a text; for a file, give Path('model.yaml')")
+        if isinstance(script, Reply):
+            raise TypeError("a script consists of replies; put a single reply into a list: [said('…')]")
         self._function = script if callable(script) else None
         self._replies: deque[Reply] = deque()
         for reply in () if callable(script) else script:
@@ -111,9 +115,7 @@ class ScriptRunner:
         lines = list(self.errors)
         if self._replies:
             left = "".join(f"\n  {reply.summary}" for reply in list(self._replies)[:5])
-            lines.append(
-                f"{len(self._replies)} replies of the script were not used; the last request was {last_request}. "
-                f"Left:{left}"
-            )
+            unused = "1 reply of the script was" if self.left == 1 else f"{self.left} replies of the script were"
+            lines.append(f"{unused} not used; the last request was {last_request}. Left:{left}")
         if lines:
             raise ScriptError("\n".join(lines))

@@ -114,7 +114,7 @@ def test_a_failure_in_the_middle_of_a_stream_is_its_last_event() -> None:
 class TestStrict:
     def test_a_left_over_reply_fails_the_block(self) -> None:
         with (
-            pytest.raises(ScriptError, match=r"1 replies .* not used; the last request was 'one'\. Left:\n  'two'"),
+            pytest.raises(ScriptError, match=r"1 reply .* not used; the last request was 'one'\. Left:\n  'two'"),
             KimiServer([said("one"), said("two")]) as server,
         ):
             kimi(server).invoke("one")
@@ -146,6 +146,10 @@ class TestStrict:
             KimiServer([], modles=("kimi-k2-thinking",))  # type: ignore[call-arg]
 
     def test_a_script_of_something_else_is_refused_at_once(self) -> None:
+        with pytest.raises(TypeError, match=r"not of a text; for a file, give Path\('model\.yaml'\)"):
+            FakeKimiAPI("model.yaml")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="put a single reply into a list"):
+            FakeKimiAPI(said("hello"))  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="a script consists of replies"):
             FakeKimiAPI(["hello"])  # type: ignore[list-item]
 
