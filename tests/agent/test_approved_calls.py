@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from langchain_kimi import KimiState, TeamMember, agent_as_tool, create_kimi_agent, create_kimi_team
 from langchain_kimi.testing import called, said
 from tests.agent.helpers import THREAD, Files, decisions, foreign, ran, results
-from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
+from tests.conftest import PAIRED, SYNC_AND_ASYNC, Serve, kimi
 
 APPROVE: Any = {"type": "approve"}
 REJECT: Any = {"type": "reject"}
@@ -246,6 +246,7 @@ def one_delete(files: Files, **settings: Any) -> Any:
     )
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize("as_node", [None, "model", "review"])
 async def test_a_decision_does_not_count_for_a_call_that_was_edited_after_it_was_shown(
@@ -293,6 +294,7 @@ async def test_a_command_to_a_node_runs_no_call_that_nobody_approved(way: str, g
     assert files.ran == ["delete b"]
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize("as_node", [None, "model", "review"])
 async def test_a_call_edited_after_its_approval_is_asked_for_again(way: str, as_node: str | None) -> None:
@@ -475,6 +477,7 @@ async def test_arguments_that_are_not_equal_to_themselves_are_asked_for_once(way
     assert (len(ran_with), state["messages"][-1].text) == (1, "done")
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize("as_node", ["model", "review"])
 async def test_calls_without_ids_that_an_edit_brings_get_ids_before_they_are_shown(way: str, as_node: str) -> None:
@@ -494,6 +497,7 @@ async def test_calls_without_ids_that_an_edit_brings_get_ids_before_they_are_sho
     assert (len(results(state)), state["messages"][-1].text) == (3, "done")
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize("as_node", ["model", "review"])
 @pytest.mark.parametrize("call_id", [None, "same"])

@@ -18,7 +18,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from langchain_kimi import agent_as_tool, create_kimi_agent
 from langchain_kimi.testing import Reply, Request, said, thought
-from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
+from tests.conftest import PAIRED, SYNC_AND_ASYNC, Serve, kimi
 from tests.databases import THREAD
 from tests.services import POSTGRES
 
@@ -87,6 +87,7 @@ async def losing(kind: str, way: str, place: str) -> AsyncIterator[Lost]:
             yield Lost(saver, drop if kind == "sqlite" else terminate)
 
 
+@PAIRED
 @pytest.mark.parametrize("nested", [False, True], ids=["agent", "sub-agent"])
 @pytest.mark.parametrize("durability", ["async", "sync", "exit"])
 @SYNC_AND_ASYNC
