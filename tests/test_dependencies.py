@@ -106,7 +106,9 @@ def test_the_core_runs_without_the_extras() -> None:
         "from langchain_kimi.cli import run_command_line as r; raise SystemExit(r(['cassettes', 'check', '.']))",
     ],
 )
-def test_without_pyyaml_its_users_say_what_to_install(use: str) -> None:
+def test_without_pyyaml_its_users_say_what_to_install(use: str, tmp_path: Path) -> None:
+    (script := tmp_path / "talk.yaml").write_text("- said: Hello.\n")
+    use = use.replace("talk.yaml", str(script))
     ended = forks.run(run_without, "yaml", use)
     assert ended.status != 0
     last = ended.output.strip().splitlines()[-1]

@@ -375,7 +375,6 @@ def _files() -> int:
 def main(numbers: Iterable[int]) -> int:
     """Runs, writes the counts, and returns 1 if anything was wrong."""
     warnings.simplefilter("ignore", KimiWarning)
-    logging.getLogger("langchain_kimi").setLevel(logging.ERROR)
     asyncio.run(soak(range(20)))  # what is loaded once, such as certificates, is no leak
     before, begun = (threading.active_count(), _files()), time.monotonic()
     outcomes = asyncio.run(soak(numbers))
@@ -404,4 +403,5 @@ if __name__ == "__main__":
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--only", type=int, nargs="+", help="numbers of runs to repeat")
     chosen = options.parse_args()
+    logging.getLogger("langchain_kimi").setLevel(logging.ERROR)
     sys.exit(main(chosen.only or numbers_of(chosen.seed, chosen.runs)))
