@@ -63,9 +63,10 @@ def test_changes_are_reported_and_logged_once(
         fresh = read.model_copy(update={"name": f"read_{id(model)}"})
         for _ in range(3):
             model.bind_tools([fresh]).invoke("hi")
-    logged = [record.getMessage() for record in caplog.records if record.name == "langchain_kimi"]
+    messages = [record.getMessage() for record in caplog.records if record.name == "langchain_kimi"]
+    logged = [message for message in messages if f"read_{id(model)}" in message]  # threads of earlier tests may log
     assert len(logged) == len(set(logged)) > 0
-    assert all(f"read_{id(model)}: properties.lines" in line for line in logged)
+    assert all("properties.lines" in message for message in logged)
 
 
 class Branch(BaseModel):

@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 from langgraph.pregel.remote import RemoteGraph
 
-pytestmark = pytest.mark.skipif(find_spec("langgraph_api") is None, reason="langgraph-cli[inmem] is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("langgraph_api") is None, reason="langgraph-cli[inmem] is not installed"),
+]
 READY = "Queue stats"
 """Said by a worker of the server, after it began to take requests."""
 EXAMPLE = Path(__file__).parents[2] / "examples" / "server"
