@@ -33,7 +33,9 @@ DESCRIBED = {name: " ".join(row) for row in rows(PACKAGES) for name in names(row
 """Each package and module of the first table with its row."""
 
 
-@pytest.mark.parametrize("page", ["docs/architecture.md", "docs/contributing.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "page", [".ci/run", "CONTRIBUTING.md", "docs/architecture.md", "docs/contributing.md", "docs/guarantees.md"]
+)
 def test_every_path_that_is_named_exists(page: str) -> None:
     named = {match.rstrip(".") for match in PATH.findall((ROOT / page).read_text())}
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
