@@ -75,9 +75,8 @@ class ApiCall:
         self._request_body = body
         self._options = options
         self._retries = RetryPolicy(transport.max_retries, transport.max_retry_wait, once=options.get("once", False))
-        self._timeouts = Timeouts.of(transport.timeout)
         self._started = transport.clock.now()
-        self._ends: float | None = None
+        self._set_timeouts(transport.timeout)
         self._httpx_timeouts: dict[str, float | None] = {}
         self._read_timeout = "first_byte"
         self._secrets: tuple[str, ...] = ()
@@ -92,12 +91,16 @@ class ApiCall:
         limits = self._transport.rate_limits
         return limits.slot(self._options.get("tokens", 0)) if limits else nullcontext()
 
+    @property
+    def pool_timeout(self) -> float | None:
+        """Seconds to wait for a connection that is free."""
+        return self._remaining(self._timeouts.pool)
+
     def new_request(self, client: Any, trace: Callable[[str, dict[str, Any]], Any]) -> Any:
         """The HTTP request of the next attempt. The HTTP library calls `trace` for each step of sending it."""
         if self._transport.timeout is None and client.timeout.as_dict() != _HTTPX_DEFAULT_TIMEOUT:
-            self._timeouts = Timeouts.of(client.timeout)
+            self._set_timeouts(client.timeout)
         timeouts = self._timeouts
-        self._ends = None if timeouts.total is None else self._started + timeouts.total
         if self._ends is not None and self._transport.clock.now() >= self._ends:
             raise self._timed_out("total")
         self._read_timeout = "first_byte"
@@ -264,6 +267,10 @@ class ApiCall:
         self._request_body = body
         logger.info("the request is sent again with a smaller output cap: %s", error)
         return True
+
+    def _set_timeouts(self, timeout: Any) -> None:
+        self._timeouts = Timeouts.of(timeout)
+        self._ends = None if self._timeouts.total is None else self._started + self._timeouts.total
 
     def _remaining(self, seconds: float | None) -> float | None:
         """A timeout, or what remains of the timeout `total` if that is less."""

@@ -6,7 +6,6 @@ import ssl
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import httpx2
 _LIMITS = httpx2.Limits(max_connections=1)
 _MOST_IN_USE = 1_000
 """The most requests in progress at the same time, for all threads and for each event loop; further ones wait."""
+_ALL_IN_USE = f"{_MOST_IN_USE:,} requests are in progress"
 _MOST_IDLE = 100
 _LONGEST_IDLE = 5.0
 """Seconds after which an unused connection is closed."""
@@ -26,10 +26,10 @@ _LONGEST_IDLE = 5.0
 class Connections:
     """HTTP clients, made when first needed, of which each has one connection and serves one request at a time.
 
-    A pool of many connections looks at all of them for every request. Here, the next request gets the client that was
-    used last. Threads share their clients; each event loop has its own, which are closed when it shuts down. The
-    user's own clients, of httpx2 or httpx, are used as they are and never closed here. After a fork the child makes
-    clients of its own.
+    A pool of many connections looks at all of them for every request. Here, the next request to a host gets the client
+    that was used last for that host. Threads share their clients; each event loop has its own, which are closed when it
+    shuts down. The user's own clients, of httpx2 or httpx, are used as they are and never closed here. After a fork the
+    child makes clients of its own.
     """
 
     def __init__(self, client: Any = None, async_client: Any = None) -> None:
@@ -44,34 +44,45 @@ class Connections:
         self._lock = threading.Lock()
 
     @contextmanager
-    def client(self) -> Iterator[Any]:
-        """A client for one synchronous request."""
+    def client(self, host: str, timeout: float | None = None) -> Iterator[Any]:
+        """A client for one synchronous request to a host. Raises httpx2.PoolTimeout if none is free within `timeout`."""
         if self._own_client is not None:
             yield self._own_client
             return
         clients = self._clients
-        with clients.in_use:
-            client = clients.pop_idle() or httpx2.Client(verify=_ssl_context(), limits=_LIMITS)
+        if not clients.in_use.acquire(timeout=timeout):
+            raise httpx2.PoolTimeout(_ALL_IN_USE)
+        try:
+            client = clients.pop_idle(host) or httpx2.Client(verify=_ssl_context(), limits=_LIMITS)
             try:
                 yield client
             finally:
-                for unused in clients.release(client):
+                for unused in clients.release(client, host):
                     unused.close()
+        finally:
+            clients.in_use.release()
 
     @asynccontextmanager
-    async def async_client(self) -> AsyncIterator[Any]:
-        """A client for one request on the running event loop."""
+    async def async_client(self, host: str, timeout: float | None = None) -> AsyncIterator[Any]:
+        """`client` for one request on the running event loop."""
         if self._own_async_client is not None:
             yield self._own_async_client
             return
         clients = await self._of_running_loop()
-        async with clients.in_use:
-            client = clients.pop_idle() or httpx2.AsyncClient(verify=_ssl_context(), limits=_LIMITS)
+        try:
+            async with asyncio.timeout(timeout):
+                await clients.in_use.acquire()
+        except TimeoutError:
+            raise httpx2.PoolTimeout(_ALL_IN_USE) from None
+        try:
+            client = clients.pop_idle(host) or httpx2.AsyncClient(verify=_ssl_context(), limits=_LIMITS)
             try:
                 yield client
             finally:
-                for unused in clients.release(client):
+                for unused in clients.release(client, host):
                     await unused.aclose()
+        finally:
+            clients.in_use.release()
 
     async def _of_running_loop(self) -> "_Clients":
         loop = asyncio.get_running_loop()
@@ -115,32 +126,36 @@ class _Clients:
     def __init__(self, in_use: Any) -> None:
         self.in_use = in_use
         """The semaphore that a request holds."""
-        self._idle: deque[tuple[Any, float]] = deque()
+        self._idle: list[tuple[Any, str, float]] = []
+        """Clients with their hosts and the times of their last use, in the order of these."""
         self._lock = threading.Lock()
         self._closed = False
 
-    def pop_idle(self) -> Any:
-        """The idle client that was used last; None if there is none."""
+    def pop_idle(self, host: str) -> Any:
+        """The idle client that was used last for a host; None if there is none."""
         with self._lock:
-            return self._idle.pop()[0] if self._idle else None
+            for index in range(len(self._idle) - 1, -1, -1):
+                if self._idle[index][1] == host:
+                    return self._idle.pop(index)[0]
+        return None
 
-    def release(self, client: Any) -> list[Any]:
-        """Store a client for the next request. Returns the clients to close."""
+    def release(self, client: Any, host: str) -> list[Any]:
+        """Store a client for the next request to its host. Returns the clients to close."""
         with self._lock:
             if self._closed:
                 return [client]
             now = time.monotonic()
-            self._idle.append((client, now))
-            unused = []
-            while len(self._idle) > _MOST_IDLE or self._idle[0][1] < now - _LONGEST_IDLE:
-                unused.append(self._idle.popleft()[0])
-            return unused
+            self._idle.append((client, host, now))
+            expired = sum(last_use < now - _LONGEST_IDLE for _, _, last_use in self._idle)
+            unused = self._idle[: max(expired, len(self._idle) - _MOST_IDLE)]
+            del self._idle[: len(unused)]
+            return [client for client, _, _ in unused]
 
     def close(self) -> list[Any]:
         """Store no client any more. Returns the idle ones, which are to be closed."""
         with self._lock:
             self._closed = True
-            idle = [client for client, _ in self._idle]
+            idle = [client for client, _, _ in self._idle]
             self._idle.clear()
             return idle
 

@@ -86,7 +86,7 @@ class Transport:
             try:
                 with (
                     call.rate_limit_slot(),
-                    self.connections.client() as client,
+                    self.connections.client(self.host, call.pool_timeout) as client,
                     closing(client.send(call.new_request(client, _record_secrets), stream=True)) as response,
                 ):
                     for piece in call.begin_response(response, response.iter_raw, response.iter_bytes):
@@ -106,7 +106,7 @@ class Transport:
             try:
                 async with (
                     call.rate_limit_slot(),
-                    self.connections.async_client() as client,
+                    self.connections.async_client(self.host, call.pool_timeout) as client,
                     aclosing(await client.send(call.new_request(client, _arecord_secrets), stream=True)) as response,
                 ):
                     async for piece in call.begin_response(response, response.aiter_raw, response.aiter_bytes):

@@ -19,17 +19,20 @@ _OPTIONS: dict[str, Any] = {"follow_redirects": True, "timeout": _SECONDS, "head
 
 def fetch(url: str, connections: Connections, *, largest: int) -> tuple[bytes, str | None]:
     """The bytes and the content type of a file. Raises a KimiError, also for more than `largest` bytes."""
-    with _failures(url), connections.client() as client, client.stream("GET", url, **_OPTIONS) as response:
-        file = _File(url, response, largest)
-        for piece in response.iter_bytes() if file.decompressed else response.iter_raw():
-            file.add(piece)
-        return bytes(file.data), file.content_type
+    with _failures(url):
+        host = httpx2.URL(url).netloc.decode()
+        with connections.client(host) as client, client.stream("GET", url, **_OPTIONS) as response:
+            file = _File(url, response, largest)
+            for piece in response.iter_bytes() if file.decompressed else response.iter_raw():
+                file.add(piece)
+            return bytes(file.data), file.content_type
 
 
 async def afetch(url: str, connections: Connections, *, largest: int) -> tuple[bytes, str | None]:
     """`fetch` for asynchronous use."""
     with _failures(url):
-        async with connections.async_client() as client, client.stream("GET", url, **_OPTIONS) as response:
+        host = httpx2.URL(url).netloc.decode()
+        async with connections.async_client(host) as client, client.stream("GET", url, **_OPTIONS) as response:
             file = _File(url, response, largest)
             async for piece in response.aiter_bytes() if file.decompressed else response.aiter_raw():
                 file.add(piece)

@@ -3,11 +3,14 @@
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from langchain_kimi._http import Connections, Transport, connections
+from langchain_kimi._http import Connections, Timeouts, Transport, connections
+from langchain_kimi.errors import APITimeoutError
 from langchain_kimi.testing import KimiServer, said
 from tests.conftest import SYNC_AND_ASYNC, Serve
 
@@ -85,6 +88,38 @@ async def test_requests_beyond_the_limit_wait_for_others(
 
 
 @SYNC_AND_ASYNC
+async def test_requests_to_two_hosts_in_turn_keep_both_connections(serve: Serve, way: str) -> None:
+    (one, first), (two, second) = started(serve, 1), started(serve, 1)
+    connections = first.connections
+    second = replace(second, connections=connections)
+    for _ in range(3):
+        await requests(first, way, 1)
+        await requests(second, way, 1)
+    assert (one.accepted, two.accepted) == (1, 1)
+    await closed(first)
+
+
+@SYNC_AND_ASYNC
+@pytest.mark.parametrize("timeout", ["pool", "total"])
+async def test_a_request_waits_no_longer_for_a_connection_than_its_timeout(
+    serve: Serve, way: str, timeout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_MOST_IN_USE", 1)
+    _, transport = started(serve, 1)
+    hurried = replace(transport, timeout=Timeouts(**{timeout: 0.01}), max_retries=0)  # type: ignore[arg-type]
+    async with AsyncExitStack() as stack:
+        if way == "sync":
+            stack.enter_context(transport.connections.client(transport.host))
+        else:
+            await stack.enter_async_context(transport.connections.async_client(transport.host))
+        with pytest.raises(APITimeoutError, match=f"`{timeout}` of 0.01 s") as raised:
+            await requests(hurried, way, 1)
+    assert raised.value.timeout == timeout
+    await requests(hurried if timeout == "pool" else transport, way, 1)
+    await closed(transport)
+
+
+@SYNC_AND_ASYNC
 @pytest.mark.parametrize(("name", "value", "left"), [("_MOST_IDLE", 2, 2), ("_LONGEST_IDLE", 0.0, 1)])
 async def test_idle_connections_are_few_and_young(
     serve: Serve, way: str, name: str, value: float, left: int, monkeypatch: pytest.MonkeyPatch
@@ -101,11 +136,11 @@ async def test_idle_connections_are_few_and_young(
 async def test_a_client_that_is_in_use_while_all_are_closed_is_closed_after_it(serve: Serve, way: str) -> None:
     counted, transport = started(serve, 1)
     if way == "sync":
-        with transport.connections.client() as client:
+        with transport.connections.client(transport.host) as client:
             transport.connections.close()
             assert not client.is_closed
     else:
-        async with transport.connections.async_client() as client:
+        async with transport.connections.async_client(transport.host) as client:
             await transport.connections.aclose()
             assert not client.is_closed
     assert client.is_closed

@@ -490,13 +490,13 @@ async def test_closing_does_not_wait_for_the_collector(serve: Serve, own: Connec
     await anext(stream)
     with pytest.raises(RuntimeError, match="stop") as raised:
         await stream.athrow(RuntimeError("stop"))  # type: ignore[attr-defined]
-    async with own.async_client() as client:
+    async with own.async_client(asked.host) as client:
         assert client._transport._pool.connections == []
     later = asked.stream(CHAT, body(stream=True))
     next(later)
     with pytest.raises(KeyboardInterrupt) as interrupted:
         later.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
-    with own.client() as client:
+    with own.client(asked.host) as client:
         assert client._transport._pool.connections == []
     del raised, interrupted  # until here their tracebacks kept the frames alive
     await own.aclose()
@@ -594,7 +594,7 @@ def test_a_forked_child_has_connections_of_its_own(serve: Serve) -> None:
     server = serve(lambda request: said("x"))
     asked = transport(server, connections=Connections())
     asked.post(CHAT, body(stream=False))
-    with asked.connections.client() as mine:
+    with asked.connections.client(asked.host) as mine:
         pass
     locks = asked.connections._lock, asked.connections._clients._lock
     for lock in locks:
@@ -603,13 +603,13 @@ def test_a_forked_child_has_connections_of_its_own(serve: Serve) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads
         child = os.fork()
     if child == 0:
-        with asked.connections.client() as client:
+        with asked.connections.client(asked.host) as client:
             fresh = client is not mine
         os._exit(0 if fresh and asked.post(CHAT, body(stream=False)) else 1)
     for lock in locks:
         lock.release()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    with asked.connections.client() as client:
+    with asked.connections.client(asked.host) as client:
         assert client is mine
     asked.post(CHAT, body(stream=False))
     assert len(server.requests) == 3
