@@ -45,7 +45,7 @@ class Connections:
 
     @contextmanager
     def client(self, host: str, timeout: float | None = None) -> Iterator[Any]:
-        """A client for one synchronous request to a host. Raises httpx2.PoolTimeout if none is free within `timeout`."""
+        """A client for one synchronous request to a host. Raises httpx2.PoolTimeout if none is free in `timeout` s."""
         if self._own_client is not None:
             yield self._own_client
             return

@@ -136,7 +136,7 @@ def encode_request(
     if check({"model": settings["model"]}, on_platform=on_platform, rules=[MODEL_RETIRED]) and row:
         raise NotFoundError(f"{row.retirement} Nothing was sent.")
     settings = resolve_search(settings, row, notes)
-    host, elsewhere = str(settings.get("host", "")), bool(settings.get("elsewhere"))
+    elsewhere = bool(settings.get("elsewhere"))
     if settings.get("missing_reasoning") == "thinking_off" and can_be_instant(row, elsewhere=elsewhere):
         settings = _without_thinking(settings, messages, notes)
     thinking = encode_thinking(
@@ -147,17 +147,7 @@ def encode_request(
         settings.get("keep_thinking"),
         elsewhere=elsewhere,
     )
-    k2_ids = bool(settings.get("k2_ids"))
-    options = EncodingOptions(
-        thinks=bool(thinking.thinks),
-        pad_reasoning=settings.get("missing_reasoning") != "raise",
-        inputs=tuple(row.inputs) if row else None,
-        k2_ids=k2_ids,
-        host=host if k2_ids else "",
-        reasoning_key=reasoning_key(messages, dialect, host),
-    )
-
-    transcript = EncodedTranscript(options, messages)
+    transcript = EncodedTranscript(_encoding_options(settings, row, thinking, messages, dialect), messages)
     tools = _usable_tools(settings, notes)
     callable_tools = [*tools, *transcript.dynamic_tools]
     if transcript.had_surrogates or any(map(_had_surrogates, callable_tools)):
@@ -180,6 +170,24 @@ def encode_request(
         names={**encoded.renamed, **renamed_tools(names)},
         notes=(*notes, *encoded.notes.values()),
         fit=fit,
+    )
+
+
+def _encoding_options(
+    settings: Mapping[str, Any],
+    row: Model | None,
+    thinking: Thinking,
+    messages: Sequence[BaseMessage],
+    dialect: HostDialect,
+) -> EncodingOptions:
+    k2_ids, host = bool(settings.get("k2_ids")), str(settings.get("host", ""))
+    return EncodingOptions(
+        thinks=bool(thinking.thinks),
+        pad_reasoning=settings.get("missing_reasoning") != "raise",
+        inputs=tuple(row.inputs) if row else None,
+        k2_ids=k2_ids,
+        host=host if k2_ids else "",
+        reasoning_key=reasoning_key(messages, dialect, host),
     )
 
 
