@@ -8,68 +8,43 @@ begin → model ──no calls───────────────→ E
 """
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
-from langchain_core.exceptions import ContextOverflowError
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.config import get_config
 from langgraph.runtime import get_runtime
 
-from langchain_kimi._finish_reasons import CONTENT_FILTER, LENGTH
-from langchain_kimi._steps import Operation
+from langchain_kimi._steps import Steps
 from langchain_kimi.agent.agent_usage import AgentUsage, add_agent_usage
 from langchain_kimi.agent.budget import agent_name, answers_usage, budget_of, metered_usage
-from langchain_kimi.agent.compaction.archive import message_text, thread_id_of
-from langchain_kimi.agent.compaction.compactor import CompactionResult, Compactor
 from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
+from langchain_kimi.agent.compaction.model_turn import Thread, compacted_model_turn
 from langchain_kimi.agent.events import emit
-from langchain_kimi.agent.limits import LimitName
 from langchain_kimi.agent.loop_guard import FINGERPRINT
 from langchain_kimi.agent.model_call import ModelRequest, ModelTurn, request_with_retry
 from langchain_kimi.agent.routes import AgentConfig, AgentRoutes, GraphConfig
-from langchain_kimi.agent.state import (
-    AgentState,
-    LimitReason,
-    add_kimi_messages,
-)
+from langchain_kimi.agent.state import AgentState, LimitReason, add_kimi_messages
 from langchain_kimi.agent.thread_messages import (
-    CLOSING_MESSAGE,
     as_new_message,
     error_result,
     has_unique_ids,
-    is_complete,
-    is_empty,
     last_answer,
     pending_calls,
-    tool_calls_of,
     with_unique_ids,
 )
 from langchain_kimi.agent.tool_call import TOOL_SECONDS
-from langchain_kimi.errors import warn
+from langchain_kimi.agent.turn_end import closing_message, last_answer_steps, stop_description, turn_end
 from langchain_kimi.usage_meter import UsageMeter
 
-_NOT_RUN = "Not run: {why}. Answer now with what you have; no further tool can be called."
-_TURN_ENDED = "Not run: the turn has ended."
-_WITHHELD = "Not run: the host's moderation stopped the answer with this call (finish reason 'content_filter')."
 _FROM_INPUT = (
     "This call was part of the input and was not run here. No result of it is recorded: it may or may not have run "
     "before."
 )
 _ANSWER_AS_OBJECT = "Give your last answer again, as the object that is asked for and nothing else."
-_CLOSING = "I have to stop here without an answer: {why}."
-_MODERATED = "the host's moderation stopped it"
-_ONLY_THOUGHT = "the model used up its output cap by thinking, twice"
-_NOTHING = "the model answered with neither text nor tool calls (finish reason {!r})"
-_REASONS: Mapping[LimitReason, str] = {
-    "recursion_limit": "LangGraph's recursion limit is reached",
-    "loop": "the same calls were made over and over",
-    "errors": "every call of the last turns failed",
-    "caller": "a limit of the calling agent is reached",
-}
 
-NodeSteps: TypeAlias = Generator[Operation, Any, dict[str, Any]]
+NodeSteps: TypeAlias = Steps[dict[str, Any]]
 """A node that calls the model: its operations, and as return value its update of the state."""
 
 
@@ -110,7 +85,9 @@ class AgentNodes:
         if reason:
             return (yield from self._last_answer(state, reason, start))
         turn = yield from self._model_turn(state)
-        ended, closing = self._turn_end(state, turn.answer)
+        ended, closing = turn_end(
+            turn.answer, self._agent(state).model.agent, has_response_format=self._config.has_response_format
+        )
         messages = [*turn.preceding, turn.answer, *closing]
         return {"messages": messages, **turn.update, **ended, **self._after_answer(state, turn.billed_answers, start)}
 
@@ -156,98 +133,45 @@ class AgentNodes:
     def _agent(self, state: AgentState) -> AgentConfig:
         return self._config.active_agent(state)
 
-    def _turn_end(self, state: AgentState, answer: AIMessage) -> tuple[dict[str, Any], list[AnyMessage]]:
-        """The `stop_reason` if the answer ends the turn, and messages that must follow the answer."""
-        finish_reason = answer.response_metadata.get("finish_reason") or "stop"
-        calls = tool_calls_of(answer)
-        if finish_reason == "tool_calls" and not calls:
-            finish_reason = "stop"  # `tool_calls` as `stop_reason` is the limit of this name
-        if finish_reason == CONTENT_FILTER:
-            closing: list[AnyMessage] = [error_result(call, _WITHHELD) for call in calls]
-            if calls or not answer.text.strip():
-                closing.append(self._closing_message(state, _MODERATED))
-            return {"stop_reason": finish_reason}, closing
-        if is_empty(answer) and not self._config.has_response_format:
-            reason = "empty" if is_complete(answer) else finish_reason
-            return {"stop_reason": reason}, [self._closing_message(state, _empty_reason(answer))]
-        return {} if calls else {"stop_reason": finish_reason}, []
-
     def _last_answer(self, state: AgentState, reason: LimitReason, start: float) -> NodeSteps:
         """The model's last answer of a turn, without tools, with error results for all open calls."""
-        why = self._describe(reason)
+        why, agent = stop_description(reason, self._config.limits), self._agent(state).model.agent
         emit({"event": "limit", "reason": reason})
-        results = [error_result(call, _NOT_RUN.format(why=why)) for call in pending_calls(state["messages"])]
         if reason == "caller" and isinstance(state["messages"][-1], HumanMessage):
-            return {"messages": [self._closing_message(state, why)], "stop_reason": reason}  # nothing has started yet
-        turn = yield from self._model_turn(state, results, allow_tools=False)
-        messages, billed, turns = [*turn.preceding, turn.answer], list(turn.billed_answers), 1
-        update = turn.update
-        if calls := tool_calls_of(turn.answer):
-            # A model may call tools although the request forbids it. Calls without results would make the thread
-            # invalid, and without another answer the turn would end with their results.
+            return {"messages": [closing_message(why, agent)], "stop_reason": reason}  # nothing has started yet
+
+        def model_turn(
+            messages: list[Any], update: Mapping[str, Any], results: Sequence[ToolMessage]
+        ) -> Steps[ModelTurn]:
             latest: Any = {**state, **update, "messages": add_kimi_messages(state["messages"], [messages])}
-            results = [error_result(call, _NOT_RUN.format(why=why)) for call in calls]
-            turn = yield from self._model_turn(latest, results, allow_tools=False)
-            calls = tool_calls_of(turn.answer)
-            messages += [*turn.preceding, turn.answer, *(error_result(call, _TURN_ENDED) for call in calls)]
-            billed, turns, update = [*billed, *turn.billed_answers], 2, {**update, **turn.update}
-        if calls or not turn.answer.text.strip():
-            messages.append(self._closing_message(state, why))
-        self._count_turns(state, turns)
-        ended = {"messages": messages, **update, "stop_reason": reason}
-        return ended | self._after_answer(state, billed, start, turns)
+            return self._model_turn(latest if messages else state, results, allow_tools=False)
 
-    def _describe(self, reason: LimitReason) -> str:
-        if reason in _REASONS:
-            return _REASONS[reason]
-        return f"{self._config.limits.describe(cast(LimitName, reason))} is reached"
-
-    def _closing_message(self, state: AgentState, why: str) -> AIMessage:
-        """The end of a turn in which the model gave no answer."""
-        name = self._agent(state).model.agent
-        return AIMessage(_CLOSING.format(why=why), name=name, additional_kwargs={CLOSING_MESSAGE: True})
+        last = yield from last_answer_steps(model_turn, pending_calls(state["messages"]), why, agent)
+        self._count_turns(state, last.turns)
+        ended = {"messages": last.messages, **last.update, "stop_reason": reason}
+        return ended | self._after_answer(state, last.billed_answers, start, last.turns)
 
     def _model_turn(
         self, state: AgentState, results: Sequence[ToolMessage] = (), *, allow_tools: bool = True
-    ) -> Generator[Operation, Any, ModelTurn]:
+    ) -> Steps[ModelTurn]:
         """The model's answer to the thread with these results, after a compaction if one is due."""
         turn = yield from self._call_model(state, results, allow_tools=allow_tools)
         return replace(turn, answer=as_new_message(turn.answer, state["messages"]))
 
-    def _call_model(
-        self, state: AgentState, results: Sequence[ToolMessage], *, allow_tools: bool
-    ) -> Generator[Operation, Any, ModelTurn]:
+    def _call_model(self, state: AgentState, results: Sequence[ToolMessage], *, allow_tools: bool) -> Steps[ModelTurn]:
         excerpts: Excerpts = state.get("kimi_excerpts") or {}
-        messages = with_excerpts(state["messages"], excerpts) if excerpts else state["messages"]
         from_hook = with_excerpts(state.get("llm_input_messages") or [], excerpts)
-        agent = self._agent(state)
-        model, compactor = agent.model, agent.compactor
+        model, compactor = self._agent(state).model, self._agent(state).compactor
+
+        def call(messages: Sequence[BaseMessage], full_cap: bool = False) -> Steps[ModelTurn]:
+            return model.call(state, messages, allow_tools=allow_tools, full_cap=full_cap)
+
         if compactor is None or from_hook:
-            turn = yield from model.call(state, [*(from_hook or messages), *results], allow_tools=allow_tools)
+            messages = from_hook or with_excerpts(state["messages"], excerpts)
+            turn = yield from call([*messages, *results])
             return replace(turn, preceding=[*results, *turn.preceding])
-        compacted: CompactionResult | None = None
-        if compactor.is_due(model.visible(messages), model.prompt(state)):
-            compacted = yield from _compact(agent, compactor, state)
-            messages = with_excerpts(compacted.messages, compacted.excerpts)
-        full_cap = compacted is None
-        try:
-            turn = yield from model.call(state, [*messages, *results], allow_tools=allow_tools, full_cap=full_cap)
-        except ContextOverflowError as error:
-            if compacted:
-                raise
-            compacted = yield from _compact(agent, compactor, state, error)
-            if not (compacted.update or compacted.excerpts != excerpts or model.can_reduce_cap):
-                raise
-            messages = with_excerpts(compacted.messages, compacted.excerpts)
-            turn = yield from model.call(state, [*messages, *results], allow_tools=allow_tools)
-        rewritten, billed = (compacted.update, compacted.answers) if compacted else ([], [])
-        changed = {"kimi_excerpts": compacted.excerpts} if compacted and compacted.excerpts != excerpts else {}
-        return replace(
-            turn,
-            billed_answers=[*billed, *turn.billed_answers],
-            preceding=[*rewritten, *results, *turn.preceding],
-            update={**turn.update, **changed},
-        )
+        thread = Thread(state["messages"], excerpts, model.prompt(state), model.visible)
+        return (yield from compacted_model_turn(compactor, thread, results, call, can_reduce_cap=model.can_reduce_cap))
 
     def _after_answer(
         self, state: AgentState, billed: Sequence[AIMessage], start: float, turns: int = 1
@@ -294,55 +218,6 @@ class AgentNodes:
         return parallel + sequential
 
 
-def _compact(
-    agent: AgentConfig, compactor: Compactor, state: AgentState, overflow: Exception | None = None
-) -> Generator[Operation, Any, CompactionResult]:
-    compacted = yield from compactor.compact(
-        state["messages"],
-        thread_id=thread_id_of(get_config()),
-        store=get_runtime().store,
-        prompt=agent.model.prompt(state),
-        overflow=overflow,
-        excerpts=state.get("kimi_excerpts") or {},
-    )
-    _report_excerpts(state, compacted)
-    emit(
-        {
-            "event": "compaction",
-            "before": compacted.tokens_before,
-            "after": compacted.tokens_after,
-            "steps": compacted.steps,
-            "archived": compacted.archived,
-        }
-    )
-    return compacted
-
-
-def _report_excerpts(state: AgentState, compacted: CompactionResult) -> None:
-    """Warn about results of which the model reads only an excerpt from now on, and emit their sizes."""
-    known = state.get("kimi_excerpts") or {}
-    by_id = {message.id: message for message in compacted.messages}
-    for message_id, excerpt in compacted.excerpts.items():
-        result = by_id.get(message_id)
-        if not isinstance(result, ToolMessage) or known.get(message_id) == excerpt:
-            continue
-        name, characters, shown = result.name or "a tool", len(message_text(result)), excerpt["characters"]
-        emit(
-            {
-                "event": "result_excerpt",
-                "name": name,
-                "tool_call_id": result.tool_call_id,
-                "characters": characters,
-                "shown": shown,
-            }
-        )
-        if message_id not in known:
-            warn(
-                f"A result of {name!r} with {characters:,} characters does not fit into the model's window: the model "
-                f"is shown {shown:,} of them, and the state keeps all."
-            )
-
-
 def _input_call_results(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     """Error results for the open calls at the end of the input, after their message if it needs unique call ids."""
     answer = last_answer(messages)
@@ -351,9 +226,3 @@ def _input_call_results(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     unique = with_unique_ids(answer)
     calls = pending_calls([unique if message is answer else message for message in messages])
     return [*([] if unique is answer else [unique]), *(error_result(call, _FROM_INPUT) for call in calls)]
-
-
-def _empty_reason(answer: AIMessage) -> str:
-    """The reason for which an answer has neither text nor calls, as text."""
-    reason = answer.response_metadata.get("finish_reason")
-    return _ONLY_THOUGHT if reason in LENGTH else _NOTHING.format(reason)

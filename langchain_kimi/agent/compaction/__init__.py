@@ -1,7 +1,8 @@
 """Compaction: keeps a long thread within the model's window.
 
 Before each request of an agent, `Compactor.is_due` compares the size of the next request (`window.py`) with the share
-`Compaction.trigger` of the window. A request that the model refuses as too long triggers a compaction too. Then:
+`Compaction.trigger` of the window. A request that the model refuses as too long triggers a compaction too
+(`model_turn.py`). Then:
 
 1. The reasoning of earlier user turns is dropped, where the model does not read it.
 2. Until the request has its target size: old results of earlier turns are shortened, the oldest exchanges of earlier
