@@ -78,6 +78,23 @@ class RunBudget:
             self._calls.append(call)
         return call
 
+    def start_turn(self, agent: str) -> bool:
+        """Whether the limits of the callers allow another model turn of the agent, which is then counted."""
+        return self.caller is None or (not self.caller.exhausted() and self.caller.reserve("turns", agent))
+
+    def start_tool(self, agent: str) -> bool:
+        """Whether the limits of the callers allow another tool call of the agent, which is then counted."""
+        return self.caller is None or self.caller.reserve("tool_calls", agent)
+
+    def forbids(self, calls: int) -> bool:
+        """Whether a limit of a caller forbids another model turn, or so many tool calls."""
+        return self.caller is not None and self.caller.forbids(calls)
+
+    def count_turns(self, agent: str, number: int) -> None:
+        """Count model turns that end the user turn for the callers, whatever their limits are."""
+        if self.caller:
+            self.caller.count("turns", agent, number)
+
     def allows(self, what: Countable, number: int) -> bool:
         """Whether the run's own limit allows so many more."""
         limit = (self._remaining or {}).get(cast(LimitName, what))

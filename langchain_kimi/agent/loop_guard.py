@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Literal
 
 from langchain_core.messages import BaseMessage, ToolMessage
 
@@ -15,6 +16,10 @@ from langchain_kimi.agent.thread_messages import AnyCall, exchanges
 
 FINGERPRINT = "kimi_guard"
 """The key in `additional_kwargs` of a result that the guard changed: the fingerprint of the tool's own result."""
+_BLOCKED = (
+    "Not run: this call was made {count} times with the same result. It is blocked; do something else, or answer with "
+    "what you have."
+)
 _WINDOW = 60
 """Model turns that are compared."""
 
@@ -64,6 +69,26 @@ class LoopGuard:
                     return Repeats(count, last)
                 count, last = count + 1, current
         return Repeats(count, last)
+
+    def hints(self, repeats: Repeats) -> bool:
+        """Whether another equal result of the call has a hint for the model."""
+        return repeats.count + 1 >= self.hint
+
+    def block_reason(self, repeats: Repeats) -> str | None:
+        """The reason for which the call does not run any more, as text for the model, or None."""
+        return _BLOCKED.format(count=repeats.count) if repeats.count >= self.block else None
+
+    def stop_reason(
+        self, messages: Sequence[BaseMessage], calls: Sequence[AnyCall], handoffs: int = 0
+    ) -> Literal["loop", "errors"] | None:
+        """The reason for which the turn ends before these pending calls run, or None.
+
+        `handoffs`: how many answers in a row did nothing but hand the conversation over.
+        """
+        attempts = [self.repeats(messages, call).count + 1 for call in calls]
+        if max(*attempts, handoffs) >= self.stop:
+            return "loop"
+        return "errors" if self.only_errors(messages) else None
 
     def only_errors(self, messages: Sequence[BaseMessage]) -> bool:
         """Whether every call failed in the last `errors` model turns."""

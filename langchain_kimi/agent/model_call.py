@@ -1,27 +1,23 @@
-"""Calls an agent's model: with its prompt and tools, and again if the answer is not complete."""
+"""Calls an agent's model with its prompt and tools."""
 
 import inspect
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
-from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import merge_configs
+from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.runtime import get_runtime
 
-from langchain_kimi import tokens
-from langchain_kimi._finish_reasons import ABNORMAL
-from langchain_kimi._steps import Operation
+from langchain_kimi._steps import Steps
+from langchain_kimi.agent.model_request import CompleteAnswers, ModelRequest
 from langchain_kimi.agent.state import AgentState
-from langchain_kimi.agent.thread_messages import is_complete, is_empty
 from langchain_kimi.agent.visible_messages import visible_messages, with_readable_calls
 from langchain_kimi.catalogue import find
-from langchain_kimi.errors import AnswerCutShort, IncompleteAnswerError, KimiError, check_unique_tools
+from langchain_kimi.errors import check_unique_tools
 
 SystemPrompt: TypeAlias = str | SystemMessage | Callable[..., str | SystemMessage | Sequence[BaseMessage]] | None
 """A system prompt: a text, a SystemMessage, or a function from the state, and as second argument LangGraph's Runtime,
@@ -34,33 +30,6 @@ KIMI = "kimi-chat"
 VISIBLE_TOOLS = "kimi_tools_shown"
 """The key in `additional_kwargs` of an answer: the names of the tools in its request, if they were chosen for that
 request or for that member of a team."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRequest:
-    """A request to a model, as an operation for `run_steps`."""
-
-    model: Runnable[Any, Any]
-    messages: Sequence[BaseMessage]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments of the call."""
-    callbacks: Sequence[BaseCallbackHandler] = ()
-    """Handlers of this request, in addition to the run's."""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Metadata of this request for the run's handlers and streams."""
-
-    def run(self, config: RunnableConfig) -> Any:
-        """The model's answer."""
-        return self.model.invoke(self.messages, self._config(config), **self.settings)
-
-    async def arun(self, config: RunnableConfig) -> Any:
-        """The model's answer."""
-        return await self.model.ainvoke(self.messages, self._config(config), **self.settings)
-
-    def _config(self, config: RunnableConfig) -> RunnableConfig:
-        if not (self.callbacks or self.metadata):
-            return config
-        return merge_configs(config, {"callbacks": list(self.callbacks), "metadata": dict(self.metadata)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +67,10 @@ class ModelCaller:
         self._bound: dict[tuple[tuple[str, ...], bool], Runnable[LanguageModelInput, AIMessage]] = {}
         if select_tools is None:
             self._bind(tuple(self._tools))  # raises for tools that no request can contain
-        self.name = model_name(model)
+        self._answers = CompleteAnswers(model, list(self._tools.values()))
+        self.name = self._answers.name
         self.agent = agent
         self.metadata = {"lc_agent_name": agent} if agent else {}
-        # The second request after an answer that was cut in its thinking needs the output cap of the first.
-        returns_cut = getattr(model, "on_cut_short", None) == "return"
-        self._settings: dict[str, Any] = {"on_cut_short": "raise"} if returns_cut else {}
-        # A request that fits only with a reduced output cap is refused as long as the thread can be made shorter.
-        default_cap = hasattr(model, "max_tokens_over_window") and getattr(model, "max_tokens", None) is None
-        self._full_cap: dict[str, Any] = {"max_tokens_over_window": "raise"} if default_cap else {}
         self._is_kimi = model._llm_type == KIMI
         row = find(self.name)
         self._has_dynamic_tools = select_tools is not None and row is not None and row.dynamic_tools
@@ -119,7 +83,7 @@ class ModelCaller:
     @property
     def can_reduce_cap(self) -> bool:
         """Whether a request that was refused as too long may fit with a smaller output cap."""
-        return bool(self._full_cap)
+        return self._answers.can_reduce_cap
 
     def prompt(self, state: AgentState) -> list[BaseMessage]:
         """The messages before the conversation."""
@@ -148,12 +112,10 @@ class ModelCaller:
 
     def call(
         self, state: AgentState, messages: Sequence[BaseMessage], *, allow_tools: bool = True, full_cap: bool = False
-    ) -> Generator[Operation, Any, ModelTurn]:
-        """The model's answer.
+    ) -> Steps[ModelTurn]:
+        """The model's answer, from as many requests as `CompleteAnswers.steps` says.
 
-        The request is sent once more if the answer broke off, if it used up its output cap by thinking (with twice the
-        cap), or, with `allow_tools`, if it has neither text nor calls. With `full_cap`, a request that leaves less
-        space than the output cap is refused. Raises IncompleteAnswerError if the host gave up on the answer.
+        An empty answer is requested once more with `allow_tools` only.
         """
         names = self.visible_tools(state)
         declared, added = names, list[BaseMessage]()
@@ -163,18 +125,9 @@ class ModelCaller:
         request_messages: list[BaseMessage] = [*self.prompt(state), *self.visible(messages), *added]
         if not self._is_kimi:
             request_messages = with_readable_calls(request_messages)
-        settings = {**self._settings, **(self._full_cap if full_cap else {})}
-        request = ModelRequest(model, request_messages, settings, metadata=self.metadata)
+        request = ModelRequest(model, request_messages, metadata=self.metadata)
         billed: list[AIMessage] = []
-        try:
-            answer = yield from self._request_with_larger_cap(request, billed)
-            if is_empty(answer) and is_complete(answer) and allow_tools:
-                billed.append(answer)
-                answer = yield from self._request_with_larger_cap(request, billed)
-        except IncompleteAnswerError as error:
-            if error.finish_reason in ABNORMAL:
-                raise
-            answer = error.message  # its calls do not run
+        answer = yield from self._answers.steps(request, billed, full_cap=full_cap, retry_empty=allow_tools)
         if self._select_tools is not None or self.agent:
             answer.additional_kwargs[VISIBLE_TOOLS] = list(names)
         if self.agent:
@@ -194,37 +147,6 @@ class ModelCaller:
             choice = {} if allow_tools else {"tool_choice": "none"}
             self._bound[key] = self._model.bind_tools([self._tools[name] for name in names], **choice)
         return self._bound[key]
-
-    def _request_with_larger_cap(
-        self, request: ModelRequest, billed: list[AIMessage]
-    ) -> Generator[Operation, Any, AIMessage]:
-        """The answer, from a second request with a larger output cap if the first used up its cap by thinking."""
-        answer: AIMessage
-        try:
-            answer = yield from request_with_retry(request, billed)
-            return answer
-        except AnswerCutShort as cut:
-            billed.append(cut.message)
-            settings = {**self._settings, **self._larger_cap(cut, request.messages)}
-        try:
-            answer = yield from request_with_retry(replace(request, settings=settings), billed)
-        except AnswerCutShort as cut:
-            answer = cut.message
-        return answer
-
-    def _larger_cap(self, cut: AnswerCutShort, messages: Sequence[BaseMessage]) -> dict[str, int]:
-        """Twice the output cap of the answer that was cut in its thinking, at most what the window allows, and never
-        less than before. Empty if the cap is not known.
-        """
-        usage, row = cut.message.usage_metadata, find(self.name)
-        cap = max(cut.max_tokens or 0, usage["output_tokens"] if usage else 0)
-        if not cap:
-            return {}
-        larger = 2 * cap
-        if row is not None:
-            prompt = usage["input_tokens"] if usage else tokens.count(messages, list(self._tools.values())) * 11 // 10
-            larger = min(larger, row.output_limit, row.context - prompt)
-        return {"max_tokens": max(larger, cap)}
 
     def _dynamic_tools(
         self, messages: Sequence[BaseMessage], names: tuple[str, ...]
@@ -247,11 +169,6 @@ class ModelCaller:
         return first, [SystemMessage("", additional_kwargs={"tools": tools})] if tools else []
 
 
-def model_name(model: BaseChatModel) -> str:
-    """The model's id, `unknown` if it has none."""
-    return str(getattr(model, "model", None) or getattr(model, "model_name", None) or "unknown")
-
-
 def call_with_state(function: Callable[..., Any], state: AgentState) -> Any:
     """The function's value for the state, and for LangGraph's Runtime if it has a second parameter."""
     return function(state, get_runtime()) if takes_runtime(function) else function(state)
@@ -260,25 +177,3 @@ def call_with_state(function: Callable[..., Any], state: AgentState) -> Any:
 def takes_runtime(function: Callable[..., Any]) -> bool:
     """Whether a function of the state has a second required parameter, for LangGraph's Runtime."""
     return sum(p.default is p.empty for p in inspect.signature(function).parameters.values()) > 1
-
-
-def request_with_retry(request: ModelRequest, billed: list[AIMessage]) -> Generator[Operation, Any, Any]:
-    """The answer to a request, which is sent once more if the first answer broke off. That answer is added to `billed`.
-
-    Raises IncompleteAnswerError for an answer that is not complete, whichever model gave it.
-    """
-    try:
-        return _checked((yield request))
-    except KimiError as error:
-        if not error.broke_off:
-            raise
-        billed.append(error.message or AIMessage(""))
-    return _checked((yield request))
-
-
-def _checked(answer: Any) -> Any:
-    reason = answer.response_metadata.get("finish_reason") if isinstance(answer, AIMessage) else None
-    if reason in ABNORMAL:
-        name = str(answer.response_metadata.get("model_name") or "The model")
-        raise IncompleteAnswerError.of(str(reason), answer, name)
-    return answer

@@ -22,8 +22,8 @@ from langchain_kimi.agent.budget import agent_name, answers_usage, budget_of, me
 from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
 from langchain_kimi.agent.compaction.model_turn import Thread, compacted_model_turn
 from langchain_kimi.agent.events import emit
-from langchain_kimi.agent.loop_guard import FINGERPRINT
-from langchain_kimi.agent.model_call import ModelRequest, ModelTurn, request_with_retry
+from langchain_kimi.agent.model_call import ModelTurn
+from langchain_kimi.agent.model_request import ModelRequest, request_with_retry
 from langchain_kimi.agent.routes import AgentConfig, AgentRoutes, GraphConfig
 from langchain_kimi.agent.state import AgentState, LimitReason, add_kimi_messages
 from langchain_kimi.agent.thread_messages import (
@@ -34,8 +34,9 @@ from langchain_kimi.agent.thread_messages import (
     pending_calls,
     with_unique_ids,
 )
-from langchain_kimi.agent.tool_call import TOOL_SECONDS
+from langchain_kimi.agent.tool_call import tool_seconds
 from langchain_kimi.agent.turn_end import closing_message, last_answer_steps, stop_description, turn_end
+from langchain_kimi.agent.unusable_calls import unusable_result
 from langchain_kimi.usage_meter import UsageMeter
 
 _FROM_INPUT = (
@@ -77,9 +78,11 @@ class AgentNodes:
         budget_of(get_config()).check_writes()
         start = time.perf_counter()
         usage = self._config.turn_usage(state)
-        if seconds := self._tool_seconds(state["messages"]):
+        if seconds := tool_seconds(state["messages"], self._config.sequential_tools):
             usage = add_agent_usage(usage, {"seconds": seconds})
-        reason: LimitReason | None = self._config.limits.reached(usage) or self._caller_limit(state)
+        reason: LimitReason | None = self._config.limits.reached(usage)
+        if reason is None and not budget_of(get_config()).start_turn(self._agent_name(state)):
+            reason = "caller"
         if state["remaining_steps"] <= self._config.last_step:
             reason = reason or "recursion_limit"
         if reason:
@@ -109,16 +112,12 @@ class AgentNodes:
         result = yield from request_with_retry(request, [])
         if result["parsing_error"] is not None:
             raise result["parsing_error"]
-        self._count_turns(state, 1)
+        budget_of(get_config()).count_turns(self._agent_name(state), 1)
         return {"structured_response": result["parsed"], **self._usage_update(state, metered_usage(meter), start)}
 
     def unusable(self, rejected: Mapping[str, Any]) -> dict[str, Any]:
         """An error result for a call that cannot run."""
-        call, fingerprint = rejected["call"], rejected.get("fingerprint")
-        if fingerprint:
-            emit({"event": "guard", "stage": "block", "name": call["name"], "tool_call_id": call["id"]})
-        additional_kwargs = {FINGERPRINT: fingerprint} if fingerprint else {}
-        return {"messages": [error_result(call, rejected["reason"], **additional_kwargs)]}
+        return {"messages": [unusable_result(rejected["call"], rejected["reason"], rejected.get("fingerprint"))]}
 
     def review(self, state: AgentState) -> dict[str, Any]:
         """Asks people for decisions on calls."""
@@ -147,7 +146,7 @@ class AgentNodes:
             return self._model_turn(latest if messages else state, results, allow_tools=False)
 
         last = yield from last_answer_steps(model_turn, pending_calls(state["messages"]), why, agent)
-        self._count_turns(state, last.turns)
+        budget_of(get_config()).count_turns(self._agent_name(state), last.turns)
         ended = {"messages": last.messages, **last.update, "stop_reason": reason}
         return ended | self._after_answer(state, last.billed_answers, start, last.turns)
 
@@ -181,41 +180,16 @@ class AgentNodes:
         usage = answers_usage(billed, self._agent(state).model.name)
         return {**approvals, **self._usage_update(state, usage, start, turns)}
 
-    def _caller_limit(self, state: AgentState) -> LimitReason | None:
-        """`caller` if a limit of an agent that calls this one forbids another model turn; otherwise counts the turn."""
-        caller = budget_of(get_config()).caller
-        if caller is None:
-            return None
-        return "caller" if caller.exhausted() or not caller.reserve("turns", self._agent_name(state)) else None
-
-    def _count_turns(self, state: AgentState, number: int) -> None:
-        """Count model turns that end the user turn for the callers, whatever their limits are."""
-        if caller := budget_of(get_config()).caller:
-            caller.count("turns", self._agent_name(state), number)
-
     def _agent_name(self, state: AgentState) -> str:
         """The name of the active agent in `spent_by_agent`."""
         return self._agent(state).model.agent or agent_name(get_config())
 
     def _usage_update(self, state: AgentState, usage: AgentUsage, start: float, turns: int = 1) -> dict[str, Any]:
         """The update for the usage of the model's turn, with the time that it and the tools before it took."""
-        seconds = time.perf_counter() - start + self._tool_seconds(state["messages"])
+        seconds = time.perf_counter() - start + tool_seconds(state["messages"], self._config.sequential_tools)
         own: AgentUsage = {"turns": turns, "seconds": round(seconds, 3), **usage}
         emit({"event": "usage", "spent": add_agent_usage(self._config.turn_usage(state), own)})
         return {"spent": own, "spent_by_agent": {self._agent_name(state): own}}
-
-    def _tool_seconds(self, messages: Sequence[AnyMessage]) -> float:
-        """The time of the tools since the last answer: the sum of sequential ones, the longest of the others."""
-        parallel, sequential = 0.0, 0.0
-        for message in reversed(messages):
-            if not isinstance(message, ToolMessage):
-                break
-            seconds = message.additional_kwargs.get(TOOL_SECONDS, 0.0)
-            if message.name in self._config.sequential_tools:
-                sequential += seconds
-            else:
-                parallel = max(parallel, seconds)
-        return parallel + sequential
 
 
 def _input_call_results(messages: Sequence[AnyMessage]) -> list[AnyMessage]:

@@ -12,7 +12,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as as_tool
 
 from langchain_kimi.agent.limits import AgentLimits
-from langchain_kimi.agent.model_call import model_name
+from langchain_kimi.agent.model_request import model_name
 from langchain_kimi.usage import cost_of
 
 _P = ParamSpec("_P")

@@ -11,8 +11,7 @@ from langgraph.config import get_config
 from langgraph.graph import END
 from langgraph.types import Send
 
-from langchain_kimi._finish_reasons import CONTENT_FILTER, calls_may_run
-from langchain_kimi._raw_calls import CALLS, quote_arguments
+from langchain_kimi._finish_reasons import CONTENT_FILTER
 from langchain_kimi.agent.agent_usage import AgentUsage, usage_since
 from langchain_kimi.agent.approval import Approval, approved
 from langchain_kimi.agent.budget import budget_of
@@ -35,21 +34,8 @@ from langchain_kimi.agent.thread_messages import (
     tool_calls_of,
 )
 from langchain_kimi.agent.tool_call import ToolJob
+from langchain_kimi.agent.unusable_calls import no_such_tool, unreadable_reason
 
-_NOT_JSON = "The arguments are no JSON object{}. Call the tool again with one."
-_CUT = (
-    "The answer reached its length cap within these arguments, so they were not run. Call the tool again with less in "
-    "one call."
-)
-_NOT_COMPLETE = (
-    "Not run: the answer with this call ended with the finish reason {reason!r}, so it may not be whole. Make the call "
-    "again if it is still needed."
-)
-_NO_SUCH_TOOL = "{name} is not a tool you have. Your tools are: {known}."
-_BLOCKED = (
-    "Not run: this call was made {count} times with the same result. It is blocked; do something else, or answer with "
-    "what you have."
-)
 _SECOND_HANDOFF = "Not done: {first} came first in this turn, and a conversation is handed over once at a time."
 
 
@@ -139,33 +125,25 @@ class AgentRoutes:
         config = self._config
         if limit := config.limits.reached(config.turn_usage(state), len(calls)):
             return limit
-        if (caller := budget_of(get_config()).caller) and caller.forbids(len(calls)):
+        if budget_of(get_config()).forbids(len(calls)):
             return "caller"
         if state["remaining_steps"] < config.steps_per_round and not is_editing_state():
             return "recursion_limit"
         if config.guard is None:
             return None
-        attempts = [config.guard.repeats(state["messages"], call).count + 1 for call in calls]
-        if max(*attempts, handoff_streak(state["messages"], config.handoffs)) >= config.guard.stop:
-            return "loop"
-        return "errors" if config.guard.only_errors(state["messages"]) else None
+        return config.guard.stop_reason(state["messages"], calls, handoff_streak(state["messages"], config.handoffs))
 
     def rejection(self, state: AgentState, call: Any) -> str | None:
         """The reason for which a call cannot run, as text for the model; None if it can run."""
         answer = last_answer(state["messages"])
         assert answer is not None
-        if "error" in call:
-            reason = answer.response_metadata.get("finish_reason")
-            if reason == "length":
-                return _CUT
-            if CALLS in answer.additional_kwargs and not calls_may_run(reason):
-                return _NOT_COMPLETE.format(reason=reason)
-            return _NOT_JSON.format(f": {call['error']}" if call["error"] else "")
+        if reason := unreadable_reason(answer, call):
+            return reason
         names = answer.additional_kwargs.get(VISIBLE_TOOLS)
         if names is None:  # the message was not written by this agent's model
             names = self._config.active_agent(state).model.visible_tools(state)
         if call["name"] not in names:
-            return _NO_SUCH_TOOL.format(name=call["name"], known=", ".join(names) or "none")
+            return no_such_tool(call["name"], names)
         return duplicate_handoff(answer, call, self._config.handoffs)
 
     def _sends(self, state: AgentState, calls: Sequence[AnyCall]) -> list[Send]:
@@ -184,8 +162,6 @@ class AgentRoutes:
         config = self._config
         decided: Any = approved(state, call) or call
         if reason := self.rejection(state, decided):
-            if "error" in decided:
-                reason = f"{reason} {quote_arguments(decided['args'])}"
             return Send("unusable", {"call": call, "reason": reason})
         job: ToolJob = {"call": decided}
         job["remaining"] = config.limits.remaining(config.turn_usage(state), len(pending_calls(state["messages"])))
@@ -193,10 +169,9 @@ class AgentRoutes:
             job["agent"] = agent
         if config.guard:
             repeats = config.guard.repeats(state["messages"], call)
-            if repeats.count >= config.guard.block:
-                reason = _BLOCKED.format(count=repeats.count)
+            if reason := config.guard.block_reason(repeats):
                 return Send("unusable", {"call": call, "reason": reason, "fingerprint": repeats.fingerprint})
-            if repeats.count + 1 >= config.guard.hint:
+            if config.guard.hints(repeats):
                 job["repeats"] = (repeats.count, repeats.fingerprint)
         if decided is not call and (decided["name"], decided["args"]) != (call["name"], call["args"]):
             job["edited"] = True

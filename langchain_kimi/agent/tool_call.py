@@ -3,11 +3,11 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NotRequired, TypedDict
 
-from langchain_core.messages import HumanMessage, ToolCall, ToolMessage
+from langchain_core.messages import BaseMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool, StructuredTool, Tool
@@ -16,7 +16,7 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
 from langchain_kimi.agent.argument_checks import ArgumentChecks
-from langchain_kimi.agent.budget import agent_name, budget_of, call_config
+from langchain_kimi.agent.budget import RunBudget, agent_name, budget_of, call_config
 from langchain_kimi.agent.events import LoopGuardEvent, ToolFinishedEvent, emitter
 from langchain_kimi.agent.limits import RemainingLimits
 from langchain_kimi.agent.loop_guard import fingerprint, with_hint
@@ -103,9 +103,9 @@ class ToolRunner:
 
     def run(self, job: ToolJob, config: RunnableConfig) -> Any:
         """The state updates of one call."""
-        if (refused := _refused_by_caller(job, config)) is not None:
-            return refused
-        report = _CallReport(job, config)
+        if (refused := refused_by_caller(job, config, budget_of(config))) is not None:
+            return {"messages": [refused]}
+        report = CallReport(job, config, budget_of(config))
         call = job["call"]
         if call["name"] in self._async_only:
             raise AsyncOnlyToolError([call["name"]])
@@ -121,9 +121,9 @@ class ToolRunner:
 
     async def arun(self, job: ToolJob, config: RunnableConfig) -> Any:
         """`run` for asynchronous use."""
-        if (refused := _refused_by_caller(job, config)) is not None:
-            return refused
-        report = _CallReport(job, config)
+        if (refused := refused_by_caller(job, config, budget_of(config))) is not None:
+            return {"messages": [refused]}
+        report = CallReport(job, config, budget_of(config))
         call = job["call"]
         if reason := self._checks.invalid(call):
             return report.finish({"messages": [error_result(call, reason)]})
@@ -173,14 +173,14 @@ class ToolRunner:
         return self._timeout.get(call["name"]) if isinstance(self._timeout, Mapping) else self._timeout
 
 
-class _CallReport:
+class CallReport:
     """Emits the events of one call, and adds to its result what the agent stores there."""
 
-    def __init__(self, job: ToolJob, config: RunnableConfig) -> None:
+    def __init__(self, job: ToolJob, config: RunnableConfig, run: RunBudget) -> None:
         self._job = job
         self._agent = _agent_of(job, config)
         namespace = config.get("configurable", {}).get("checkpoint_ns", "")
-        self.budget = budget_of(config).start_call(job.get("remaining", {}), namespace)
+        self.budget = run.start_call(job.get("remaining", {}), namespace)
         self._emit = emitter()
         # Models that the tool calls by itself count for the agent.
         self.config = merge_configs(config, call_config(self.budget, self._agent))
@@ -263,17 +263,27 @@ def _agent_of(job: ToolJob, config: RunnableConfig) -> str:
     return job.get("agent") or agent_name(config)
 
 
-def _refused_by_caller(job: ToolJob, config: RunnableConfig) -> dict[str, Any] | None:
+def refused_by_caller(job: ToolJob, config: RunnableConfig, run: RunBudget) -> ToolMessage | None:
     """An error result if a caller's limit does not allow the call any more, because parallel agents used it up.
 
     Raises the checkpointer's error if an earlier write failed.
     """
-    budget = budget_of(config)
-    budget.check_writes()
-    caller = budget.caller
-    if caller is None or caller.reserve("tool_calls", _agent_of(job, config)):
-        return None
-    return {"messages": [error_result(job["call"], _CALLERS_LIMIT)]}
+    run.check_writes()
+    return None if run.start_tool(_agent_of(job, config)) else error_result(job["call"], _CALLERS_LIMIT)
+
+
+def tool_seconds(messages: Sequence[BaseMessage], sequential: Collection[str] = ()) -> float:
+    """The time of the tools since the last answer: the sum of `sequential` ones, the longest of the others."""
+    parallel, in_sequence = 0.0, 0.0
+    for message in reversed(messages):
+        if not isinstance(message, ToolMessage):
+            break
+        seconds = message.additional_kwargs.get(TOOL_SECONDS, 0.0)
+        if message.name in sequential:
+            in_sequence += seconds
+        else:
+            parallel = max(parallel, seconds)
+    return parallel + in_sequence
 
 
 def _timed_out(call: ToolCall, seconds: float) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from langchain_kimi.agent.compaction.draft import Draft
 from langchain_kimi.agent.compaction.message_groups import SUMMARY, is_summary, is_user_message, summary_fields
 from langchain_kimi.agent.compaction.recorded_usage import OUTDATED_USAGE
 from langchain_kimi.agent.compaction.shortening import cut_to_tokens
-from langchain_kimi.agent.model_call import VISIBLE_TOOLS, ModelRequest, request_with_retry
+from langchain_kimi.agent.model_call import VISIBLE_TOOLS
+from langchain_kimi.agent.model_request import ModelRequest, request_with_retry
 from langchain_kimi.agent.visible_messages import indented, plain_name
 from langchain_kimi.errors import KimiError
 

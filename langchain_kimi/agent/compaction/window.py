@@ -10,7 +10,7 @@ from langchain_kimi import tokens
 from langchain_kimi._error_responses import overflow_numbers
 from langchain_kimi.agent.compaction.message_groups import is_user_message
 from langchain_kimi.agent.compaction.recorded_usage import current_usage
-from langchain_kimi.agent.model_call import model_name
+from langchain_kimi.agent.model_request import model_name
 from langchain_kimi.catalogue import Model, default_output, find
 
 
