@@ -2,14 +2,19 @@
 
 import asyncio
 import time
+from datetime import UTC, date, datetime
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time and waits, in seconds."""
+    """Tells the time and the date, and waits; times are in seconds."""
 
     def now(self) -> float:
         """Seconds since an arbitrary moment; never goes back."""
+        ...
+
+    def today(self) -> date:
+        """The date in UTC."""
         ...
 
     def sleep(self, seconds: float) -> None:
@@ -24,6 +29,9 @@ class Clock(Protocol):
 class _RealClock:
     def now(self) -> float:
         return time.monotonic()
+
+    def today(self) -> date:
+        return datetime.now(UTC).date()
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)

@@ -156,16 +156,21 @@ def _classify(status: int, kind: str, text: str) -> type[KimiError]:
 def _way_out(error_class: type[KimiError], host: str, model: str) -> str:
     if error_class is AuthenticationError:
         return f". Check MOONSHOT_API_KEY. Keys are bound to their host, which was {host} here. {KEY_REGIONS}"
-    if error_class is NotFoundError and (row := find(model)) and row.retired:
-        return f". {row.retirement}"
     if error_class is NotFoundError and model:
-        meant = suggestion(model)
-        hint = f" Did you mean {meant!r}?" if meant and meant != model else ""
-        ways = "`langchain_kimi.catalogue.MODELS` lists the models known here; GET /v1/models lists your account's."
-        return f".{hint} {ways}"
+        return f". {_why_not_found(model)}"
     if error_class is QuotaExceededError:
         return ". Top up the account; retrying cannot help."
     return ""
+
+
+def _why_not_found(model: str) -> str:
+    """What is known of a model that the host does not serve to this account."""
+    row, meant = find(model), suggestion(model)
+    lists = "`langchain-kimi doctor` lists the models of your account."
+    if row and row.is_retired():
+        return f"{row.retirement_text()} {lists}"
+    known = [row.retirement_text(), row.access] if row else [f"Did you mean {meant!r}?" if meant else ""]
+    return " ".join(filter(None, ["It may be retired, misspelt, or not open to this account.", *known, lists]))
 
 
 def _lacks_version(base_path: str, text: str) -> bool:

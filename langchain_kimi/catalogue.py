@@ -7,22 +7,27 @@ Facts are of November 2026. Sources, named in each row's `seen`:
 - `k2-thinking`: official page "use-kimi-k2-thinking-model" (November 2025)
 - `pricing`: official pricing pages, by way of genai-prices and litellm (October and November 2026)
 - `retired`: official list of discontinued models (September 2026)
+- `reported`: an article of a reseller, dev.to/aihubmix (November 2026); Kimi's own pages do not say it
 - `verifier`: MoonshotAI/Kimi-Vendor-Verifier (August 2026)
 - `measured`: refusals that third parties recorded against the live API
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from difflib import get_close_matches
 from typing import Literal, get_args
 
-__all__ = ["MODELS", "Model", "Price", "find"]
+__all__ = ["MODELS", "Model", "Price", "Retirement", "find"]
+
+AS_OF = date(2026, 11, 27)
+"""The day of the facts. What is current by the catalogue alone, without today's date, is current on this day."""
 
 Family = Literal["k3", "k2", "v1", "other"]
 Thinks = Literal["always", "optional", "never"]
 Keeps = Literal["always", "on_request", "never"]
 ToolChoice = Literal["auto", "none", "required", "named"]
+Confidence = Literal["official", "reported"]
 
 FREE: frozenset[ToolChoice] = frozenset({"auto", "none"})
 FORCING: frozenset[ToolChoice] = frozenset({"auto", "none", "required", "named"})
@@ -32,6 +37,9 @@ DEFAULT_OUTPUT = 32_768
 
 SAMPLING = ("temperature", "top_p", "n", "presence_penalty", "frequency_penalty")
 """The request fields that newer models pin to one value each."""
+
+DEFAULT_MODEL = "kimi-k3"
+"""The model of the commands, the fakes and the first examples: every account that was topped up has it."""
 
 MAX_REQUEST_BYTES = 100 * 1024 * 1024
 """The largest body of a request without a file, in bytes."""
@@ -56,6 +64,20 @@ class Price:
     output: float
     write_5m: float | None = None
     write_1h: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """When Kimi's own platform switches a model off; other hosts may still serve it."""
+
+    day: date
+    """The first day without the model."""
+    confidence: Confidence = "official"
+    """`official` where Kimi's own pages say it; `reported` where only others do. Kimi gets requests for a model whose
+    reported day has passed."""
+    source: str = "Kimi's list of discontinued models, September 2026"
+    successor: str = "kimi-k3"
+    """The model to use instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +117,29 @@ class Model:
     cny: Price | None = None
     instant_elsewhere: bool = False
     """Whether other hosts than Kimi's own may take thinking off, although the model always thinks there."""
-    retired: date | None = None
-    """The day Kimi's own platform switched it off; other hosts may still serve it."""
-    successor: str | None = None
+    retirement: Retirement | None = None
+    """When it was or will be retired, as far as that is known."""
+    access: str = ""
+    """A sentence on which accounts have the model; empty where all do."""
 
-    @property
-    def retirement(self) -> str:
-        """A sentence on when Kimi's platform retired the model, and on its successor; empty for a current model."""
-        if self.retired is None:
+    def is_retired(self, day: date = AS_OF) -> bool:
+        """Whether Kimi's platform surely does not serve the model any more on a day."""
+        return self.retirement is not None and self.retirement.confidence == "official" and day >= self.retirement.day
+
+    def retirement_text(self, day: date = AS_OF) -> str:
+        """A sentence on the model's retirement as of a day, with its source; empty for a model without one."""
+        if self.retirement is None:
             return ""
-        return f"Kimi's platform retired {self.id} on {self.retired}; its successor is {self.successor!r}."
+        if self.is_retired(day):
+            fact = f"Kimi's platform retired {self.id} on {self.retirement.day}"
+        elif self.retirement.confidence == "official":
+            fact = f"Kimi's platform retires {self.id} on {self.retirement.day} ({self.retirement.source})"
+        else:
+            fact = (
+                f"{self.id} is reported to be retired on Kimi's platform on {self.retirement.day}, which Kimi's own "
+                f"pages do not confirm ({self.retirement.source})"
+            )
+        return f"{fact}; its successor is {self.retirement.successor!r}."
 
     @property
     def output_limit(self) -> int:
@@ -139,11 +174,18 @@ def _k3(model: str, usd: Price, cny: Price | None = None) -> Model:
         dynamic_tools=True,
         usd=usd,
         cny=cny,
+        access="The K3 family is open to accounts that were topped up; vouchers do not count.",
         seen=("chat", "k3", "pricing", "verifier", "measured"),
     )
 
 
-def _k27(model: str, usd: Price, cny: Price, batch: bool = False) -> Model:
+_END_OF_2026 = Retirement(date(2026, 12, 31), "reported", "dev.to/aihubmix, November 2026")
+_OLDER_ACCOUNTS = "Accounts registered since 2026-10-31 are reported not to have it."
+
+
+def _k27(
+    model: str, usd: Price, cny: Price, batch: bool = False, retirement: Retirement | None = None, access: str = ""
+) -> Model:
     return Model(
         id=model,
         context=262_144,
@@ -157,7 +199,9 @@ def _k27(model: str, usd: Price, cny: Price, batch: bool = False) -> Model:
         batch=batch,
         usd=usd,
         cny=cny,
-        seen=("chat", "pricing", "measured"),
+        retirement=retirement,
+        access=access,
+        seen=("chat", "pricing", "measured", *(("reported",) if retirement else ())),
     )
 
 
@@ -167,7 +211,6 @@ def _retired(
     context: int,
     thinking: Thinks,
     off: date,
-    successor: str,
     usd: Price | None = None,
     pinned: bool = False,
     inputs: tuple[str, ...] = ("text",),
@@ -182,8 +225,7 @@ def _retired(
         pinned_instant=_PINNED_INSTANT if pinned else {},
         inputs=inputs,
         usd=usd,
-        retired=off,
-        successor=successor,
+        retirement=Retirement(off),
         seen=("retired", "k2-thinking") if thinking == "always" else ("retired",),
     )
 
@@ -196,7 +238,7 @@ MODELS: tuple[Model, ...] = (
     _k3("kimi-k3.1-pro", Price(0.20, 2.0, 10.0, 2.0, 4.0)),
     _k3("kimi-k3.1-pro-highspeed", Price(0.20, 4.0, 20.0, 4.0, 8.0)),
     _k3("kimi-k3", Price(0.30, 3.0, 15.0, 3.0, 6.0), Price(2.0, 20.0, 100.0, 20.0, 40.0)),
-    _k27("kimi-k2.7-code", Price(0.19, 0.95, 4.0), Price(1.30, 6.50, 27.0), batch=True),
+    _k27("kimi-k2.7-code", Price(0.19, 0.95, 4.0), Price(1.30, 6.50, 27.0), True, _END_OF_2026, _OLDER_ACCOUNTS),
     _k27("kimi-k2.7-code-highspeed", Price(0.38, 1.90, 8.0), Price(2.60, 13.0, 54.0)),
     Model(
         id="kimi-k2.6",
@@ -214,7 +256,9 @@ MODELS: tuple[Model, ...] = (
         batch=True,
         usd=Price(0.16, 0.95, 4.0),
         cny=Price(1.10, 6.50, 27.0),
-        seen=("chat", "pricing", "verifier", "measured"),
+        retirement=_END_OF_2026,
+        access=_OLDER_ACCOUNTS,
+        seen=("chat", "pricing", "verifier", "measured", "reported"),
     ),
     _retired(
         "kimi-k2.5",
@@ -222,27 +266,24 @@ MODELS: tuple[Model, ...] = (
         262_144,
         "optional",
         _AUGUST,
-        "kimi-k2.6",
         Price(0.10, 0.60, 3.0),
         pinned=True,
         inputs=("text", "image", "video"),
     ),
-    _retired("kimi-k2-thinking", "k2", 262_144, "always", _MAY, "kimi-k2.6", Price(0.15, 0.60, 2.50)),
-    _retired(
-        "kimi-k2-thinking-turbo", "k2", 262_144, "always", _MAY, "kimi-k2.7-code-highspeed", Price(0.15, 1.15, 8.0)
-    ),
-    _retired("kimi-k2-0711-preview", "k2", 131_072, "never", _MAY, "kimi-k2.6", Price(0.15, 0.60, 2.50)),
-    _retired("kimi-k2-0905-preview", "k2", 262_144, "never", _MAY, "kimi-k2.6", Price(0.15, 0.60, 2.50)),
-    _retired("kimi-k2-turbo-preview", "k2", 262_144, "never", _MAY, "kimi-k2.7-code-highspeed", Price(0.15, 1.15, 8.0)),
-    _retired("kimi-latest", "other", 131_072, "never", date(2026, 1, 28), "kimi-k2.6", inputs=_VISION),
-    _retired("kimi-thinking-preview", "other", 131_072, "always", date(2025, 11, 11), "kimi-k2.6", inputs=_VISION),
-    _retired("moonshot-v1-8k", "v1", 8_192, "never", _AUGUST, "kimi-k2.6", Price(0.20, 0.20, 2.0)),
-    _retired("moonshot-v1-32k", "v1", 32_768, "never", _AUGUST, "kimi-k2.6", Price(1.0, 1.0, 3.0)),
-    _retired("moonshot-v1-128k", "v1", 131_072, "never", _AUGUST, "kimi-k2.6", Price(2.0, 2.0, 5.0)),
-    _retired("moonshot-v1-auto", "v1", 131_072, "never", _AUGUST, "kimi-k2.6"),
-    _retired("moonshot-v1-8k-vision-preview", "v1", 8_192, "never", _AUGUST, "kimi-k2.6", inputs=_VISION),
-    _retired("moonshot-v1-32k-vision-preview", "v1", 32_768, "never", _AUGUST, "kimi-k2.6", inputs=_VISION),
-    _retired("moonshot-v1-128k-vision-preview", "v1", 131_072, "never", _AUGUST, "kimi-k2.6", inputs=_VISION),
+    _retired("kimi-k2-thinking", "k2", 262_144, "always", _MAY, Price(0.15, 0.60, 2.50)),
+    _retired("kimi-k2-thinking-turbo", "k2", 262_144, "always", _MAY, Price(0.15, 1.15, 8.0)),
+    _retired("kimi-k2-0711-preview", "k2", 131_072, "never", _MAY, Price(0.15, 0.60, 2.50)),
+    _retired("kimi-k2-0905-preview", "k2", 262_144, "never", _MAY, Price(0.15, 0.60, 2.50)),
+    _retired("kimi-k2-turbo-preview", "k2", 262_144, "never", _MAY, Price(0.15, 1.15, 8.0)),
+    _retired("kimi-latest", "other", 131_072, "never", date(2026, 1, 28), inputs=_VISION),
+    _retired("kimi-thinking-preview", "other", 131_072, "always", date(2025, 11, 11), inputs=_VISION),
+    _retired("moonshot-v1-8k", "v1", 8_192, "never", _AUGUST, Price(0.20, 0.20, 2.0)),
+    _retired("moonshot-v1-32k", "v1", 32_768, "never", _AUGUST, Price(1.0, 1.0, 3.0)),
+    _retired("moonshot-v1-128k", "v1", 131_072, "never", _AUGUST, Price(2.0, 2.0, 5.0)),
+    _retired("moonshot-v1-auto", "v1", 131_072, "never", _AUGUST),
+    _retired("moonshot-v1-8k-vision-preview", "v1", 8_192, "never", _AUGUST, inputs=_VISION),
+    _retired("moonshot-v1-32k-vision-preview", "v1", 32_768, "never", _AUGUST, inputs=_VISION),
+    _retired("moonshot-v1-128k-vision-preview", "v1", 131_072, "never", _AUGUST, inputs=_VISION),
 )
 """All models, the newest first; retired ones come last."""
 
@@ -273,9 +314,21 @@ def fee_of(tool: str) -> float | None:
 def suggestion(model: str) -> str:
     """The id of the catalogue that a misspelt one probably means; empty where none is near."""
     wanted = model.rpartition("/")[2].lower()
-    current = [row.id for row in MODELS if row.retired is None]
+    current = [row.id for row in MODELS if not row.is_retired()]
     near = get_close_matches(wanted, current, 1, 0.8) or get_close_matches(wanted, _BY_ID, 1, 0.8)
     return near[0] if near else ""
+
+
+def proposal(model: str, available: Sequence[str]) -> str:
+    """The model to use instead of one that the account does not have, of those that it has; empty where it has none.
+
+    A misspelt name gives the nearest one; a known model its successor, else the default, else the newest.
+    """
+    wanted, row = model.rpartition("/")[2].lower(), find(model)
+    near = get_close_matches(wanted, available, 1, 0.8) if row is None else []
+    successor = [row.retirement.successor] if row and row.retirement else []
+    ranked = [*near, *successor, DEFAULT_MODEL, *_BY_ID, *available]
+    return next((name for name in ranked if name in available), "")
 
 
 def default_output(row: Model | None) -> int:

@@ -1,6 +1,7 @@
 """A clock whose time is what the tests say."""
 
 import asyncio
+from datetime import date
 from typing import TypeVar
 
 from langchain_kimi import ChatKimi
@@ -12,7 +13,8 @@ Model = TypeVar("Model", bound=ChatKimi)
 class VirtualClock:
     """Each wait passes at once and is noted; a stopped clock keeps tasks waiting until `advance`."""
 
-    def __init__(self, *, stopped: bool = False) -> None:
+    def __init__(self, *, stopped: bool = False, day: date = date(2026, 11, 1)) -> None:
+        self.day = day
         self.waited: list[float] = []
         self._now = 0.0
         self._stopped = stopped
@@ -20,6 +22,9 @@ class VirtualClock:
 
     def now(self) -> float:
         return self._now
+
+    def today(self) -> date:
+        return self.day
 
     def sleep(self, seconds: float) -> None:
         self.waited.append(seconds)

@@ -6,6 +6,7 @@ new messages, checks them, and adds them to what the cache holds of the transcri
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 import orjson
@@ -29,7 +30,7 @@ from langchain_kimi._request.settings import (
 )
 from langchain_kimi._request.tools import SURROGATES, Declared, Tools, renamed_tools, wire_name
 from langchain_kimi._request.transcript import EncodedTranscript
-from langchain_kimi._rules import MODEL_RETIRED, Violation, check
+from langchain_kimi._rules import Violation
 from langchain_kimi._schema import normalise
 from langchain_kimi._surrogates import replaced_in
 from langchain_kimi.catalogue import SAMPLING, Model, find, suggestion
@@ -40,6 +41,8 @@ _SURROGATES_NOTE = Note(
     "The request holds half a character (a lone surrogate, U+D800 to U+DFFF), which cannot be sent. U+FFFD is sent in "
     "its place; your messages and settings keep it. Look for text that was cut inside an emoji or decoded wrongly.",
 )
+_NOTICE_DAYS = 60
+"""How long before its retirement a model is warned of."""
 _SETTINGS = frozenset(
     (
         *("model", "thinking", "reasoning_effort", "keep_thinking", "max_tokens", "max_completion_tokens", "stop"),
@@ -51,6 +54,7 @@ _SETTINGS = frozenset(
             "k2_ids",
             "host",
             "elsewhere",
+            "platform_day",
             "max_tokens_over_window",
             "strict",
             *SAMPLING,
@@ -132,9 +136,7 @@ def encode_request(
     notes: list[Note] = []
     settings = _without_surrogates({key: value for key, value in settings.items() if value is not None}, notes)
     row = find(settings["model"])
-    on_platform = settings.get("elsewhere") is False
-    if check({"model": settings["model"]}, on_platform=on_platform, rules=[MODEL_RETIRED]) and row:
-        raise NotFoundError(f"{row.retirement} Nothing was sent.")
+    _check_retirement(row, settings, notes)
     settings = resolve_search(settings, row, notes)
     elsewhere = bool(settings.get("elsewhere"))
     if settings.get("missing_reasoning") == "thinking_off" and can_be_instant(row, elsewhere=elsewhere):
@@ -171,6 +173,19 @@ def encode_request(
         notes=(*notes, *encoded.notes.values()),
         fit=fit,
     )
+
+
+def _check_retirement(row: Model | None, settings: Mapping[str, Any], notes: list[Note]) -> None:
+    """Add a note on a retirement that is near; raise NotFoundError for a model that Kimi's platform retired."""
+    day: date | None = settings.get("platform_day")
+    if row is None or row.retirement is None or day is None:
+        return
+    text = row.retirement_text(day)
+    if row.is_retired(day):
+        raise NotFoundError(f"{text} Nothing was sent.")
+    if (row.retirement.day - day).days <= _NOTICE_DAYS:
+        way_out = f"`langchain-kimi migrate --to {row.retirement.successor} PATH` compares your recordings and logs."
+        notes.append(Note("retirement", f"{text} {way_out}", once_a_process=True))
 
 
 def _encoding_options(

@@ -15,10 +15,12 @@ _SEARCH_WHILE_THINKING = 'formula_tools("moonshot/web-search:latest", model=mode
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A change to what the user chose: warned of once per `topic` and model."""
+    """A change to what the user chose, or what they should know: warned of once per `topic` and model."""
 
     topic: str
     text: str
+    once_a_process: bool = False
+    """Whether all ChatKimi objects of the process warn of it once, instead of each of them."""
 
 
 @dataclass(frozen=True, slots=True)

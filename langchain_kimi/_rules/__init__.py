@@ -10,10 +10,8 @@ Kimi Code endpoint leaves it out. Where both were recorded, the Open Platform's 
 from langchain_kimi._rules.check import RULES, check, checked_prefix, is_valid_prefix, thinks
 from langchain_kimi._rules.exchanges import NOTHING_CHECKED, CheckedPrefix
 from langchain_kimi._rules.request import Rule, Violation
-from langchain_kimi._rules.whole_request import MODEL_RETIRED
 
 __all__ = [
-    "MODEL_RETIRED",
     "NOTHING_CHECKED",
     "RULES",
     "CheckedPrefix",

@@ -44,7 +44,7 @@ class WireRequest:
     """A body of POST /v1/chat/completions with what several rules need, each computed once.
 
     `body` holds, of the messages, only those behind the checked prefix `after`. `size` is the length of the whole body
-    in bytes, None where it is not known; `on_platform` says that Kimi's own platform serves the request.
+    in bytes, None where it is not known.
     """
 
     def __init__(
@@ -52,12 +52,10 @@ class WireRequest:
         body: Mapping[str, Any],
         *,
         size: int | None = None,
-        on_platform: bool = False,
         after: CheckedPrefix = NOTHING_CHECKED,
     ) -> None:
         self.body: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
         self.size = size
-        self.on_platform = on_platform
         self.after = after
         self.row = row_of(self.body)
         self.thinks = thinking_of(self.row, self.body)

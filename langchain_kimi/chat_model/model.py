@@ -310,6 +310,7 @@ class ChatKimi(ChatKimiSettings):
         row = find(settings["model"])
         settings["k2_ids"] = row is not None and row.family == "k2" and self._elsewhere
         settings |= {"elsewhere": self._elsewhere, "host": self._transport().host}
+        settings["platform_day"] = None if self._elsewhere else self._clock.today()
         encoded = encode_request(settings, messages, stream=stream, dialect=host_dialect(self._url, self.dialect))
         if encoded.violations:
             raise IllegalRequestError.of(encoded.violations)

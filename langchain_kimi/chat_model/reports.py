@@ -29,7 +29,8 @@ class Reports:
     def warn_of_changes(self, encoded: EncodedRequest) -> None:
         """Warn of changes to the user's settings."""
         for note in encoded.notes:
-            if self.is_first(encoded.fields["model"], note.topic):
+            reports = _OF_PROCESS if note.once_a_process else self
+            if reports.is_first(encoded.fields["model"], note.topic):
                 warn(note.text)
 
     def log_repairs(self, encoded: EncodedRequest) -> None:
@@ -44,3 +45,7 @@ class Reports:
         logger.warning("%s", text)
         if self.is_first("finish_reason", reason):
             warn(f"{text} Tool calls of such an answer do not run.")
+
+
+_OF_PROCESS = Reports()
+"""The warnings that are given once in a process."""

@@ -17,10 +17,10 @@ from pydantic import SecretStr
 
 from langchain_kimi.agent.create_agent import create_kimi_agent
 from langchain_kimi.agent.limits import AgentLimits
+from langchain_kimi.catalogue import DEFAULT_MODEL
 from langchain_kimi.chat_model import ChatKimi
 from langchain_kimi.cli.agent_display import AgentDisplay, ToolClock, run_and_show
 from langchain_kimi.cli.demo_site import DemoSite
-from langchain_kimi.cli.parser import MODEL
 from langchain_kimi.testing.script.reply import Reply, Request, said, thought
 from langchain_kimi.testing.server import KimiServer
 
@@ -104,7 +104,7 @@ def paced(script: Callable[[Request], Reply], seconds: float) -> Callable[[Reque
 def scripted_model(pace: float) -> Iterator[ChatKimi]:
     """A ChatKimi on a KimiServer of its own that plays the researcher."""
     with KimiServer(paced(scripted_researcher, pace)) as server:
-        yield ChatKimi(model=MODEL, base_url=server.url, api_key=SecretStr("sk-demo-needs-no-key"))
+        yield ChatKimi(model=DEFAULT_MODEL, base_url=server.url, api_key=SecretStr("sk-demo-needs-no-key"))
 
 
 def run_demo_command(options: argparse.Namespace) -> int:
@@ -119,7 +119,7 @@ def run_demo(*, live: bool = False, pace: float = 0.02, on_page: Callable[[], ob
     """
     with DemoSite(on_page or (lambda: time.sleep(random.uniform(0.2, 0.5)))) as site:
         if live:
-            research(ChatKimi(model=MODEL), site, f"live: {MODEL}")
+            research(ChatKimi(model=DEFAULT_MODEL), site, f"live: {DEFAULT_MODEL}")
         else:
             with scripted_model(pace) as model:
                 research(model, site, SCRIPTED)

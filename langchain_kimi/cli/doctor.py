@@ -4,8 +4,8 @@ import argparse
 import time
 
 from langchain_kimi._api_keys import HOSTS
-from langchain_kimi._endpoints import ModelInfo
-from langchain_kimi.catalogue import find
+from langchain_kimi._clock import CLOCK
+from langchain_kimi.catalogue import find, proposal
 from langchain_kimi.cli.balance import currency
 from langchain_kimi.cli.command_errors import CHECK_FAILED, NOT_RUN, one_line
 from langchain_kimi.cli.output import write_line
@@ -24,7 +24,7 @@ def run_doctor_command(options: argparse.Namespace) -> int:
     _write_check(True, "host", f"{platform.base_url}{region}")
     started = time.perf_counter()
     try:
-        models = platform.models()
+        models = [model.id for model in platform.models()]
     except AuthenticationError as error:
         _write_check(True, "reachable", _milliseconds(started))
         _write_check(False, "key", _other_region(platform) or one_line(error))
@@ -33,22 +33,20 @@ def run_doctor_command(options: argparse.Namespace) -> int:
         _write_check(False, "reachable", one_line(error))
         return CHECK_FAILED
     _write_check(True, "reachable", _milliseconds(started))
-    _write_check(True, "key", f"accepted; it sees {len(models)} models")
+    _write_check(True, "key", f"accepted; its models: {', '.join(models) or 'none'}")
     return max(_check_model(options.model, models), _check_balance(platform))
 
 
-def _check_model(model: str, models: list[ModelInfo]) -> int:
-    if any(one.id == model for one in models):
-        _write_check(True, "model", f"{model} is available")
-        return 0
+def _check_model(model: str, models: list[str]) -> int:
     row = find(model)
-    if row and row.retired:
-        why = row.retirement.removesuffix(".")
-    elif row and row.family == "k3":
-        why = f"{model} is not among the account's models; the K3 family needs a top-up (vouchers do not count)"
-    else:
-        why = f"{model} is not among the account's models: {', '.join(one.id for one in models) or 'none'}"
-    _write_check(False, "model", why)
+    retirement = row.retirement_text(CLOCK.today()) if row else ""
+    if model in models:
+        _write_check(True, "model", f"{model} is available. {retirement}".rstrip(". "))
+        return 0
+    known = [retirement, row.access] if row else []
+    instead = f"Use {proposal(model, models)} (--model)." if models else ""
+    why = " ".join(filter(None, [f"{model} is not among the account's models.", *known, instead]))
+    _write_check(False, "model", why.removesuffix("."))
     return CHECK_FAILED
 
 

@@ -18,11 +18,18 @@ def run_models_command(options: argparse.Namespace) -> int:
 
 
 def _row(model: Model) -> tuple[str, ...]:
-    retired = f"retired {model.retired}: use {model.successor}" if model.retired else ""
     return (
         *(model.id, f"{model.context:,}", model.thinking, "/".join(model.efforts) or "-"),
-        *(_price(model.usd), _price(model.cny), retired),
+        *(_price(model.usd), _price(model.cny), _retirement(model)),
     )
+
+
+def _retirement(model: Model) -> str:
+    if (retirement := model.retirement) is None:
+        return ""
+    verb = "retired" if model.is_retired() else "retires"
+    doubt = "" if retirement.confidence == "official" else f" ({retirement.confidence} by {retirement.source})"
+    return f"{verb} {retirement.day}{doubt}: use {retirement.successor}"
 
 
 def _price(price: Price | None) -> str:

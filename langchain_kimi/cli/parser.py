@@ -5,12 +5,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from langchain_kimi.catalogue import FILE_PURPOSES
+from langchain_kimi.catalogue import DEFAULT_MODEL, FILE_PURPOSES
 from langchain_kimi.cli.command_errors import NOT_RUN
 from langchain_kimi.cli.output import write_error, write_line
 
 PROGRAM = "langchain-kimi"
-MODEL = "kimi-k3"
 FORMULAS = ("moonshot/date:latest", "moonshot/web-search:latest", "moonshot/fetch:latest")
 
 
@@ -28,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_files(commands)
     _add_doctor(commands)
     _add_cassettes(commands)
+    _add_migrate(commands)
     _add_serve(commands)
     return parser
 
@@ -95,7 +95,7 @@ def _add_doctor(commands: Any) -> None:
         commands,
         "doctor",
         "check key, region, host, model access and balance, or your tools",
-        example="doctor --model kimi-k2.6",
+        example="doctor",
     )
     _add_model(doctor)
     subjects = _subcommands(doctor, "subject", required=False)
@@ -136,6 +136,25 @@ def _add_cassettes(commands: Any) -> None:
     importing.add_argument("target", metavar="TO", help="the cassette to write, or a folder for them")
 
 
+def _add_migrate(commands: Any) -> None:
+    migrate = _add(
+        commands,
+        "migrate",
+        "compare recorded calls with the same calls of another model: refusals, changes and money",
+        example="migrate --to kimi-k3 tests",
+    )
+    migrate.add_argument(
+        "--to", default=DEFAULT_MODEL, metavar="MODEL", help="the other model's id (default: %(default)s)"
+    )
+    migrate.add_argument("--json", action="store_true", help="print one JSON object (default: a table)")
+    migrate.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="a cassette, a recording of VCR.py or go-vcr, a reasoning log, or a folder of them",
+    )
+
+
 def _add_serve(commands: Any) -> None:
     serve = _add(
         commands,
@@ -159,7 +178,7 @@ def _add_serve(commands: Any) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default=MODEL, metavar="MODEL", help="the model's id (default: %(default)s)")
+    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="MODEL", help="the model's id (default: %(default)s)")
 
 
 def _add(commands: Any, name: str, text: str, *, example: str) -> "Parser":

@@ -4,12 +4,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import date
 from typing import Any
 
 import httpx2
 from pydantic import PrivateAttr
 
-from langchain_kimi._http import Clock
+from langchain_kimi._http import CLOCK, Clock
+from langchain_kimi.catalogue import DEFAULT_MODEL
 from langchain_kimi.chat_model import ChatKimi
 from langchain_kimi.testing.api.fake_api import FakeKimiAPI
 from langchain_kimi.testing.api.http_request import HttpRequest
@@ -25,7 +27,7 @@ class FakeKimi(ChatKimi):
 
     Everything except the sockets is real: the request is encoded, checked and answered as with KimiServer. `script` is
     a script as for KimiServer, or a FakeKimiAPI with its own settings. `settings` are ChatKimi's; the default model is
-    `kimi-k2.6`. Delays before retries pass at once, and so does the timeout of a response that stalls.
+    `kimi-k3`. Delays before retries pass at once, and so does the timeout of a response that stalls.
     """
 
     _api: FakeKimiAPI = PrivateAttr()
@@ -38,7 +40,7 @@ class FakeKimi(ChatKimi):
             "http_client": httpx2.Client(transport=transport),
             "http_async_client": httpx2.AsyncClient(transport=transport),
         }
-        model: dict[str, Any] = {} if "model_name" in settings else {"model": "kimi-k2.6"}
+        model: dict[str, Any] = {} if "model_name" in settings else {"model": DEFAULT_MODEL}
         super().__init__(**{**model, "api_key": "sk-fake", **settings, **fixed})
         self._clock = _InstantClock()
         self._api = api
@@ -122,6 +124,9 @@ class _InstantClock(Clock):
 
     def now(self) -> float:
         return time.monotonic() + self._slept
+
+    def today(self) -> date:
+        return CLOCK.today()
 
     def sleep(self, seconds: float) -> None:
         self._slept += seconds

@@ -172,7 +172,7 @@ def kimi_server(request: pytest.FixtureRequest) -> "Iterator[KimiServer]":
 @pytest.fixture
 def kimi_model_settings() -> dict[str, Any]:
     """The arguments of `kimi_model`, to override."""
-    return {"model": "kimi-k2.6"}
+    return {"model": "kimi-k3"}
 
 
 @pytest.fixture

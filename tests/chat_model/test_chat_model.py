@@ -245,7 +245,7 @@ def test_unknown_reasoning_raises_on_demand(serve: Serve) -> None:
 
 
 def test_retired_model_is_not_asked_for_on_kimis_own_hosts() -> None:
-    with pytest.raises(NotFoundError, match=r"successor is 'kimi-k2\.6'\. Nothing was sent"):
+    with pytest.raises(NotFoundError, match=r"successor is 'kimi-k3'\. Nothing was sent"):
         ChatKimi(model="kimi-k2.5", api_key=KEY).invoke("hi")
 
 
@@ -274,7 +274,7 @@ async def test_unknown_and_retired_models_are_named(serve: Serve) -> None:
     for ask in in_both_colours(kimi(server, "kimi-k9")):
         with pytest.raises(NotFoundError, match="Not found the model kimi-k9"):
             await ask()
-    with pytest.raises(NotFoundError, match=r"retired kimi-k2-thinking .* successor is 'kimi-k2\.6'"):
+    with pytest.raises(NotFoundError, match=r"retired kimi-k2-thinking .* successor is 'kimi-k3'"):
         kimi(server, "kimi-k2-thinking").invoke("hi")
 
 

@@ -1,5 +1,7 @@
 """`langchain-kimi doctor`: what is wrong between the key and the model."""
 
+import json
+
 import pytest
 
 from langchain_kimi._api_keys import HOSTS
@@ -22,8 +24,9 @@ def test_a_sound_account_passes(account: Account, run: Run) -> None:
 @pytest.mark.parametrize(
     ("model", "why"),
     [
-        ("kimi-k2-thinking", "its successor is 'kimi-k2.6'"),
-        ("kimi-k9", "kimi-k9 is not among the account's models: kimi-k3.1-pro"),
+        ("kimi-k2-thinking", "its successor is 'kimi-k3'. Use kimi-k3 (--model)\n"),
+        ("kimi-k9", "kimi-k9 is not among the account's models. Use kimi-k3 (--model)\n"),
+        ("kimi-k2.7-cod", "kimi-k2.7-cod is not among the account's models. Use kimi-k2.7-code (--model)\n"),
     ],
 )
 def test_a_model_that_is_not_available_fails(account: Account, run: Run, model: str, why: str) -> None:
@@ -31,13 +34,41 @@ def test_a_model_that_is_not_available_fails(account: Account, run: Run, model: 
     result = run("doctor", "--model", model)
     assert result.status == 1
     assert why in result.out
+    assert "✓ key       accepted; its models: kimi-k3.1-pro, kimi-k3.1-pro-highspeed, kimi-k3, " in result.out
+
+
+@pytest.mark.parametrize(
+    ("available", "proposed"),
+    [
+        (("kimi-k3", "kimi-k3.1-pro"), "Use kimi-k3 (--model)"),
+        (("kimi-k2.7-code", "kimi-k3.1-pro"), "Use kimi-k3.1-pro (--model)"),
+        (("kimi-of-tomorrow",), "Use kimi-of-tomorrow (--model)"),
+        ((), "are reported not to have it\n"),
+    ],
+)
+def test_a_model_that_the_account_has_is_proposed(
+    account: Account, run: Run, available: tuple[str, ...], proposed: str
+) -> None:
+    account().refuse("GET /models", refused(200, page=json.dumps({"data": [{"id": name} for name in available]})))
+    result = run("doctor", "--model", "kimi-k2.6")
+    assert result.status == 1
+    assert "reported to be retired on Kimi's platform on 2026-12-31" in result.out
+    assert "Accounts registered since 2026-10-31 are reported not to have it" in result.out
+    assert proposed in result.out
+
+
+def test_a_retirement_that_is_near_is_named(account: Account, run: Run) -> None:
+    account()
+    result = run("doctor", "--model", "kimi-k2.6")
+    assert result.status == 0
+    assert "✓ model     kimi-k2.6 is available. kimi-k2.6 is reported to be retired" in result.out
 
 
 def test_a_k3_that_is_not_unlocked_fails(account: Account, run: Run) -> None:
     account().refuse("GET /models", refused(200, page='{"object":"list","data":[{"id":"kimi-k2.6"}]}'))
     result = run("doctor", "--model", "kimi-k3")
     assert result.status == 1
-    assert "needs a top-up" in result.out
+    assert "is open to accounts that were topped up; vouchers do not count. Use kimi-k2.6 (--model)" in result.out
 
 
 def test_an_empty_account_fails(account: Account, run: Run) -> None:

@@ -18,7 +18,7 @@ from langchain_kimi.testing import KimiServer, Reply, Request, called, said, tho
 from tests.chat_model.standard.replies import sample
 from tests.conftest import KEY, PAIRED, Serve, add, kimi
 
-CURRENT = [row.id for row in MODELS if row.retired is None]
+CURRENT = [row.id for row in MODELS if not row.is_retired()]
 ASK: Any = {"messages": [("user", "How many are 2 and 3?")]}
 
 

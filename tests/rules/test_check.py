@@ -132,16 +132,6 @@ class Case(NamedTuple):
 CASES = [
     # The whole request.
     Case(
-        "model_retired",
-        K25,
-        {},
-        "model",
-        "Not found the model kimi-k2.5 or Permission denied",
-        {"on_platform": True},
-        404,
-        "resource_not_found_error",
-    ),
-    Case(
         "body_size",
         K3,
         {},
@@ -636,8 +626,8 @@ def test_a_neighbour_of_a_breach_passes(model: str, changes: Json) -> None:
 
 
 def test_the_limits_of_a_whole_request_are_for_kimis_own_models_and_platform() -> None:
-    assert check(legal(K3), size=104_857_600, on_platform=True) == []
-    assert check(legal(UNKNOWN), size=104_857_601, on_platform=True) == []
+    assert check(legal(K3), size=104_857_600) == []
+    assert check(legal(UNKNOWN), size=104_857_601) == []
     assert check(legal(K25)) == []
 
 

@@ -36,7 +36,7 @@ def test_it_is_a_chatkimi_that_opens_no_socket(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(socket, "socket", forbidden)
     model = FakeKimi([said("Hello")] * 2)
     assert isinstance(model, ChatKimi)
-    assert (model.model, model.invoke("hi").text) == ("kimi-k2.6", "Hello")
+    assert (model.model, model.invoke("hi").text) == ("kimi-k3", "Hello")
     assert [chunk.text for chunk in model.stream("hi") if chunk.text] == ["Hello"]
 
 
@@ -64,7 +64,7 @@ def test_copies_and_bound_models_are_played_by_the_same_script() -> None:
     assert model.model_copy(update={"max_tokens": 20_000}).invoke("hi").text == "a"
     assert model.bind(thinking=False).invoke("hi").text == "b"
     assert model.with_retry().invoke("hi").text == "c"
-    assert [request.json["max_completion_tokens"] for request in model.requests] == [20_000, 32_768, 32_768]
+    assert [request.json["max_completion_tokens"] for request in model.requests] == [20_000, 131_072, 131_072]
 
 
 @pytest.mark.parametrize("reply", [said([f"{n} " for n in range(50)]), slowly(said("a b c " * 20), bytes=100)])

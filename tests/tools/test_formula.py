@@ -363,5 +363,5 @@ def test_the_retired_model_on_kimis_own_host_names_its_successor(serve: Serve) -
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model = kimi(serve([]), "kimi-k2-thinking", base_url="https://api.moonshot.ai/v1")
-    with pytest.raises(NotFoundError, match=r"successor is 'kimi-k2\.6'"):
+    with pytest.raises(NotFoundError, match=r"successor is 'kimi-k3'"):
         model.invoke("hi")

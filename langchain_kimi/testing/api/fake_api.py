@@ -78,7 +78,7 @@ class FakeKimiAPI:
         self._script = ScriptRunner(script)
         self._dialect = settings.get("dialect", "kimi")
         self._api_key = settings.get("api_key")
-        self._models: dict[str, Model | None] = {row.id: row for row in MODELS if row.retired is None}
+        self._models: dict[str, Model | None] = {row.id: row for row in MODELS if not row.is_retired()}
         self._models |= {name: find(name) for name in settings.get("models", ())}
         self._concurrency = settings.get("concurrency")
         self._in_progress: set[int] = set()

@@ -67,7 +67,7 @@ def _check_interactions(interactions: list[Interaction]) -> Iterator[tuple[str, 
     for at, interaction in enumerate(interactions, 1):
         body = interaction.chat
         if body is not None:
-            for violation in check(_in_kimi_form(body)):
+            for violation in check(in_kimi_form(body)):
                 text = f"at `{violation.path}`: {violation.message}. {violation.way_out}"
                 yield "rules", at, text
             if text := _retired(body, interaction.request.get("host")):
@@ -80,7 +80,7 @@ def _check_interactions(interactions: list[Interaction]) -> Iterator[tuple[str, 
             yield "secret", at, f"there is a secret, {'; '.join(locations)}. Revoke it, and record again."
 
 
-def _in_kimi_form(body: dict[str, Any]) -> dict[str, Any]:
+def in_kimi_form(body: dict[str, Any]) -> dict[str, Any]:
     """A request in Kimi's form. Other hosts have other fields for reasoning."""
     messages = body.get("messages")
     assistants = [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []
@@ -95,9 +95,9 @@ def _in_kimi_form(body: dict[str, Any]) -> dict[str, Any]:
 
 def _retired(body: dict[str, Any], host: str | None) -> str:
     row = find(str(body.get("model")))
-    if row is None or row.retired is None or not (host is None or host.endswith(_KIMI_HOSTS)):
+    if row is None or not row.is_retired() or not (host is None or host.endswith(_KIMI_HOSTS)):
         return ""
-    return f"{row.retirement} Record again with it."
+    return f"{row.retirement_text()} Record again with it."
 
 
 @dataclass(slots=True)

@@ -19,15 +19,25 @@ def import_cassette(source: str | Path, target: str | Path, *, secrets: Iterable
     Reads VCR.py's YAML and JSON (also gzipped, and in the form of langchain-tests) and go-vcr's versions 1 and 2.
     Raises CassetteError if the file is none of these, and SecretsLeft; in both cases nothing is written.
     """
-    recordings = list(_recordings(_document(Path(source)), source))
-    if not recordings:
-        raise CassetteError(f"{source} contains no interactions")
+    recordings = _read(source)
     all_secrets = Secrets(secrets)
     for recording in recordings:
         recording.add_secrets_to(all_secrets)
     interactions = [recording.interaction(all_secrets) for recording in recordings]
     save_cassette(target, interactions)
     return interactions
+
+
+def read_recording(source: str | Path) -> list[Interaction]:
+    """The interactions of a recording of another library as they are: secrets stay in. Raises CassetteError."""
+    return [recording.with_secrets() for recording in _read(source)]
+
+
+def _read(source: str | Path) -> list[Recording]:
+    recordings = list(_recordings(_document(Path(source)), source))
+    if not recordings:
+        raise CassetteError(f"{source} contains no interactions")
+    return recordings
 
 
 def _document(source: Path) -> Any:

@@ -69,6 +69,12 @@ class Recording:
     def _data(self) -> bytes:
         return decompress(b"".join(self.pieces), header(self.headers, "content-encoding"))
 
+    def with_secrets(self) -> Interaction:
+        """The interaction as it is, to be read only: its secrets are not removed, and its headers left out."""
+        request = {"method": self.sent.method, "path": self.sent.path, "host": self.sent.host, **self.sent.packed()}
+        body = pack_body(self._data(), header(self.headers, "content-type"))
+        return Interaction(request, {"status": self.status, "headers": {}, **body})
+
     def interaction(self, secrets: Secrets, keep_headers: frozenset[str] = frozenset()) -> Interaction:
         """The interaction for the file. Raises SecretsLeft, and CassetteError for an unknown content-encoding."""
         data = self._data()

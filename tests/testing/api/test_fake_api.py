@@ -60,7 +60,7 @@ def play(request: pytest.FixtureRequest, serve: Callable[..., KimiServer]) -> Pl
         if request.param == "KimiServer":
             server = serve(script, **(api or {}))
             return kimi(server, **settings), server
-        model = FakeKimi(FakeKimiAPI(script, **(api or {})), **{"max_retries": 0, **settings})
+        model = FakeKimi(FakeKimiAPI(script, **(api or {})), **{"model": "kimi-k2.6", "max_retries": 0, **settings})
         return model, model.api
 
     return start

@@ -137,7 +137,7 @@ def test_retired_model_is_found_on_kimis_own_hosts_only(recorded: Path) -> None:
     edited(recorded, lambda every: retire(every, "api.moonshot.ai"))
     found = [finding for finding in audit(recorded) if finding.check == "retired"]
     assert len(found) == 4
-    assert "its successor is 'kimi-k2.6'. Record again" in found[0].message
+    assert "its successor is 'kimi-k3'. Record again" in found[0].message
     edited(recorded, lambda every: retire(every, "openrouter.ai"))
     assert [finding for finding in audit(recorded) if finding.check == "retired"] == []
 
