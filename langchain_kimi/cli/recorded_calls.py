@@ -1,0 +1,97 @@
+"""Reads the calls of models that were recorded: cassettes, recordings of VCR.py and go-vcr, and reasoning logs."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from langchain_core.messages.ai import UsageMetadata
+
+from langchain_kimi.testing.cassettes import CassetteError
+from langchain_kimi.testing.cassettes.assistant_messages import response_message
+from langchain_kimi.testing.cassettes.audit import in_kimi_form
+from langchain_kimi.testing.cassettes.cassette_file import SUFFIX, Interaction, load_cassette
+from langchain_kimi.testing.cassettes.importer import read_recording
+from langchain_kimi.usage import usage_metadata
+
+_RECORDING = re.compile(rb'^(?:interactions|requests):|^\s*\{\s*"(?:version|interactions|requests)"', re.MULTILINE)
+"""How the recordings of other libraries begin."""
+_LOG_LINE = re.compile(rb'^\{"time": .*"run_id": ')
+_HEAD = 4_096
+_ENDINGS = (".yaml", ".yml", ".json", ".jsonl", ".gz")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """One request to a model and what is known of its response."""
+
+    number: int
+    """Of the interaction in a recording, or of the line in a log; from 1."""
+    model: str
+    body: Mapping[str, Any] | None
+    """The request in Kimi's form; None in a log, which does not have it."""
+    usage: UsageMetadata | None
+    failed: bool
+    """Whether the response was an error. Without usage, such a call cost nothing."""
+    thought: bool | None = None
+    """Whether the answer has reasoning; None in recordings, whose request says whether the model thinks."""
+
+
+def find_recordings(paths: Iterable[str]) -> list[Path]:
+    """The recordings and logs at paths: files as they are named, and in folders what begins as one."""
+    files: list[Path] = []
+    for path in map(Path, paths):
+        files += filter(_begins_as_recording, sorted(path.rglob("*"))) if path.is_dir() else [path]
+    return list(dict.fromkeys(files))
+
+
+def read_calls(path: Path) -> list[RecordedCall]:
+    """The calls of a file. Raises CassetteError or OSError where it cannot be read."""
+    if path.name.endswith(SUFFIX):
+        return list(_calls_of_recording(load_cassette(path)))
+    if _LOG_LINE.match(_head(path)) or path.suffix == ".jsonl":
+        return list(_calls_of_log(path))
+    return list(_calls_of_recording(read_recording(path)))
+
+
+def _begins_as_recording(path: Path) -> bool:
+    if not path.is_file() or not path.name.endswith(_ENDINGS):
+        return False
+    head = _head(path)
+    is_packed = path.suffix == ".gz" and ".yaml" in path.name
+    return path.name.endswith(SUFFIX) or is_packed or bool(_RECORDING.search(head) or _LOG_LINE.match(head))
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD)
+
+
+def _calls_of_recording(interactions: Iterable[Interaction]) -> Iterator[RecordedCall]:
+    for number, interaction in enumerate(interactions, 1):
+        if (body := interaction.chat) is None:
+            continue
+        answer = response_message(interaction)
+        failed = answer.error is not None
+        yield RecordedCall(number, str(body.get("model")), in_kimi_form(body), usage_metadata(answer.usage), failed)
+
+
+def _calls_of_log(path: Path) -> Iterator[RecordedCall]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                record = orjson.loads(line)
+                call = _call_of_line(number, record)
+            except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+                raise CassetteError(f"{path}, line {number} is not a line of a reasoning log: {error}") from error
+            yield call
+
+
+def _call_of_line(number: int, record: Mapping[str, Any]) -> RecordedCall:
+    usage = record.get("usage")
+    if usage and usage.get("total_cost") == 0:  # from LangChain's cache: nothing was sent
+        usage = None
+    free = "error" in record or record.get("cost_usd") == 0
+    return RecordedCall(number, str(record["model"]), None, usage, free, record.get("reasoning") is not None)
