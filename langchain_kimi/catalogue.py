@@ -53,6 +53,9 @@ FILE_PURPOSES: tuple[FilePurpose, ...] = get_args(FilePurpose)
 
 _PINNED = {"temperature": 1.0, "top_p": 0.95, "n": 1, "presence_penalty": 0, "frequency_penalty": 0}
 _PINNED_INSTANT = {**_PINNED, "temperature": 0.6}
+HOST_TEMPERATURES = (0.0, 1.0)
+"""The lowest and the highest temperature of models with pinned sampling on other hosts than Kimi's own. The verifier
+demands that they take 0, 0.6 and 1 and refuse -0.1, 1.1 and 2; Kimi's own hosts were recorded to take one value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,10 @@ class Model:
     pinned_thinking: Mapping[str, float] = field(default_factory=dict)
     """Sampling fields with the only value taken while the model thinks; empty where they are free."""
     pinned_instant: Mapping[str, float] = field(default_factory=dict)
+    """The same with thinking off."""
+    untyped_schemas: bool = False
+    """Whether a part of a tool's schema may lack a type. walle, whose valid schemas the verifier sends to hosts of K3,
+    takes that; K2 models refused it (earendil-works/pi issue 4138, MoonshotAI/kimi-cli issue 1595)."""
     inputs: tuple[str, ...] = ("text",)
     dynamic_tools: bool = False
     """Whether system messages may bring tools along."""
@@ -150,9 +157,13 @@ class Model:
         """The forms of `tool_choice` taken with thinking on or off."""
         return self.choices_thinking if thinking else self.choices_instant
 
-    def pinned(self, thinking: bool) -> Mapping[str, float]:
-        """The sampling fields that have one legal value with thinking on or off."""
-        return self.pinned_thinking if thinking else self.pinned_instant
+    def pinned(self, thinking: bool, *, elsewhere: bool = False) -> Mapping[str, float]:
+        """The sampling fields that have one legal value with thinking on or off.
+
+        `elsewhere` means on other hosts than Kimi's own, which take the temperatures of `HOST_TEMPERATURES`.
+        """
+        pinned = self.pinned_thinking if thinking else self.pinned_instant
+        return {key: value for key, value in pinned.items() if key != "temperature"} if elsewhere else pinned
 
 
 def _k3(model: str, usd: Price, cny: Price | None = None) -> Model:
@@ -170,6 +181,8 @@ def _k3(model: str, usd: Price, cny: Price | None = None) -> Model:
         choices_thinking=frozenset({"auto", "none", "required"}),
         json_schema=True,
         pinned_thinking=_PINNED,
+        pinned_instant=_PINNED_INSTANT,
+        untyped_schemas=True,
         inputs=("text", "image", "video"),
         dynamic_tools=True,
         usd=usd,

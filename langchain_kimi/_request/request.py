@@ -160,7 +160,7 @@ def encode_request(
     thinks = thinking.thinks is not False
     fit = fit_cap(fields, settings, row, transcript.messages, encoded.tokens, thinks=thinks, notes=notes)
     json = _join_json(fields, encoded, dialect)
-    violations = transcript.check(fields, size=len(json))
+    violations = transcript.check(fields, size=len(json), elsewhere=elsewhere)
     return EncodedRequest(
         fields=fields,
         transcript=transcript,
@@ -278,7 +278,8 @@ def _encode_fields(
         body["tool_choice"] = choice
     body |= thinking.fields
     body |= encode_cap(row, settings, thinks=thinking.thinks is not False, notes=notes)
-    body |= encode_sampling(row, settings, thinks=thinking.thinks is not False, notes=notes)
+    elsewhere = bool(settings.get("elsewhere"))
+    body |= encode_sampling(row, settings, thinks=thinking.thinks is not False, notes=notes, elsewhere=elsewhere)
     if stop := settings.get("stop"):
         body["stop"] = stop
     if "response_format" in settings:

@@ -133,9 +133,9 @@ def _check_keep(row: Model, model: str, keep: bool | None, thinks: bool) -> None
 
 
 def encode_sampling(
-    row: Model | None, settings: Mapping[str, Any], *, thinks: bool, notes: list[Note]
+    row: Model | None, settings: Mapping[str, Any], *, thinks: bool, notes: list[Note], elsewhere: bool = False
 ) -> dict[str, float]:
-    """The sampling fields, less those that the model pins to one value."""
+    """The sampling fields, less those that the model pins to one value; on other hosts that value is sent if chosen."""
     chosen: dict[str, float] = {key: settings[key] for key in SAMPLING if key in settings}
     pinned = row.pinned(thinks) if row else {}
     lost = {key: value for key, value in chosen.items() if key in pinned and value != pinned[key]}
@@ -143,7 +143,7 @@ def encode_sampling(
         dropped = ", ".join(f"{key}={value}" for key, value in lost.items())
         accepted = ", ".join(f"{key}={pinned[key]}" for key in lost)
         notes.append(Note("sampling", f"{dropped} is dropped: {row.id} takes only {accepted} here. Leave it out."))
-    return {key: value for key, value in chosen.items() if key not in pinned}
+    return {key: value for key, value in chosen.items() if key not in pinned or (elsewhere and key not in lost)}
 
 
 def resolve_tool_choice(

@@ -61,15 +61,15 @@ class EncodedTranscript:
         """All messages in Kimi's form."""
         return self._options.encode(self.messages, partial=self._is_partial)
 
-    def check(self, fields: Mapping[str, Any], size: int) -> list[Violation]:
-        """Why Kimi would refuse a request with these other fields, which has `size` bytes.
+    def check(self, fields: Mapping[str, Any], *, size: int, elsewhere: bool) -> list[Violation]:
+        """Why Kimi would refuse a request with these other fields, which has `size` bytes and may go elsewhere.
 
         Where it would not, the part of the transcript that no later message can change is stored in the cache.
         """
         body, checked = {**fields, "messages": self._wire}, self._prefix.checked
         if not is_valid_prefix(checked, body):
             body, checked = {**fields, "messages": self.wire()}, NOTHING_CHECKED
-        violations = check(body, size=size, after=checked)
+        violations = check(body, size=size, elsewhere=elsewhere, after=checked)
         if not violations:
             self._store(checked_prefix(body, len(self._repaired.prefix.sources) - checked.length, checked))
         return violations

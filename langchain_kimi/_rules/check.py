@@ -17,16 +17,18 @@ def check(
     body: Mapping[str, Any],
     *,
     size: int | None = None,
+    elsewhere: bool = False,
     after: CheckedPrefix = NOTHING_CHECKED,
     rules: Sequence[Rule] = RULES,
 ) -> list[Violation]:
     """Everything that Kimi would refuse in a body of POST /v1/chat/completions, in the order of the rules.
 
-    `size` is the length of the whole body in bytes; None leaves it unchecked. With `after`, the body holds only
-    the messages behind that prefix, and the result is as for the whole request if `is_valid_prefix` is true. An unknown
-    model is held to the protocol only: shapes, names, schemas, ids and pairing. Never raises on odd JSON.
+    `size` is the length of the whole body in bytes; None leaves it unchecked. `elsewhere` says that the request goes to
+    another host than Kimi's own, which samples more freely. With `after`, the body holds only the messages behind that
+    prefix, and the result is as for the whole request if `is_valid_prefix` is true. An unknown model is held to the
+    protocol only: shapes, names, schemas, ids and pairing. Never raises on odd JSON.
     """
-    request = WireRequest(body, size=size, after=after)
+    request = WireRequest(body, size=size, elsewhere=elsewhere, after=after)
     return [
         Violation(rule.name, path, message, rule.way_out, rule.status, rule.type)
         for rule in rules

@@ -7,7 +7,8 @@ and other keywords which the server takes. So unknown keywords (`format`, `exclu
 
 Two judgements are stricter than walle's current code, because live refusals and its own specification are:
 
-- every part must have a type, anyOf or $ref (walle's code asks only beside `enum`; MoonshotAI/kimi-cli issue 1595);
+- every part must have a type, anyOf or $ref (walle's code asks only beside `enum`; MoonshotAI/kimi-cli issue 1595),
+  except where the catalogue says that a model takes untyped parts, as hosts of K3 must;
 - a `description` beside `$ref` and in its target conflicts (walle forgave that in June 2026; recorded in April 2026,
   MoonshotAI/kimi-cli issue 1903, whose wording is used).
 """
@@ -36,9 +37,10 @@ _TOO_DEEP = f"schema depth exceeds maximum limit of {_MAX_DEPTH}"
 _TYPE_OUTSIDE_ANYOF = "when using anyOf, type should be defined in anyOf items instead of the parent schema"
 
 
-def problems(schema: object) -> Problems:
+def problems(schema: object, *, untyped: bool = False) -> Problems:
     """Everything that the server would refuse in a schema, as pairs of path and message.
 
+    `untyped`: a part may lack its type, as with K3, where it has no enum.
     Paths are in the server's notation: `root`, `properties.city`, `$defs.Node.required`; branches of anyOf bear
     no index.
     """
@@ -46,7 +48,7 @@ def problems(schema: object) -> Problems:
         yield "root", "input schema must be a string or map"
         return
     try:
-        reasons = _verdict(_text(schema))
+        reasons = _verdict(_text(schema), untyped)
     except RecursionError:
         reasons = (("", _TOO_DEEP),)
     for path, message in reasons:
@@ -62,18 +64,20 @@ def _text(schema: Schema) -> bytes:
 
 
 @lru_cache(maxsize=512)
-def _verdict(text: bytes) -> tuple[tuple[str, str], ...]:
+def _verdict(text: bytes, untyped: bool) -> tuple[tuple[str, str], ...]:
     """The problems of a schema by its JSON text: a conversation sends the same tools with every turn."""
     if len(text) > _MAX_SIZE:
         return (("", "schema exceeds maximum allowed size"),)
     schema = json.loads(text.decode("utf-8", "surrogatepass"))
-    return tuple(dict.fromkeys(_problems(schema, refers=b'"$ref"' in text))) if schema else ()
+    return tuple(dict.fromkeys(_problems(schema, refers=b'"$ref"' in text, untyped=untyped))) if schema else ()
 
 
-def _problems(schema: Schema, *, refers: bool) -> Problems:
+def _problems(schema: Schema, *, refers: bool, untyped: bool) -> Problems:
     nodes = list(_nodes(schema))
     reasons = [
-        (_join(path, at), message) for path, node, depth in nodes for at, message in _node(node, schema, path, depth)
+        (_join(path, at), message)
+        for path, node, depth in nodes
+        for at, message in _node(node, schema, path, depth, untyped=untyped)
     ]
     keys = sum(len(props) for _, node, _ in nodes if isinstance(props := node.get("properties"), dict))
     if keys > _MAX_KEYS:
@@ -124,18 +128,24 @@ def _children(node: Schema) -> list[tuple[str, object, int]]:
     return children
 
 
-def _node(node: Schema, root: Schema, path: str, depth: int) -> Problems:
+def _node(node: Schema, root: Schema, path: str, depth: int, *, untyped: bool) -> Problems:
     """What is wrong with one subschema, its children aside."""
     if depth > _MAX_DEPTH:
         yield "", _TOO_DEEP
         return
     if "type" in node:
         yield from _type(node, at_root=node is root)
-    elif not node.keys() & {"anyOf", "$ref"} and (node or path.rpartition(".")[2] != "additionalProperties"):
+    elif not node.keys() & {"anyOf", "$ref"} and not _may_lack_type(node, path, untyped):
         yield "", "type is not defined"
     for keyword, value in node.items():
         if check := _KEYWORDS.get(keyword):
             yield from check(value, node, root)
+
+
+def _may_lack_type(node: Schema, path: str, untyped: bool) -> bool:
+    if untyped:
+        return "enum" not in node
+    return not node and path.rpartition(".")[2] == "additionalProperties"
 
 
 def _type(node: Schema, *, at_root: bool) -> Problems:

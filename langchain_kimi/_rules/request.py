@@ -44,7 +44,8 @@ class WireRequest:
     """A body of POST /v1/chat/completions with what several rules need, each computed once.
 
     `body` holds, of the messages, only those behind the checked prefix `after`. `size` is the length of the whole body
-    in bytes, None where it is not known.
+    in bytes, None where it is not known; `elsewhere` says that another host than Kimi's own serves
+    the request.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class WireRequest:
         body: Mapping[str, Any],
         *,
         size: int | None = None,
+        elsewhere: bool = False,
         after: CheckedPrefix = NOTHING_CHECKED,
     ) -> None:
         self.body: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
         self.size = size
+        self.elsewhere = elsewhere
         self.after = after
         self.row = row_of(self.body)
         self.thinks = thinking_of(self.row, self.body)
@@ -63,7 +66,12 @@ class WireRequest:
     @property
     def pinned(self) -> Mapping[str, float]:
         """The sampling fields that this model takes with one value only; empty for an unknown model."""
-        return self.row.pinned(self.thinks is True) if self.row else {}
+        return self.row.pinned(self.thinks is True, elsewhere=self.elsewhere) if self.row else {}
+
+    @property
+    def takes_untyped_schemas(self) -> bool:
+        """Whether the model takes schemas in which a part lacks its type."""
+        return self.row is not None and self.row.untyped_schemas
 
     @property
     def conditions(self) -> tuple[Any, ...]:

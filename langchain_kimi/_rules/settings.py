@@ -4,6 +4,7 @@ from typing import Any
 
 from langchain_kimi._rules.moonshot_schema import problems
 from langchain_kimi._rules.request import Breaches, Rule, WireRequest
+from langchain_kimi.catalogue import HOST_TEMPERATURES
 
 _JSON_NAMES: dict[type, str] = {
     dict: "object",
@@ -57,9 +58,17 @@ def pinned_sampling(request: WireRequest) -> Breaches:
             yield field, f"invalid {field}: only {only:g} is allowed for this model"
 
 
+def host_temperature(request: WireRequest) -> Breaches:
+    """A temperature outside the range that other hosts take for a model which Kimi's own hosts pin."""
+    low, high = HOST_TEMPERATURES
+    value = request.body.get("temperature")
+    if request.elsewhere and request.pinned and isinstance(value, int | float) and not low <= value <= high:
+        yield "temperature", f"invalid temperature: only {low:g} to {high:g} is allowed for this model"
+
+
 def logprobs(request: WireRequest) -> Breaches:
-    """Log probabilities requested from a model with pinned sampling."""
-    if request.pinned and request.body.get("logprobs") not in (None, False):
+    """Log probabilities requested of Kimi's own hosts from a model with pinned sampling."""
+    if request.pinned and not request.elsewhere and request.body.get("logprobs") not in (None, False):
         yield "logprobs", "invalid logprobs: only false is allowed for this model"
 
 
@@ -113,6 +122,13 @@ def tool_choice_without_tools(request: WireRequest) -> Breaches:
     """`required` where no tool is declared, neither in the request nor in a message."""
     if request.body.get("tool_choice") == "required" and not request.tools:
         yield "tool_choice", "Invalid request: tool_choice 'required' needs at least one tool"
+
+
+def tool_choice_empty_tools(request: WireRequest) -> Breaches:
+    """Any `tool_choice` beside an empty list of tools; a request without the field may have one."""
+    choice = request.body.get("tool_choice")
+    if choice is not None and choice != "required" and request.body.get("tools") == [] and not request.tools:
+        yield "tool_choice", "Invalid request: tool_choice needs tools, and the `tools` field is an empty array"
 
 
 def _choice(choice: object) -> str | None:
@@ -172,7 +188,7 @@ def json_schema_flavour(request: WireRequest) -> Breaches:
     named = _named_schema(request)
     if named is not None and isinstance(named.get("schema"), dict):
         path = "response_format.json_schema.schema"
-        for where, words in problems(named["schema"]):
+        for where, words in problems(named["schema"], untyped=request.takes_untyped_schemas):
             yield (
                 path,
                 "Invalid request: response_format.json_schema is not a valid moonshot flavored json schema, "
@@ -219,7 +235,15 @@ SETTINGS: tuple[Rule, ...] = (
         f"{_K3} (temperature, top_p, both penalties); MoonshotAI/Kimi-K2 issue 124 (0.6 without thinking); "
         "n by the same form",
     ),
-    Rule("logprobs", logprobs, "Leave `logprobs` out.", _K3),
+    Rule(
+        "host_temperature",
+        host_temperature,
+        "Choose a temperature from 0 to 1, or leave it out.",
+        _VERIFIER,
+    ),
+    Rule(
+        "logprobs", logprobs, "Leave `logprobs` out.", f"{_K3}; hosts must take it by Moonshot's stream specification"
+    ),
     Rule("top_logprobs", top_logprobs, "Leave `top_logprobs` out, or set `logprobs` to true with it.", _K3),
     Rule("logit_bias", logit_bias, "Leave `logit_bias` out.", _K3),
     Rule("stop_count", stop_count, "Send at most five stop sequences.", "measured on both hosts, September 2026"),
@@ -242,6 +266,12 @@ SETTINGS: tuple[Rule, ...] = (
         "UKGovernmentBEIS/inspect_ai issue 5152, can1357/oh-my-pi issue 827, AstrBotDevs/AstrBot issue 7805",
     ),
     Rule("tool_choice_without_tools", tool_choice_without_tools, "Declare a tool, or drop `tool_choice`.", _VERIFIER),
+    Rule(
+        "tool_choice_empty_tools",
+        tool_choice_empty_tools,
+        "Declare a tool, or leave out `tools` or `tool_choice`.",
+        f"{_VERIFIER}, for 'required'; the other words by the same form",
+    ),
     Rule("response_format_type", response_format_type, "Use text, json_object or json_schema.", _VERIFIER),
     Rule("json_schema_missing", json_schema_missing, "Give `json_schema` with a name and a schema.", _VERIFIER),
     Rule("json_schema_name", json_schema_name, "Give the response schema a name.", _VERIFIER),

@@ -71,7 +71,7 @@ def parameters_flavour(request: WireRequest) -> Breaches:
         parameters = function.get("parameters")
         if kind != "function" or not isinstance(parameters, dict) or parameters.get("type") != "object":
             continue
-        for where, words in problems(parameters):
+        for where, words in problems(parameters, untyped=request.takes_untyped_schemas):
             yield (
                 f"{path}.parameters",
                 "Invalid request: tools.function.parameters is not a valid moonshot flavored json schema, "
@@ -92,6 +92,13 @@ def dynamic_tools_role(request: WireRequest) -> Breaches:
     for at, message in request.transcript.dynamic_tools:
         if message.get("role") != "system":
             yield f"messages[{at}].tools", "Invalid request: tools in a message can only be used with role 'system'"
+
+
+def dynamic_tools_array(request: WireRequest) -> Breaches:
+    """Tools in a message that are no array."""
+    for at, message in request.transcript.dynamic_tools:
+        if not isinstance(message["tools"], list):
+            yield f"messages[{at}].tools", "Invalid request: tools in a message must be an array"
 
 
 def dynamic_tools_content(request: WireRequest) -> Breaches:
@@ -157,6 +164,12 @@ TOOLS: tuple[Rule, ...] = (
         dynamic_tools_model,
         "Bind the tools to the request, or choose a model of the K3 family, which takes tools in messages.",
         _VERIFIER,
+    ),
+    Rule(
+        "dynamic_tools_array",
+        dynamic_tools_array,
+        "Give the tools of the message as an array.",
+        f"{_VERIFIER}; the text is ours",
     ),
     Rule(
         "dynamic_tools_content", dynamic_tools_content, "Leave `content` out of a message that adds tools.", _VERIFIER

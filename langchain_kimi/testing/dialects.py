@@ -1,14 +1,18 @@
-"""Hosts that serve Kimi models under other field names, for `KimiServer(dialect=…)`.
+"""Hosts that serve Kimi models, for `KimiServer(dialect=…)`.
 
-A request is converted to Kimi's own form before it is checked, and the reasoning of a response to the host's fields. A
-Kimi field that the host does not know is refused, so that a client with the wrong host's fields fails its test. The
-package has its own table of hosts; this one is independent because it checks requests made from that table.
+`vendor` is a host as Moonshot's verifier wants it: Kimi's field names, temperatures from 0 to 1, log probabilities, and
+call ids of another form. The others have other field names: a request is converted to Kimi's own form before it is
+checked, and the reasoning of a response to the host's fields. A Kimi field that the host does not know is refused, so
+that a client with the wrong host's fields fails its test. The package has its own table of hosts; this one is
+independent because it checks requests made from that table.
 """
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-ServedDialect = Literal["kimi", "openrouter", "vllm"]
+ServedDialect = Literal["kimi", "vendor", "openrouter", "vllm"]
+_KIMI_FIELDS = ("kimi", "vendor")
+"""The hosts with Kimi's own field names."""
 _REASONING = "reasoning_content"
 _DETAILS = "reasoning_details"
 _RESPONSE_FIELDS: Mapping[ServedDialect, str] = {"openrouter": "reasoning", "vllm": "reasoning"}
@@ -20,9 +24,19 @@ OTHER_REASONING_FIELDS = (*REASONING_TEXT_FIELDS[1:], _DETAILS)
 """The fields of a message that hold reasoning on other hosts than Kimi's."""
 
 
+def call_id(name: str, number: int, dialect: ServedDialect) -> str:
+    """The id of a conversation's tool call of that number, counted from 0."""
+    return f"{name}{'_' if dialect == 'vendor' else ':'}{number}"
+
+
+def follows_stream_specification(dialect: ServedDialect) -> bool:
+    """Whether the host answers as Moonshot's specification of streams says, down to the headers."""
+    return dialect in _KIMI_FIELDS
+
+
 def from_host_request(request: Mapping[str, Any], dialect: ServedDialect) -> dict[str, Any]:
     """The request in Kimi's form. Raises ValueError for a field that the host does not know."""
-    if dialect == "kimi":
+    if dialect in _KIMI_FIELDS:
         return dict(request)
     if "thinking" in request or (dialect == "openrouter" and "reasoning_effort" in request):
         raise ValueError("the field `thinking` or `reasoning_effort` is not known here")
@@ -64,7 +78,7 @@ def _from_host_message(message: Any) -> Any:
 
 def to_host_message(part: Mapping[str, Any], dialect: ServedDialect) -> dict[str, Any]:
     """A message or delta with its reasoning in the host's fields."""
-    if dialect == "kimi" or _REASONING not in part:
+    if dialect in _KIMI_FIELDS or _REASONING not in part:
         return dict(part)
     reasoning = part[_REASONING]
     converted = {_RESPONSE_FIELDS[dialect] if key == _REASONING else key: value for key, value in part.items()}

@@ -241,3 +241,17 @@ def test_thinking_off_with_k3_is_refused_on_kimis_own_hosts(url: str) -> None:
         model.invoke("hi", thinking=False)
     with pytest.raises(IllegalRequestError, match=r"kimi-k2\.7-code always thinks"):
         ChatKimi(model="kimi-k2.7-code", api_key="sk-x", base_url="http://127.0.0.1:1/v1", thinking=False)  # type: ignore[arg-type]
+
+
+def test_a_temperature_goes_to_another_host_as_an_extra_field(serve: Serve) -> None:
+    server = serve([said("ok")], dialect="vendor")
+    model = kimi(server, "kimi-k3", extra_body={"temperature": 0.6})
+    assert model.invoke("hi").text == "ok"
+    assert server.requests[0].json["temperature"] == 0.6
+    with pytest.raises(IllegalRequestError, match="only 0 to 1 is allowed"):
+        model.invoke("hi", extra_body={"temperature": 1.1})
+    own = ChatKimi(
+        model="kimi-k3", api_key="sk-x", base_url="https://api.moonshot.ai/v1", extra_body={"temperature": 0.6}
+    )  # type: ignore[arg-type]
+    with pytest.raises(IllegalRequestError, match="only 1 is allowed"):
+        own.invoke("hi")

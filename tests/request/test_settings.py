@@ -126,6 +126,12 @@ def test_pin_follows_thinking() -> None:
     assert encode("kimi-k2.6", temperature=0.6).notes[0].topic == "sampling"
 
 
+def test_the_one_value_is_sent_to_other_hosts_which_may_not_know_it() -> None:
+    assert encode("kimi-k3", top_p=0.95, temperature=0.2, elsewhere=True).body["top_p"] == 0.95
+    assert "temperature" not in encode("kimi-k3", temperature=0.2, elsewhere=True).body
+    assert "top_p" not in encode("kimi-k3", top_p=0.95, elsewhere=False).body
+
+
 def test_sampling_of_other_models_is_sent() -> None:
     assert encode("somebody/else", temperature=0.2).body["temperature"] == 0.2
     assert encode("moonshot-v1-8k", temperature=0.2).body["temperature"] == 0.2

@@ -190,6 +190,19 @@ CASES = [
             (K25, "temperature", 0, "1", {}),
         ]
     ),
+    *(
+        Case(
+            "host_temperature",
+            model,
+            {"temperature": temperature, "thinking": thinking},
+            "temperature",
+            "invalid temperature: only 0 to 1 is allowed for this model",
+            {"elsewhere": True},
+        )
+        for model in (K3, K26)
+        for thinking in (None, {"type": "disabled"})
+        for temperature in (-0.1, 1.1, 2.0)
+    ),
     Case("logprobs", K3, {"logprobs": True}, "logprobs", "invalid logprobs: only false is allowed for this model"),
     Case(
         "top_logprobs",
@@ -241,6 +254,16 @@ CASES = [
         "tool_choice",
         PREFIX + "tool_choice 'required' needs at least one tool",
     ),
+    *(
+        Case(
+            "tool_choice_empty_tools",
+            K3,
+            {"tool_choice": choice, "tools": []},
+            "tool_choice",
+            PREFIX + "tool_choice needs tools, and the `tools` field is an empty array",
+        )
+        for choice in ("auto", "none")
+    ),
     Case(
         "response_format_type",
         K3,
@@ -278,7 +301,7 @@ CASES = [
     ),
     Case(
         "json_schema_flavour",
-        K3,
+        K26,
         named(name="lake", schema={"type": "object", "properties": {"depth": {}}}),
         "response_format.json_schema.schema",
         "Invalid request: response_format.json_schema is not a valid moonshot flavored json schema, "
@@ -365,6 +388,13 @@ CASES = [
         {"messages": [user() | {"tools": [tool("swim")]}]},
         "messages[0].tools",
         PREFIX + "tools in a message can only be used with role 'system'",
+    ),
+    Case(
+        "dynamic_tools_array",
+        K3,
+        {"messages": [user(), {"role": "system", "content": "", "tools": {"type": "function"}}]},
+        "messages[1].tools",
+        PREFIX + "tools in a message must be an array",
     ),
     Case(
         "dynamic_tools_content",
@@ -553,7 +583,15 @@ NEIGHBOURS = [
     (OLD, {"temperature": 0.2, "logprobs": True, "top_logprobs": 3}),
     (K26, {"thinking": {"type": "disabled"}, "tool_choice": "required"}),
     (UNKNOWN, {"tool_choice": "required", "stop": ["x" * 40], "thinking": {"type": "disabled"}, "temperature": 0.1}),
-    (K3, {"tools": [], "tool_choice": "auto"}),
+    *((K3, {"tools": None, "tool_choice": choice}) for choice in ("auto", "none")),
+    (K3, {"tools": [], "tool_choice": "auto", "messages": [user(), {"role": "system", "tools": [tool()]}]}),
+    (K3, {"tools": [tool(parameters={"type": "object", "properties": {"depth": {"description": "In metres."}}})]}),
+    *(
+        (K3, {"thinking": {"type": "enabled", "keep": "all", "effort": effort}, "reasoning_effort": "max"})
+        for effort in ("low", "high", "max")
+    ),
+    (K3, {"thinking": {"keep": "all"}}),
+    (K3, {"thinking": {"type": "disabled"}, "temperature": 0.6}),
     (K3, {"tools": None, "tool_choice": "required", "messages": [user(), {"role": "system", "tools": [tool()]}]}),
     (K3, {"response_format": {"type": "json_object"}}),
     (K3, named(name="lake", schema={"type": "object"}, strict=False)),
@@ -618,6 +656,25 @@ def test_every_rule_has_a_case_and_says_where_it_comes_from(rule: Rule) -> None:
 
 def test_rule_names_are_unique() -> None:
     assert len({rule.name for rule in RULES}) == len(RULES)
+
+
+@pytest.mark.parametrize("model", [K3, K26, K25])
+@pytest.mark.parametrize("thinking", [None, {"type": "disabled"}])
+@pytest.mark.parametrize(
+    "changes", [{"temperature": 0.0}, {"temperature": 0.6}, {"temperature": 1}, {"logprobs": True}]
+)
+def test_other_hosts_sample_more_freely(model: str, thinking: Json | None, changes: Json) -> None:
+    body = legal(model, thinking=thinking, **changes)
+    assert check(body, elsewhere=True) == []
+    assert [v.rule for v in check(body | {"top_p": 0.8}, elsewhere=True)] == ["pinned_sampling"]
+
+
+@pytest.mark.parametrize(("model", "taken"), [(K3, True), ("kimi-k3.1-pro", True), (K26, False), (UNKNOWN, False)])
+def test_a_part_without_a_type_is_for_k3(model: str, taken: bool) -> None:
+    body = legal(model, tools=[tool(parameters={"type": "object", "properties": {"depth": {}}})])
+    assert (check(body) == []) is taken
+    body["tools"][0]["function"]["parameters"]["properties"]["depth"] = {"enum": ["deep"]}
+    assert [violation.rule for violation in check(body)] == ["parameters_flavour"]
 
 
 @pytest.mark.parametrize(("model", "changes"), NEIGHBOURS)

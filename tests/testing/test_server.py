@@ -250,6 +250,7 @@ class TestStreams:
         assert middle == [
             {"reasoning_content": "I"},
             {"reasoning_content": " add"},
+            {"reasoning_content": ""},
             {"content": "Let"},
             {"content": " me"},
             {"content": " see"},

@@ -202,7 +202,7 @@ class FakeKimiAPI:
             text = f"Your request exceeded model token limit: {row.context} (requested: {requested})"
             return _invalid_request(f"Invalid request: {text}")
         try:
-            violations = check(from_host_request(body, self._dialect))
+            violations = check(from_host_request(body, self._dialect), elsewhere=self._dialect != "kimi")
         except ValueError as error:
             return _invalid_request(f"Invalid request: {error}")
         if violations:

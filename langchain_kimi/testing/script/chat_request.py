@@ -42,6 +42,12 @@ class Request:
         return dicts_in([tool.get("function") for tool in dicts_in(self.json.get("tools"))])
 
     @property
+    def offered_tools(self) -> list[dict[str, Any]]:
+        """`tools`, then those that system messages declare for models of the K3 family."""
+        brought = [tool for message in self.messages for tool in dicts_in(message.get("tools"))]
+        return self.tools + dicts_in([tool.get("function") for tool in brought])
+
+    @property
     def model(self) -> str:
         """The name of the requested model."""
         return str(self.json.get("model") or "")

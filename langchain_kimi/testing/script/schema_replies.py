@@ -60,7 +60,7 @@ def _forced_tool(request: Request) -> tuple[str, Mapping[str, Any]]:
     """Name and parameters of the tool that the request forces."""
     choice = request.json.get("tool_choice")
     name = choice["function"]["name"] if isinstance(choice, dict) else None
-    tools = [tool for tool in request.tools if name in (None, tool["name"])]
+    tools = [tool for tool in request.offered_tools if name in (None, tool["name"])]
     if choice in (None, "auto", "none") or not tools:
         raise ValueError("the request asks for no JSON: it has neither a response_format nor a forced tool")
     return tools[0]["name"], tools[0]["parameters"]
