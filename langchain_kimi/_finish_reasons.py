@@ -5,6 +5,7 @@ of other hosts. Words of other providers that mean a regular end are known too, 
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 CONTENT_FILTER = "content_filter"
 
@@ -35,6 +36,28 @@ RETRYABLE = frozenset({"engine_overloaded", "server_interrupted", "abort", "erro
 """The abnormal reasons that have nothing to do with the request: the same request may well succeed."""
 
 KNOWN = COMPLETE | LENGTH | ABNORMAL.keys() | {CONTENT_FILTER}
+
+
+NormalizedFinishReason = Literal[
+    "stop", "length", "tool_call", "content_filter", "refusal", "context_exceeded", "error", "other"
+]
+"""LangChain's words for why an answer ended. Kimi's finish reasons give neither `refusal` nor `context_exceeded`."""
+
+_OF_CALLS = frozenset({"tool_calls", "function_call", "tool_use"})
+_UNEXPLAINED = frozenset({"repeat", "unknown"})
+
+
+def normalized(finish_reason: str, *, has_calls: bool) -> NormalizedFinishReason:
+    """A finish reason in LangChain's words; `has_calls` says whether the answer has tool calls."""
+    if finish_reason in _OF_CALLS or (has_calls and finish_reason in COMPLETE):
+        return "tool_call"
+    if finish_reason in COMPLETE:
+        return "stop"
+    if finish_reason in LENGTH:
+        return "length"
+    if finish_reason == CONTENT_FILTER:
+        return "content_filter"
+    return "error" if finish_reason in ABNORMAL.keys() - _UNEXPLAINED else "other"
 
 
 def calls_may_run(finish_reason: str | None) -> bool:

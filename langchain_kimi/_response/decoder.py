@@ -274,7 +274,7 @@ class ResponseDecoder:
             has_calls=bool(self._calls),
             replaced_surrogates=self._joiner is not None and self._joiner.has_replaced,
         )
-        return self._metadata.as_dict(report)
+        return self._metadata.as_dict(report, has_calls=bool(self._calls))
 
 
 def _text_of_parts(content: object) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_kimi._finish_reasons import CONTENT_FILTER, KNOWN, LENGTH
+from langchain_kimi._finish_reasons import CONTENT_FILTER, KNOWN, LENGTH, normalized
 from langchain_kimi._raw_calls import PROVIDER
 from langchain_kimi.usage import REPEATED, is_inconsistent, usage_metadata, usage_of_headers
 
@@ -43,13 +43,15 @@ class ResponseMetadata:
         if isinstance(usage, dict) and usage:
             self.usage = usage
 
-    def as_dict(self, report: Sequence[str] = ()) -> dict[str, Any]:
+    def as_dict(self, report: Sequence[str] = (), *, has_calls: bool = False) -> dict[str, Any]:
         """The `response_metadata` of the message."""
         traces = {
             name: next((self.headers[key] for key in keys if self.headers.get(key)), None)
             for name, keys in _TRACE_HEADERS.items()
         }
         metadata = {**self._fields, "model_provider": PROVIDER, "finish_reason": self.finish_reason}
+        if self.finish_reason is not None:
+            metadata["normalized_finish_reason"] = normalized(self.finish_reason, has_calls=has_calls)
         metadata |= {name: value for name, value in traces.items() if value}
         attempts = [usage_metadata(usage_of_headers(headers, 0)) for headers in self._repeated]
         if repeated := [usage for usage in attempts if usage is not None]:

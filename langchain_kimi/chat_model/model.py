@@ -191,10 +191,10 @@ class ChatKimi(ChatKimiSettings):
         model takes that, with thinking switched off for this request if the model can and you did not ask for thinking;
         otherwise the model is only offered the tool. After a response without a valid object, the model gets another
         request with the response and the errors, at most `max_validation_retries` times: by default once, or twice
-        where no call can be forced. Each request counts in `UsageMeter`. `include_raw` returns a dict of `raw`,
-        `parsed` and `parsing_error`. `keep_tools`, the tools of the conversation so far, stay in a request for a JSON
-        Schema, uncalled, so that its prefix stays in Kimi's cache. Raises StructuredOutputError with the raw text where
-        no response had a valid object.
+        where no call can be forced. Each request counts in `UsageMeter`. `stream` yields the object while it grows, and
+        the validated one last. `include_raw` returns a dict of `raw`, `parsed` and `parsing_error`. `keep_tools`, the
+        tools of the conversation so far, stay in a request for a JSON Schema, uncalled, so that its prefix stays in
+        Kimi's cache. Raises StructuredOutputError with the raw text where no response had a valid object.
         """
         strategy = StructuredOutputStrategy.of(
             find(self.model),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.messages import AIMessage
+from langchain_core.utils.json import parse_partial_json
 from pydantic import BaseModel, ValidationError
 from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic.v1 import ValidationError as ValidationErrorV1
@@ -50,16 +51,36 @@ class SchemaReader:
             raise StructuredOutputError(f"The answer is no {self.name}: {why} (finish_reason: {finish_reason}).", text)
         return self._validate(value, text)
 
+    def read_partial(self, text: str) -> Any:
+        """The object in the beginning of a text or of arguments, with the keys that have arrived. None where there is
+        none yet, and where a pydantic class does not take what has arrived.
+        """
+        start = text.find("{")
+        if start < 0:
+            return None
+        try:
+            value = parse_partial_json(text[start:])
+            return self._instance(value)
+        except (ValueError, TypeError):
+            return None
+
     def _validate(self, value: Any, text: str) -> Any:
         try:
-            if isinstance(self.schema, type) and issubclass(self.schema, BaseModel):
-                return self.schema.model_validate(value)
-            if isinstance(self.schema, type) and issubclass(self.schema, BaseModelV1):
-                return self.schema.parse_obj(value)
+            instance = self._instance(value)
         except (ValidationError, ValidationErrorV1) as error:
             raise StructuredOutputError(f"The answer is no valid {self.name}: {without_links(error)}", text) from error
-        if reasons := self.check.reasons(value):
+        if instance is value and (reasons := self.check.reasons(value)):
             raise StructuredOutputError(f"The answer is no valid {self.name}: {reasons}", text)
+        return instance
+
+    def _instance(self, value: Any) -> Any:
+        """The value as an instance of a pydantic class; the value itself for any other schema. Raises ValidationError
+        of either version of pydantic.
+        """
+        if isinstance(self.schema, type) and issubclass(self.schema, BaseModel):
+            return self.schema.model_validate(value)
+        if isinstance(self.schema, type) and issubclass(self.schema, BaseModelV1):
+            return self.schema.parse_obj(value)
         return value
 
 

@@ -1,7 +1,7 @@
 """Requests an object of a schema from the model, whether it thinks or not, and validates it.
 
 A `StructuredOutputStrategy` says what the model supports. `SchemaReader` reads the response in the same way under every
-strategy. After a response without a valid object, the model gets another request with the errors.
+strategy. `StructuredOutputRunnable` calls the model, again with the errors after a response without a valid object.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,16 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage, convert_to_messages
-from langchain_core.prompt_values import PromptValue
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_json_schema
 
-from langchain_kimi._raw_calls import raw_calls
 from langchain_kimi._request.tools import Tools, encode_tool, recursive_schema
 from langchain_kimi.catalogue import Model
 from langchain_kimi.chat_model.schema_reader import SchemaReader
-from langchain_kimi.errors import StructuredOutputError
+from langchain_kimi.chat_model.structured_runnable import StructuredOutputRunnable
 
 StructuredOutputMethod = Literal["json_schema", "function_calling", "json_mode"]
 """How the object is requested: `response_format` with a JSON Schema, a tool call, or `response_format` `json_object`.
@@ -28,9 +25,6 @@ VALIDATION_RETRIES = 1
 """How often the model is called again after a response without a valid object, by default."""
 UNFORCED_RETRIES = 2
 """The same where the model cannot be forced to call the schema's tool."""
-
-_RETRY_PROMPT = "Answer again with one JSON object that fits the schema, and nothing else."
-_CALL_RETRY_PROMPT = "Call the tool with arguments that fit its schema."
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +93,8 @@ def structured_output(
     if max_validation_retries is None:
         unforced = by_call and strategy.tool_choice == "auto"
         max_validation_retries = UNFORCED_RETRIES if unforced else VALIDATION_RETRIES
-    return _runnable(model.bind(**settings), reader, include_raw, attempts=1 + max_validation_retries)
+    attempts = 1 + max_validation_retries
+    return StructuredOutputRunnable(model.bind(**settings), reader, include_raw=include_raw, attempts=attempts)
 
 
 def _request_settings(
@@ -128,62 +123,3 @@ def _json_schema(schema: dict[str, Any] | type, *, by_call: bool) -> dict[str, A
         function = encode_tool(schema)["function"]
         return {"title": function["name"], **function["parameters"]}
     return {**convert_to_json_schema(schema), **(recursive_schema(schema) or {})}
-
-
-def _runnable(
-    model: Runnable[LanguageModelInput, AIMessage], reader: SchemaReader, include_raw: bool, *, attempts: int
-) -> Runnable[LanguageModelInput, Any]:
-    """Calls the model and reads its response, again after a failure while attempts are left."""
-
-    def invoke(model_input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        messages = _input_messages(model_input)
-        for left in reversed(range(attempts)):
-            outcome = _outcome(reader, model.invoke(messages, config, **kwargs))
-            if outcome["parsing_error"] is None or not left:
-                break
-            messages = _retry_messages(messages, outcome, reader)
-        return _output(outcome, include_raw)
-
-    async def ainvoke(model_input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        messages = _input_messages(model_input)
-        for left in reversed(range(attempts)):
-            outcome = _outcome(reader, await model.ainvoke(messages, config, **kwargs))
-            if outcome["parsing_error"] is None or not left:
-                break
-            messages = _retry_messages(messages, outcome, reader)
-        return _output(outcome, include_raw)
-
-    return RunnableLambda(invoke, afunc=ainvoke, name="structured_output")
-
-
-def _input_messages(model_input: Any) -> list[BaseMessage]:
-    if isinstance(model_input, PromptValue):
-        return model_input.to_messages()
-    return [HumanMessage(model_input)] if isinstance(model_input, str) else convert_to_messages(model_input)
-
-
-def _outcome(reader: SchemaReader, message: AIMessage) -> dict[str, Any]:
-    try:
-        return {"raw": message, "parsed": reader.read(message), "parsing_error": None}
-    except StructuredOutputError as error:
-        return {"raw": message, "parsed": None, "parsing_error": error}
-
-
-def _output(outcome: dict[str, Any], include_raw: bool) -> Any:
-    if include_raw:
-        return outcome
-    if outcome["parsing_error"] is not None:
-        raise outcome["parsing_error"]
-    return outcome["parsed"]
-
-
-def _retry_messages(
-    messages: Sequence[BaseMessage], outcome: dict[str, Any], reader: SchemaReader
-) -> list[BaseMessage]:
-    """The conversation for another attempt: with the response, and with its errors for the model."""
-    response: AIMessage = outcome["raw"]
-    prompt = f"{outcome['parsing_error'].args[0]}\n{_CALL_RETRY_PROMPT if reader.by_call else _RETRY_PROMPT}"
-    results: list[BaseMessage] = [
-        ToolMessage(prompt, tool_call_id=call["id"] or "", status="error") for call in raw_calls(response)
-    ]
-    return [*messages, response, *(results or [HumanMessage(prompt)])]

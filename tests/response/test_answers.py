@@ -538,6 +538,7 @@ def test_metadata_is_there_once_with_the_ids_of_the_response() -> None:
             "system_fingerprint": "fp",
             "model_provider": "moonshot",
             "finish_reason": "stop",
+            "normalized_finish_reason": "stop",
             "request_id": "r-1",
             "trace_id": "t-1",
         }
