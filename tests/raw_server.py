@@ -1,6 +1,7 @@
 """An HTTP server that sends bytes as it is told, right or wrong."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,11 +21,12 @@ class Sent:
 
 
 class RawServer:
-    """Answers each request with the next response, and with the last one from then on."""
+    """Answers each request with the next response, and with the last one from then on; with `tls` by HTTPS."""
 
-    def __init__(self, *responses: Sent) -> None:
+    def __init__(self, *responses: Sent, tls: ssl.SSLContext | None = None) -> None:
         self._responses = list(responses)
         self._socket = socket.create_server(("127.0.0.1", 0))
+        self._tls = tls
         self._closed = False
         self.requests: list[bytes] = []
         """Each request, head and body."""
@@ -33,7 +35,13 @@ class RawServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
+        host = "https://localhost" if self._tls else "http://127.0.0.1"
+        return f"{host}:{self.port}/v1"
+
+    @property
+    def port(self) -> int:
+        port: int = self._socket.getsockname()[1]
+        return port
 
     def close(self) -> None:
         self._closed = True
@@ -51,6 +59,8 @@ class RawServer:
         with connection:
             connection.settimeout(60)
             try:
+                if self._tls is not None:
+                    connection = self._tls.wrap_socket(connection, server_side=True)
                 self.requests.append(self._read(connection))
                 place = min(len(self.requests), len(self._responses)) - 1
                 self._send(connection, self._responses[place])
@@ -79,14 +89,16 @@ class RawServer:
         for piece in [sent.body] if isinstance(sent.body, bytes) else sent.body():
             connection.sendall(piece)
             self.bytes_sent += len(piece)
+        if isinstance(connection, ssl.SSLSocket):
+            connection = connection.unwrap()
         connection.shutdown(socket.SHUT_WR)
         connection.recv(1)
 
 
 @contextmanager
-def raw_server(*responses: Sent) -> Iterator[RawServer]:
+def raw_server(*responses: Sent, tls: ssl.SSLContext | None = None) -> Iterator[RawServer]:
     """A running RawServer."""
-    server = RawServer(*responses)
+    server = RawServer(*responses, tls=tls)
     try:
         yield server
     finally:

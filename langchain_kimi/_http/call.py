@@ -16,6 +16,7 @@ from langchain_kimi._http.library_errors import cause_text, cut_causes
 from langchain_kimi._http.multipart import UploadForm
 from langchain_kimi._http.response_body import ResponseBody
 from langchain_kimi._http.retries import RetryPolicy, RetryWait
+from langchain_kimi._http.single_connection import AsyncClient, Client
 from langchain_kimi._http.sse import DONE
 from langchain_kimi._http.timeouts import Timeouts
 from langchain_kimi._redaction import mask_bytes, mask_values, secret_values
@@ -79,6 +80,7 @@ class ApiCall:
         self._set_timeouts(transport.timeout)
         self._httpx_timeouts: dict[str, float | None] = {}
         self._read_timeout = "first_byte"
+        self._is_own_client = True
         self._secrets: tuple[str, ...] = ()
         self._events = 0
         self._last_event = self._started
@@ -98,8 +100,9 @@ class ApiCall:
 
     def new_request(self, client: Any, trace: Callable[[str, dict[str, Any]], Any]) -> Any:
         """The HTTP request of the next attempt. The HTTP library calls `trace` for each step of sending it."""
-        if self._transport.timeout is None and client.timeout.as_dict() != _HTTPX_DEFAULT_TIMEOUT:
-            self._set_timeouts(client.timeout)
+        self._is_own_client = isinstance(client, Client | AsyncClient)
+        if self._transport.timeout is None and not self._is_own_client:
+            self._take_timeout_of(client)
         timeouts = self._timeouts
         if self._ends is not None and self._transport.clock.now() >= self._ends:
             raise self._timed_out("total")
@@ -111,12 +114,17 @@ class ApiCall:
             "pool": timeouts.pool,
             "read": self._remaining(timeouts.first_byte),
         }
+        extensions: dict[str, Any] = {"timeout": self._httpx_timeouts}
+        headers = {**self._content_type(), **self._transport.headers, "accept-encoding": ACCEPTED}
         url = self._transport.base_url + self._path
+        if self._is_own_client:
+            self._secrets = secret_values(headers.items())
+            return client.build_request(self._method, parsed_url(url), headers, extensions, **self._content())
         request = client.build_request(
             self._method,
             parsed_url(url) if isinstance(client, httpx2.Client | httpx2.AsyncClient) else url,
-            headers={**self._content_type(), **self._transport.headers, "accept-encoding": ACCEPTED},
-            extensions={"timeout": self._httpx_timeouts, "trace": trace},
+            headers=headers,
+            extensions={**extensions, "trace": trace},
             **self._content(),
         )
         check_client_headers(request.headers.items())
@@ -129,10 +137,11 @@ class ApiCall:
         A client that has already read the body, as test clients and recorders do, has decompressed it too. Otherwise
         it is decompressed here, within limits. From here on the timeout `silence` replaces `first_byte`.
         """
-        self._secrets = secret_values(response.request.headers.items())  # including those of the client's `auth`
-        self._options.get("response_headers", {}).update(
-            {name: mask_values(value, self._secrets) for name, value in response.headers.items()}
-        )
+        if not self._is_own_client:
+            self._secrets = secret_values(response.request.headers.items())  # including those of the client's `auth`
+        headers = dict(response.headers.items())
+        if (wanted := self._options.get("response_headers")) is not None:
+            wanted.update({name: mask_values(value, self._secrets) for name, value in headers.items()})
         # Clients read this dict once before the head of a response and once before its body.
         self._read_timeout = "silence"
         self._httpx_timeouts["read"] = self._remaining(self._timeouts.silence)
@@ -141,7 +150,7 @@ class ApiCall:
         was_read = bool(response.is_stream_consumed)
         self.response_body = ResponseBody(
             response.status_code,
-            response.headers,
+            headers,
             self._transport.response_limits,
             self._host,
             raw=self._options.get("raw", False),
@@ -267,6 +276,10 @@ class ApiCall:
         self._request_body = body
         logger.info("the request is sent again with a smaller output cap: %s", error)
         return True
+
+    def _take_timeout_of(self, client: Any) -> None:
+        if client.timeout.as_dict() != _HTTPX_DEFAULT_TIMEOUT:
+            self._set_timeouts(client.timeout)
 
     def _set_timeouts(self, timeout: Any) -> None:
         self._timeouts = Timeouts.of(timeout)

@@ -6,19 +6,23 @@ import ssl
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from urllib.request import getproxies
 
 import httpx2
+
+from langchain_kimi._http.single_connection import AsyncClient, Client
 
 _LIMITS = httpx2.Limits(max_connections=1)
 _MOST_IN_USE = 1_000
 """The most requests in progress at the same time, for all threads and for each event loop; further ones wait."""
 _ALL_IN_USE = f"{_MOST_IN_USE:,} requests are in progress"
-_MOST_IDLE = 100
+_MOST_IDLE = 1_000
 _LONGEST_IDLE = 5.0
 """Seconds after which an unused connection is closed."""
 
@@ -28,8 +32,9 @@ class Connections:
 
     A pool of many connections looks at all of them for every request. Here, the next request to a host gets the client
     that was used last for that host. Threads share their clients; each event loop has its own, which are closed when it
-    shuts down. The user's own clients, of httpx2 or httpx, are used as they are and never closed here. After a fork the
-    child makes clients of its own.
+    shuts down. Where the environment names a proxy, they are httpx2's, which know for which hosts it is. The user's own
+    clients, of httpx2 or httpx, are used as they are and never closed here. After a fork the child makes clients of its
+    own.
     """
 
     def __init__(self, client: Any = None, async_client: Any = None) -> None:
@@ -53,7 +58,7 @@ class Connections:
         if not clients.in_use.acquire(timeout=timeout):
             raise httpx2.PoolTimeout(_ALL_IN_USE)
         try:
-            client = clients.pop_idle(host) or httpx2.Client(verify=_ssl_context(), limits=_LIMITS)
+            client = clients.pop_idle(host) or _new_client()
             try:
                 yield client
             finally:
@@ -75,7 +80,7 @@ class Connections:
         except TimeoutError:
             raise httpx2.PoolTimeout(_ALL_IN_USE) from None
         try:
-            client = clients.pop_idle(host) or httpx2.AsyncClient(verify=_ssl_context(), limits=_LIMITS)
+            client = clients.pop_idle(host) or _new_async_client()
             try:
                 yield client
             finally:
@@ -126,7 +131,7 @@ class _Clients:
     def __init__(self, in_use: Any) -> None:
         self.in_use = in_use
         """The semaphore that a request holds."""
-        self._idle: list[tuple[Any, str, float]] = []
+        self._idle: deque[tuple[Any, str, float]] = deque()
         """Clients with their hosts and the times of their last use, in the order of these."""
         self._lock = threading.Lock()
         self._closed = False
@@ -136,7 +141,9 @@ class _Clients:
         with self._lock:
             for index in range(len(self._idle) - 1, -1, -1):
                 if self._idle[index][1] == host:
-                    return self._idle.pop(index)[0]
+                    client = self._idle[index][0]
+                    del self._idle[index]
+                    return client
         return None
 
     def release(self, client: Any, host: str) -> list[Any]:
@@ -146,10 +153,10 @@ class _Clients:
                 return [client]
             now = time.monotonic()
             self._idle.append((client, host, now))
-            expired = sum(last_use < now - _LONGEST_IDLE for _, _, last_use in self._idle)
-            unused = self._idle[: max(expired, len(self._idle) - _MOST_IDLE)]
-            del self._idle[: len(unused)]
-            return [client for client, _, _ in unused]
+            unused = []
+            while len(self._idle) > _MOST_IDLE or (self._idle and self._idle[0][2] < now - _LONGEST_IDLE):
+                unused.append(self._idle.popleft()[0])
+            return unused
 
     def close(self) -> list[Any]:
         """Store no client any more. Returns the idle ones, which are to be closed."""
@@ -204,6 +211,24 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+def _new_client() -> Any:
+    if _has_proxy():
+        return httpx2.Client(verify=ssl_context(), limits=_LIMITS)
+    return Client(ssl_context())
+
+
+def _new_async_client() -> Any:
+    if _has_proxy():
+        return httpx2.AsyncClient(verify=ssl_context(), limits=_LIMITS)
+    return AsyncClient(ssl_context())
+
+
+def _has_proxy() -> bool:
+    """Whether a proxy is set for some hosts. httpx2's own clients know for which."""
+    return any(scheme in ("http", "https", "all") for scheme in getproxies())
+
+
 @lru_cache(maxsize=1)
-def _ssl_context() -> ssl.SSLContext:
+def ssl_context() -> ssl.SSLContext:
+    """The TLS settings of all connections, with the certificates that SSL_CERT_FILE or SSL_CERT_DIR names."""
     return httpx2.create_ssl_context()

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 
-from langchain_kimi._http.connections import Connections
+from langchain_kimi._http.connections import ssl_context
 from langchain_kimi._http.decompression import ACCEPTED, Decompressor
 from langchain_kimi._http.library_errors import cause_text, cut_causes
 from langchain_kimi._redaction import shown_url
@@ -17,22 +17,26 @@ _SECONDS = 60.0
 _OPTIONS: dict[str, Any] = {"follow_redirects": True, "timeout": _SECONDS, "headers": {"accept-encoding": ACCEPTED}}
 
 
-def fetch(url: str, connections: Connections, *, largest: int) -> tuple[bytes, str | None]:
+def fetch(url: str, *, largest: int) -> tuple[bytes, str | None]:
     """The bytes and the content type of a file. Raises a KimiError, also for more than `largest` bytes."""
-    with _failures(url):
-        host = httpx2.URL(url).netloc.decode()
-        with connections.client(host) as client, client.stream("GET", url, **_OPTIONS) as response:
-            file = _File(url, response, largest)
-            for piece in response.iter_bytes() if file.decompressed else response.iter_raw():
-                file.add(piece)
-            return bytes(file.data), file.content_type
+    with (
+        _failures(url),
+        httpx2.Client(verify=ssl_context(), **_OPTIONS) as client,
+        client.stream("GET", url) as response,
+    ):
+        file = _File(url, response, largest)
+        for piece in response.iter_bytes() if file.decompressed else response.iter_raw():
+            file.add(piece)
+        return bytes(file.data), file.content_type
 
 
-async def afetch(url: str, connections: Connections, *, largest: int) -> tuple[bytes, str | None]:
+async def afetch(url: str, *, largest: int) -> tuple[bytes, str | None]:
     """`fetch` for asynchronous use."""
     with _failures(url):
-        host = httpx2.URL(url).netloc.decode()
-        async with connections.async_client(host) as client, client.stream("GET", url, **_OPTIONS) as response:
+        async with (
+            httpx2.AsyncClient(verify=ssl_context(), **_OPTIONS) as client,
+            client.stream("GET", url) as response,
+        ):
             file = _File(url, response, largest)
             async for piece in response.aiter_bytes() if file.decompressed else response.aiter_raw():
                 file.add(piece)

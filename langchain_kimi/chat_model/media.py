@@ -9,7 +9,6 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from langchain_kimi._http import shared_connections
 from langchain_kimi._http.local_file import open_regular
 from langchain_kimi._http.web_file import afetch, fetch
 from langchain_kimi._redaction import shown_url
@@ -34,7 +33,7 @@ def media_block(source: MediaSource, *, mime_type: str | None = None) -> dict[st
     OSError for a file that cannot be read, and a KimiError where the fetch fails.
     """
     if (url := _web_url(source)) is not None:
-        data, content_type = fetch(url, shared_connections(), largest=LARGEST_FILE)
+        data, content_type = fetch(url, largest=LARGEST_FILE)
         return _inline_block(data, shown_url(url), mime_type or content_type)
     if isinstance(source, str) and source.startswith(("data:", "ms:")):
         return _url_block(source, mime_type)
@@ -44,7 +43,7 @@ def media_block(source: MediaSource, *, mime_type: str | None = None) -> dict[st
 async def amedia_block(source: MediaSource, *, mime_type: str | None = None) -> dict[str, Any]:
     """`media_block` for asynchronous use: a fetch does not block the event loop, nor does a file."""
     if (url := _web_url(source)) is not None:
-        data, content_type = await afetch(url, shared_connections(), largest=LARGEST_FILE)
+        data, content_type = await afetch(url, largest=LARGEST_FILE)
         return _inline_block(data, shown_url(url), mime_type or content_type)
     return await asyncio.to_thread(media_block, source, mime_type=mime_type)
 

@@ -15,7 +15,6 @@ import httpx2
 import pytest
 
 from langchain_kimi import ChatKimi, KimiPlatform, ResponseLimits, Timeouts, create_kimi_agent, errors
-from langchain_kimi._http import Connections
 from langchain_kimi._http.web_file import afetch, fetch
 from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.chat_model import amedia_block, media_block
@@ -293,15 +292,12 @@ async def test_a_line_of_a_batch_that_is_none_is_a_typed_error(line: bytes) -> N
 
 @pytest.mark.parametrize("sent", [Sent(without_end(b"x" * 5_000)), Sent(bomb(6_000_000), headers=GZIP)])
 async def test_a_fetched_file_has_a_limit(sent: Sent) -> None:
-    own = Connections()
     with raw_server(sent) as server:
         url = server.url + "/chart.png"
         with pytest.raises(errors.IllegalRequestError, match="more than 100,000 bytes"):
-            await asyncio.to_thread(fetch, url, own, largest=100_000)
+            await asyncio.to_thread(fetch, url, largest=100_000)
         with pytest.raises(errors.IllegalRequestError, match="more than 100,000 bytes"):
-            await afetch(url, own, largest=100_000)
-    own.close()
-    await own.aclose()
+            await afetch(url, largest=100_000)
 
 
 @pytest.fixture

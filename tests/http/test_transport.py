@@ -491,13 +491,13 @@ async def test_closing_does_not_wait_for_the_collector(serve: Serve, own: Connec
     with pytest.raises(RuntimeError, match="stop") as raised:
         await stream.athrow(RuntimeError("stop"))  # type: ignore[attr-defined]
     async with own.async_client(asked.host) as client:
-        assert client._transport._pool.connections == []
+        assert client._connection._open.is_closed()
     later = asked.stream(CHAT, body(stream=True))
     next(later)
     with pytest.raises(KeyboardInterrupt) as interrupted:
         later.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
     with own.client(asked.host) as client:
-        assert client._transport._pool.connections == []
+        assert client._connection._open.is_closed()
     del raised, interrupted  # until here their tracebacks kept the frames alive
     await own.aclose()
 
