@@ -39,14 +39,21 @@ def count(messages: Sequence[BaseMessage], tools: Sequence[Any] = ()) -> int:
     return PER_REQUEST + count_messages(messages) + count_tools(tools)
 
 
-def at_least(messages: Iterable[BaseMessage], tools: Sequence[Any] = ()) -> int:
-    """The tokens that a request with these messages has at the least: half of the estimate for its texts and tools.
+def at_least(estimate: int) -> int:
+    """The tokens that a text of so many estimated tokens has at the least: half of them.
 
-    For prose the estimate is up to a fifth too high; for columns of spaces and other repetitions, more. Reasoning does
-    not count, because a model may not read it again, nor do images and videos, whose tokens are not known.
+    For prose the estimate is up to a fifth too high; for columns of spaces and other repetitions, more.
     """
-    texts = (count_message(message) - _count_uncertain(message) for message in messages)
-    return (sum(texts) + count_tools(tools)) // 2
+    return estimate // 2
+
+
+def count_certain(messages: Iterable[BaseMessage]) -> int:
+    """The tokens of the messages that a model reads in any case.
+
+    Reasoning does not count, because a model may not read it again, nor do images and videos, whose tokens are not
+    known.
+    """
+    return sum(count_message(message) - _count_uncertain(message) for message in messages)
 
 
 def count_messages(messages: Iterable[BaseMessage]) -> int:

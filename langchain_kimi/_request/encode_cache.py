@@ -38,11 +38,10 @@ class TranscriptPrefix:
     encoded: EncodedMessages = field(default_factory=EncodedMessages)
     checked: CheckedPrefix = field(default_factory=CheckedPrefix)
     dynamic_tools: Sequence[Declared] = ()
-
-    @property
-    def size(self) -> int:
-        """Bytes of JSON and fingerprints."""
-        return sum(map(len, self.encoded.json)) + sum(len(rest) for _, _, rest in self.fingerprints)
+    certain_tokens: int | None = None
+    """The tokens of its messages that a model reads in any case; None where they were not counted."""
+    size: int = 0
+    """Bytes of JSON and fingerprints."""
 
 
 class EncodeCache:

@@ -1,10 +1,8 @@
 """The output cap and the window: what fits behind the prompt, by our estimate and by the host's own count."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from langchain_core.messages import BaseMessage
 
 from langchain_kimi import tokens
 from langchain_kimi._request.settings import Note
@@ -51,13 +49,16 @@ def fit_cap(
     fields: dict[str, Any],
     settings: Mapping[str, Any],
     row: Model | None,
-    messages: Sequence[BaseMessage],
     estimate: int,
+    count_certain: Callable[[], int],
     *,
     thinks: bool,
     notes: list[Note],
 ) -> Fit:
-    """Lower a default output cap to what fits behind a prompt of these messages, of about `estimate` tokens."""
+    """Lower a default output cap to what fits behind messages of about `estimate` tokens.
+
+    `count_certain`: the tokens of these messages that the model reads in any case.
+    """
     cap = fields.get(CAP)
     if row is None or not isinstance(cap, int):
         return Fit()
@@ -81,7 +82,7 @@ def fit_cap(
             "the conversation."
         )
         return Fit(least, _overflow(f"{text}: {advice}", row, prompt + cap) if raises else None)
-    if tokens.at_least(messages, [tool.wire for tool in tools.declared]) > row.context:
+    if tokens.at_least(count_certain() + tools.tokens) > row.context:
         advice = "it cannot fit, so nothing was sent. Shorten the conversation, or use a model with a larger window."
         return Fit(overflow=_overflow(f"{text}: {advice}", row, prompt + cap))
     # The floor is what an answer needs. An estimate is not exact enough to go below it, as the host's own count is,

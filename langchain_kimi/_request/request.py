@@ -158,7 +158,7 @@ def encode_request(
     fields = _encode_fields(settings, row, thinking, tools, names, notes, stream=stream)
     encoded = transcript.encode()
     thinks = thinking.thinks is not False
-    fit = fit_cap(fields, settings, row, transcript.messages, encoded.tokens, thinks=thinks, notes=notes)
+    fit = fit_cap(fields, settings, row, encoded.tokens, transcript.count_certain, thinks=thinks, notes=notes)
     json = _join_json(fields, encoded, dialect)
     violations = transcript.check(fields, size=len(json), elsewhere=elsewhere)
     return EncodedRequest(

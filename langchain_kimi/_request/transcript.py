@@ -8,6 +8,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 
+from langchain_kimi import tokens
 from langchain_kimi._request.content import without_surrogates
 from langchain_kimi._request.encode_cache import CACHE, Fingerprint, TranscriptPrefix, fingerprints_of
 from langchain_kimi._request.encoded_messages import EncodedMessages, EncodingOptions
@@ -37,6 +38,7 @@ class EncodedTranscript:
             prefix = CACHE.find(options, fingerprints)
         self._options, self._fingerprints, self._prefix = options, fingerprints, prefix
         self._is_partial = bool(partial)
+        self._certain_tokens: int | None = None
         self._repaired = repair(clean, k2_ids=options.k2_ids, host=options.host, after=prefix.repaired)
         self._first = len(prefix.repaired.sources)
         self.repairs = self._repaired.repairs
@@ -56,6 +58,13 @@ class EncodedTranscript:
         count = len(self._repaired.prefix.sources) - self._first
         self._final = self._prefix.encoded + self._options.dump(new[:count], self._wire[:count])
         return self._final + self._options.dump(new[count:], self._wire[count:])
+
+    def count_certain(self) -> int:
+        """The estimated tokens of the messages, without reasoning and pictures: see `tokens.count_certain`."""
+        known, end = self._prefix.certain_tokens, len(self._repaired.prefix.sources)
+        final = self.messages[0 if known is None else self._first : end]
+        self._certain_tokens = (known or 0) + tokens.count_certain(final)
+        return self._certain_tokens + tokens.count_certain(self.messages[end:])
 
     def wire(self) -> list[dict[str, Any]]:
         """All messages in Kimi's form."""
@@ -86,8 +95,16 @@ class EncodedTranscript:
             encoded=self._final,
             checked=checked,
             dynamic_tools=[*before.dynamic_tools, *itertools.chain.from_iterable(tools)],
+            certain_tokens=self._certain_tokens,
+            size=self._size(before),
         )
         CACHE.store(self._options, prefix, replaces=before)
+
+    def _size(self, before: TranscriptPrefix) -> int:
+        """The bytes of JSON and fingerprints of the prefix that continues `before`."""
+        json = self._final.json[len(before.encoded.json) :]
+        rests = [rest for _, _, rest in self._fingerprints[before.repaired.length : self._repaired.prefix.length]]
+        return before.size + sum(map(len, json)) + sum(map(len, rests))
 
 
 def _clean(messages: Sequence[BaseMessage], fingerprints: Sequence[Fingerprint], known: int) -> Sequence[BaseMessage]:

@@ -8,7 +8,7 @@ The model calls one tool in each of its turns, so that a turn is two supersteps,
   messages that were made beforehand.
 - "and LangChain": the same graph, whose nodes call `model.invoke` and `tool.invoke`, as every agent must.
 
-The rounds of all runners alternate; a figure is the median of the rounds, and "× floor" the median of the ratios to the
+The rounds of all runners alternate; a figure is the median of the rounds, and "of floor" the median of the ratios to the
 floors of the same round. Synchronous rows have a synchronous tool, asynchronous rows an asynchronous one.
 """
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
+from langchain_kimi import tokens
 from langchain_kimi._hosts import DIALECTS
 from langchain_kimi._raw_calls import CALLS, REASONING
 from langchain_kimi._request import dynamic_tools_message, encode_request, encoded_messages, transcript
@@ -275,6 +276,22 @@ def test_a_known_beginning_is_not_encoded_again(model: str, monkeypatch: pytest.
     assert grown.json == orjson.dumps(grown.body)
 
 
+@pytest.mark.parametrize("more", [rounds(1, 20), [HumanMessage("go on")]], ids=["round", "question"])
+def test_a_conversation_beyond_the_window_is_counted_once(
+    more: list[BaseMessage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = [HumanMessage("word " * 200_000), *rounds(20)]
+    same(history)
+    counted: list[BaseMessage] = []
+    count = tokens.count_message
+    monkeypatch.setattr(tokens, "count_message", lambda one: counted.append(one) or count(one))
+    grown = encode_request(CHOSEN, [*history, *more], stream=True)
+    assert counted == more
+    monkeypatch.undo()
+    assert grown.transcript.count_certain() == tokens.count_certain([*history, *more])
+    assert grown.fit == anew([*history, *more]).fit
+
+
 def test_a_history_that_needs_repair_is_remembered_too() -> None:
     image = {"type": "image", "base64": PNG, "mime_type": "image/png"}
     history = [HumanMessage([{"type": "text", "text": "see"}, image]), *rounds(3), rounds(1, 3)[0], *rounds(2, 4)]
@@ -386,7 +403,9 @@ def test_memory_is_bounded_and_a_conversation_is_held_once(monkeypatch: pytest.M
     first = list(history)
     for thread in range(30):
         same([HumanMessage(f"thread {thread}"), *rounds(5, 100 * thread)])
-    assert own._bytes == sum(beginning.size for _, beginning in own._entries.values()) <= 20_000
+    prefixes = [prefix for _, prefix in own._entries.values()]
+    stored = [(prefix.encoded.json, [rest for _, _, rest in prefix.fingerprints]) for prefix in prefixes]
+    assert own._bytes == sum(sum(map(len, json)) + sum(map(len, rests)) for json, rests in stored) <= 20_000
     assert 1 < len(own._entries) < 30
     assert remembered(first) == 0
     same([HumanMessage("x" * 30_000), *rounds(1)])
