@@ -12,7 +12,7 @@ from typing import Literal
 
 from langchain_core.messages import BaseMessage, ToolMessage
 
-from langchain_kimi.agent.thread_messages import AnyCall, exchanges
+from langchain_kimi.agent.thread_messages import AnyCall, answers_with_results, exchanges, tool_calls_of
 
 FINGERPRINT = "kimi_guard"
 """The key in `additional_kwargs` of a result that the guard changed: the fingerprint of the tool's own result."""
@@ -59,10 +59,14 @@ class LoopGuard:
         """How often this pending call was made before with its latest result."""
         if call["name"] in self.exempt:
             return Repeats()
+        name, args = call["name"], call["args"]
         count, last = 0, ""
-        for answered in islice(exchanges(messages), _WINDOW):
-            for earlier, result in reversed(answered):
-                if earlier["name"] != call["name"] or earlier["args"] != call["args"]:
+        for answer, results in islice(answers_with_results(messages), _WINDOW):
+            for earlier in reversed(tool_calls_of(answer)):
+                if earlier["name"] != name or earlier["args"] != args:
+                    continue
+                result = next((one for one in reversed(results) if one.tool_call_id == earlier["id"]), None)
+                if result is None:
                     continue
                 current = fingerprint(result)
                 if last and current != last:

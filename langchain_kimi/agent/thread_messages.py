@@ -5,7 +5,7 @@ What is pending or done is always read from the messages and stored nowhere else
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, InvalidToolCall, ToolCall, ToolMessage
 
@@ -147,20 +147,29 @@ def _pop_result(answered: list[str], call_id: str | None) -> bool:
     return False
 
 
-def exchanges(messages: Sequence[BaseMessage]) -> Iterator[list[tuple[AnyCall, ToolMessage]]]:
-    """The answered calls of each model turn since the user last spoke, the newest first."""
-    results: dict[str, ToolMessage] = {}
+def answers_with_results(messages: Sequence[BaseMessage]) -> Iterator[tuple[AIMessage, list[ToolMessage]]]:
+    """The answers with results of the current user turn, the newest first, each with the messages of its results."""
+    results: list[ToolMessage] = []
     for message in reversed(messages):
-        if isinstance(message, ToolMessage):
-            results[message.tool_call_id] = message
+        # Exact types first: `isinstance` of another class of messages is slow.
+        kind = type(message)
+        if kind is ToolMessage or (kind is not AIMessage and isinstance(message, ToolMessage)):
+            results.append(cast(ToolMessage, message))
         elif isinstance(message, AIMessage):
-            calls = tool_calls_of(message)
-            answered = [(call, results[call["id"] or ""]) for call in calls if (call["id"] or "") in results]
-            if answered:
-                yield answered
-            results = {}
+            if results:
+                yield message, results
+                results = []
         elif begins_turn(message):
             return
+
+
+def exchanges(messages: Sequence[BaseMessage]) -> Iterator[list[tuple[AnyCall, ToolMessage]]]:
+    """The answered calls of each model turn since the user last spoke, the newest first."""
+    for answer, results in answers_with_results(messages):
+        by_id = {result.tool_call_id: result for result in results}
+        answered = [(call, by_id[call["id"] or ""]) for call in tool_calls_of(answer) if (call["id"] or "") in by_id]
+        if answered:
+            yield answered
 
 
 def error_result(call: Any, text: str, **additional_kwargs: Any) -> ToolMessage:

@@ -2,14 +2,14 @@
 
     python tests/benchmarks/superstep.py [turns] [rounds]
 
-The model calls one tool in each of its turns, so that a turn is two supersteps, the model and the tool. Three floors:
+The model calls one tool in each of its turns, so that a turn is two supersteps, the model and the tool. Two floors:
 
 - "empty nodes": a StateGraph with the agent's own channels, its nodes and its edges. The nodes do nothing but write
   messages that were made beforehand.
 - "and LangChain": the same graph, whose nodes call `model.invoke` and `tool.invoke`, as every agent must.
 
-The rounds of all runners alternate; a figure is the median of the rounds, and "of floor" the median of the ratios to the
-floors of the same round. Synchronous rows have a synchronous tool, asynchronous rows an asynchronous one.
+The rounds of all runners alternate; a figure is the median of the rounds, and a ratio the median of the ratios to the
+floor of the same round. Synchronous rows have a synchronous tool, asynchronous rows an asynchronous one.
 """
 
 import asyncio
