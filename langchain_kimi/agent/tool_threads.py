@@ -2,7 +2,7 @@
 
 A thread cannot be stopped. LangGraph waits for the threads of a superstep before it raises a KeyboardInterrupt, and the
 interpreter waits for the threads of pools before it exits. A tool that may have to be left behind therefore runs in a
-daemon thread of its own, and everything that waits for it stops waiting.
+daemon thread, with no other tool meanwhile, and everything that waits for it stops waiting.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
+from queue import Empty, SimpleQueue
 from socket import socket, socketpair
 from typing import Any, TypeVar
 
@@ -31,29 +32,74 @@ _LEFT_BEHIND = (
     "returns or the process ends, and may still take effect."
 )
 
+_IDLE_SECONDS = 10.0
+"""After so long without a tool, a thread ends."""
+
 T = TypeVar("T")
 
+_idle: list["_Worker"] = []
 _running: set["Interruption"] = set()
 _watcher = threading.Thread()
 _wake = socket()
 
 
-def start_in_thread(function: Callable[[], T]) -> Future[T]:
-    """Start a function in a daemon thread of its own, in the caller's context."""
-    future: Future[T] = Future()
-    context = copy_context()
+class _Worker:
+    """A daemon thread that runs one function after another, and ends when it has been idle for a while."""
 
-    def run() -> None:
-        if not future.set_running_or_notify_cancel():
-            return
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="kimi-tool", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def take(cls) -> "_Worker":
+        """A worker that is idle, or a new one."""
+        with suppress(IndexError):
+            while True:
+                worker = _idle.pop()
+                if worker._thread.is_alive():  # after a fork, none is
+                    return worker
+        return cls()
+
+    def run(self, call: Callable[[], None]) -> None:
+        """Run a function, which calls `release` at its end."""
+        self._calls.put(call)
+
+    def release(self) -> None:
+        """Take the next function."""
+        _idle.append(self)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                call = self._calls.get(timeout=_IDLE_SECONDS)
+            except Empty:
+                try:
+                    _idle.remove(self)
+                except ValueError:  # it was taken meanwhile
+                    continue
+                return
+            call()
+            del call  # it holds the result
+
+
+def start_in_thread(function: Callable[[], T]) -> Future[T]:
+    """Start a function in a daemon thread that runs nothing else meanwhile, in the caller's context."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+    context, worker = copy_context(), _Worker.take()
+
+    def call() -> None:
         try:
             result = context.run(function)
         except BaseException as error:
+            worker.release()
             future.set_exception(error)
         else:
+            worker.release()
             future.set_result(result)
 
-    threading.Thread(target=run, name="kimi-tool", daemon=True).start()
+    worker.run(call)
     return future
 
 
