@@ -62,7 +62,7 @@ def parse_json(text: str) -> Any:
     A lone surrogate, which JSON can escape and no text can hold, becomes U+FFFD.
     """
     try:
-        value = json.loads(text, strict=False, parse_constant=_refuse_constant)
+        value = _DECODER.decode(text)
     except RecursionError as error:
         raise ValueError("the JSON is nested too deeply") from error
     return replaced_in(value) if "\\ud" in text or "\\uD" in text else value
@@ -227,6 +227,10 @@ def _without_stream_index(block: str | dict[str, Any]) -> str | dict[str, Any]:
 
 def _refuse_constant(constant: str) -> Never:
     raise ValueError(f"{constant} is no JSON")
+
+
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse_constant)
+"""Made once: `json.loads` would make one for each text."""
 
 
 def _is_call(value: object) -> TypeGuard[RawCall]:

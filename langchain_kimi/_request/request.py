@@ -168,7 +168,7 @@ def encode_request(
         dialect=dialect,
         json=json,
         violations=violations,
-        schemas={tool.name: tool.schema for tool in callable_tools if tool.schema},
+        schemas={tool.name: schema for tool in callable_tools if (schema := tool.schema)},
         names={**encoded.renamed, **renamed_tools(names)},
         notes=(*notes, *encoded.notes.values()),
         fit=fit,

@@ -8,7 +8,7 @@ under one lock.
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any, Literal, TypeAlias, cast
 
 from langchain_core.messages import AIMessage
@@ -27,6 +27,8 @@ out of checkpoints and traces."""
 
 AGENT_NAME = "__kimi_agent_name"
 """The key in `configurable` of a sub-agent's name, which is the name of its tool."""
+
+_USAGE_FIELDS = tuple(field.name for field in fields(Usage))
 
 Countable = Literal["turns", "tool_calls", "tool_errors"]
 UsageByAgent: TypeAlias = Mapping[str, AgentUsage]
@@ -257,9 +259,9 @@ def metered_usage_by_agent(meter: UsageMeter, calling_agent: str) -> dict[str, A
 def _agent_usage(parts: Iterable[Usage]) -> AgentUsage:
     total: dict[str, Any] = {}
     for part in parts:
-        numbers = asdict(part)
-        cost = numbers.pop("cost_usd")
-        numbers |= {"unpriced": part.requests} if cost is None else {"cost_usd": cost}
+        numbers = {name: getattr(part, name) for name in _USAGE_FIELDS}
+        if part.cost_usd is None:
+            numbers["unpriced"] = part.requests
         for key, value in numbers.items():
             if value:
                 total[key] = total.get(key, 0) + value
