@@ -8,10 +8,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from langchain_kimi._clock import CLOCK, Clock
+from langchain_kimi._parameter_names import checks_field_names
 
 _WINDOW = 60.0
 
 
+@checks_field_names
 class RateLimits:
     """The limits of concurrent requests and of requests and tokens per minute; the models of an account share one.
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 
+from langchain_kimi._parameter_names import checks_field_names
 from langchain_kimi.errors import ResponseTooLargeError
 
 _MIB = 1024 * 1024
@@ -13,6 +14,7 @@ _BYTES_PER_TOKEN = 1024
 _UNITS = {"characters": "characters", "json_values": "JSON values", "tool_calls": "tool calls"}
 
 
+@checks_field_names
 @dataclass(frozen=True, slots=True)
 class ResponseLimits:
     """The largest response that is read, in bytes after decompression unless stated otherwise.

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_kimi._parameter_names import checks_field_names
+
 _EVENT = 1800.0
 
 
+@checks_field_names
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """The longest wait for each part of a response, in seconds; None waits for ever.

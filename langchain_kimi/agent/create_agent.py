@@ -8,6 +8,7 @@ from langchain_core.tools import BaseTool
 from langgraph.store.base import BaseStore
 from langgraph.types import Checkpointer
 
+from langchain_kimi._parameter_names import checks_parameter_names
 from langchain_kimi.agent import parameters
 from langchain_kimi.agent.approval import Approval, InterruptOn
 from langchain_kimi.agent.compaction.compactor import Compactor
@@ -18,14 +19,14 @@ from langchain_kimi.agent.graph import compile_graph, response_runnable
 from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.loop_guard import LoopGuard
 from langchain_kimi.agent.model_call import ModelCaller, SystemPrompt, ToolSelection
-from langchain_kimi.agent.parameters import checks_parameter_names
+from langchain_kimi.agent.parameters import suggested_parameter_or_limit
 from langchain_kimi.agent.routes import AgentConfig, GraphConfig
 from langchain_kimi.agent.state import KimiState
 from langchain_kimi.agent.tool_call import ToolRunner
 from langchain_kimi.agent.tool_errors import ToolErrors
 
 
-@checks_parameter_names
+@checks_parameter_names(suggested_parameter_or_limit)
 def create_kimi_agent(
     model: BaseChatModel | str,
     tools: Sequence[BaseTool | Callable[..., Any]] = (),

@@ -11,6 +11,7 @@ from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool
 from langgraph.store.base import BaseStore
 from langgraph.types import Checkpointer, Command
 
+from langchain_kimi._parameter_names import checks_field_names, checks_parameter_names
 from langchain_kimi.agent import parameters
 from langchain_kimi.agent.approval import Approval, InterruptOn
 from langchain_kimi.agent.compaction.compactor import Compactor
@@ -21,7 +22,7 @@ from langchain_kimi.agent.graph import compile_graph, response_runnable
 from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.loop_guard import LoopGuard
 from langchain_kimi.agent.model_call import ModelCaller, SystemPrompt
-from langchain_kimi.agent.parameters import checks_parameter_names
+from langchain_kimi.agent.parameters import suggested_parameter_or_limit
 from langchain_kimi.agent.routes import AgentConfig, GraphConfig
 from langchain_kimi.agent.state import AgentState, TeamState
 from langchain_kimi.agent.tool_call import ToolRunner
@@ -31,6 +32,7 @@ HANDOFF_PREFIX = "transfer_to_"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,50}")
 
 
+@checks_field_names
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeamMember:
     """One agent of a team.
@@ -59,7 +61,7 @@ class TeamMember:
         parameters.check_model(self.model, f"TeamMember({self.name!r})")
 
 
-@checks_parameter_names
+@checks_parameter_names(suggested_parameter_or_limit)
 def create_kimi_team(
     members: Sequence[TeamMember],
     *,

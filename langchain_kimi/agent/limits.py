@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias, cast
 
+from langchain_kimi._parameter_names import checks_field_names
 from langchain_kimi.agent.agent_usage import AgentUsage
 
 LimitName: TypeAlias = Literal["turns", "tool_calls", "seconds", "tokens", "cost_usd"]
@@ -35,6 +36,7 @@ _MEASURES: Mapping[LimitName, _Measure] = {
 }
 
 
+@checks_field_names
 @dataclass(frozen=True, slots=True)
 class AgentLimits:
     """A budget for one user turn. At a limit the agent gives a last answer, which comes on top, and raises nothing.

@@ -12,6 +12,7 @@ from typing import Literal
 
 from langchain_core.messages import BaseMessage, ToolMessage
 
+from langchain_kimi._parameter_names import checks_field_names
 from langchain_kimi.agent.thread_messages import AnyCall, answers_with_results, exchanges, tool_calls_of
 
 FINGERPRINT = "kimi_guard"
@@ -32,6 +33,7 @@ class Repeats:
     fingerprint: str = ""
 
 
+@checks_field_names
 @dataclass(frozen=True, slots=True)
 class LoopGuard:
     """When to stop an agent that repeats itself. It counts results of one call with the same arguments in a user turn.

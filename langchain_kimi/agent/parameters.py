@@ -1,46 +1,28 @@
 """Checks the parameters of `create_kimi_agent` and `create_kimi_team`, and converts models and tools."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from difflib import get_close_matches
-from functools import wraps
 from importlib import import_module
 from inspect import signature
-from typing import Any, ParamSpec, TypeVar, get_type_hints, is_typeddict
+from typing import Any, get_type_hints, is_typeddict
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as as_tool
 
+from langchain_kimi._parameter_names import suggested_parameter
 from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.model_request import model_name
 from langchain_kimi.usage import cost_of
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
 _MODEL_HINT = 'give a chat model such as ChatKimi(model="kimi-k3"), or a model\'s name such as "kimi-k3"'
 
 
-def checks_parameter_names(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Decorates a function so that its TypeError for an unknown parameter names the one that was probably meant."""
-    known = list(signature(function).parameters)
-
-    @wraps(function)
-    def checked(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        for name in kwargs:
-            if name not in known:
-                raise TypeError(f"{function.__name__}() has no argument {name!r}. {_hint(name, known)}")
-        return function(*args, **kwargs)
-
-    return checked
-
-
-def _hint(name: str, known: Sequence[str]) -> str:
+def suggested_parameter_or_limit(name: str, known: Sequence[str]) -> str:
+    """`suggested_parameter` for functions with a parameter `limits`: a limit belongs into its AgentLimits."""
     limit = name.removeprefix("max_")
     if limit in signature(AgentLimits).parameters:
         return f"Did you mean limits=AgentLimits({limit}=…)?"
-    near = get_close_matches(name, known, 1)
-    return f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known)}."
+    return suggested_parameter(name, known)
 
 
 def to_chat_model(model: Any, owner: str) -> BaseChatModel:
