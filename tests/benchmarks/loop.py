@@ -1,12 +1,15 @@
 """An agent that calls one tool after another with an instant model: ours beside `create_agent` and the floor.
 
-    python tests/benchmarks/loop.py [steps] [rounds] [--no-peer] [--no-postgres]
+    python tests/benchmarks/loop.py [steps] [rounds] [--no-peer] [--no-postgres] [--only=WAYS]
 
 Every turn of the model is 2 kB of thinking and 500 B of arguments, every result 3 kB. The server is a process of its
 own that sends bytes made beforehand; it judges nothing. The rounds of all runners alternate; a figure is the best
 round's wall time. "first" and "last" are the mean step of the first and the last tenth. The peer is `create_agent`
 around a ChatOpenAI that keeps the reasoning, which is what a Kimi user must write without this package. "bytes" is what
-a checkpointer holds of the thread over the transcript as JSON. Below, 32 calls of one turn that take 100 ms each.
+a checkpointer holds of the thread over the transcript as JSON. Below, 32 calls of one turn that take 100 ms each, and
+how late the event loop wakes a task that sleeps for 1 ms while one agent runs with `ainvoke`, garbage collection
+included: the 99th percentile and the longest of each round. `--only=invoke,ainvoke,sqlite,asqlite` measures some ways
+alone, `--only=stalls` the event loop.
 """
 
 import asyncio
@@ -14,10 +17,11 @@ import itertools
 import multiprocessing
 import os
 import sqlite3
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
@@ -280,15 +284,18 @@ def postgres_answers() -> bool:
 
 
 class Figures:
-    """The best round of one runner."""
+    """The best round of one runner, and its least CPU time."""
 
     def __init__(self) -> None:
         self.wall, self.first, self.last, self.bytes = float("inf"), 0.0, 0.0, 0.0
+        self.cpu = float("inf")
 
     def take(self, run: Callable[[], tuple[int, int] | None]) -> None:
         """Run one round. Runners mark the end themselves where they have something to do after it."""
         MARKS[:] = [time.perf_counter()]
+        cpu = time.process_time()
         kept, said = run() or (0, 1)
+        self.cpu = min(self.cpu, time.process_time() - cpu)
         ended = MARKS[-1] if kept else time.perf_counter()
         steps = MARKS[1:-1] if kept else MARKS[1:]
         if (wall := ended - MARKS[0]) > self.wall:
@@ -299,12 +306,21 @@ class Figures:
         self.last = (steps[-1] - steps[-1 - tenth]) / tenth * 1000
 
 
-def measure_loops(url: str, steps: int, rounds: int, *, peer: bool, postgres: bool) -> None:
+WAYS = {
+    "invoke": ("invoke", plain),
+    "ainvoke": ("ainvoke", aplain),
+    "sqlite": ("invoke, SQLite", with_sqlite),
+    "asqlite": ("ainvoke, SQLite", with_asqlite),
+}
+
+
+def measure_loops(
+    url: str, steps: int, rounds: int, *, peer: bool, postgres: bool, ways: Collection[str] = tuple(WAYS)
+) -> None:
     """The table of sequential calls."""
     at = f"{url}/{steps}/1/v1"
     runners: dict[str, Callable[[], tuple[int, int] | None]] = {"floor: httpx2 + orjson": lambda: floor(at)}
-    kinds = {"invoke": plain, "ainvoke": aplain, "invoke, SQLite": with_sqlite, "ainvoke, SQLite": with_asqlite}
-    for name, run in kinds.items():
+    for name, run in (WAYS[way] for way in ways):
         runners[f"create_kimi_agent {name}"] = lambda run=run: run(ours, at)  # type: ignore[misc]
         if peer:
             runners[f"create_agent {name}"] = lambda run=run: run(theirs, at)  # type: ignore[misc]
@@ -318,15 +334,20 @@ def measure_loops(url: str, steps: int, rounds: int, *, peer: bool, postgres: bo
             best[name].take(run)
     print(f"{steps} calls one after another, best of {rounds}")
     titles = f"{'wall s':>8} {'× floor':>8} {'of peer':>8} {'first ms':>9} {'last ms':>8} {'ratio':>6} {'bytes':>8}"
+    titles += f" {'CPU s':>7} {'of peer':>8}"
     print(f"{'':38} {titles}")
     for name, found in best.items():
         rival = best.get(name.replace("create_kimi_agent", "create_agent"))
-        share = f"1/{rival.wall / found.wall:.1f}" if rival and rival is not found else ""
+        share, cpu = (
+            ("", "")
+            if rival in (None, found)
+            else (f"1/{rival.wall / found.wall:.1f}", f"1/{rival.cpu / found.cpu:.1f}")
+        )
         held = f"{found.bytes:.2f}" if found.bytes else ""
         times = found.wall / best["floor: httpx2 + orjson"].wall
         ratio = found.last / found.first
         row = f"{name:38} {found.wall:8.2f} {times:8.1f} {share:>8} {found.first:9.2f} {found.last:8.2f}"
-        print(f"{row} {ratio:6.2f} {held:>8}")
+        print(f"{row} {ratio:6.2f} {held:>8} {found.cpu:7.2f} {cpu:>8}")
 
 
 def measure_parallel(url: str, rounds: int, *, peer: bool) -> None:
@@ -358,15 +379,45 @@ def measure_parallel(url: str, rounds: int, *, peer: bool) -> None:
             print(f"{name:20} {title:24} {min(taken) * 1000:8.0f}")
 
 
-def main(steps: int, rounds: int, *, peer: bool, postgres: bool) -> None:
-    """Measure, print two tables."""
+async def lateness(work: Awaitable[Any]) -> list[float]:
+    """How many milliseconds too late a task that sleeps for 1 ms woke up, each time until the work was done."""
+    late: list[float] = []
+
+    async def watch() -> None:
+        while True:
+            due = time.perf_counter() + 0.001
+            await asyncio.sleep(0.001)
+            late.append(max(0.0, time.perf_counter() - due) * 1000)
+
+    watching = asyncio.create_task(watch())
+    await work
+    watching.cancel()
+    return late
+
+
+def measure_stalls(url: str, steps: int, rounds: int) -> None:
+    """The table of the event loop's stalls."""
+    print(f"\nstalls of the event loop, {steps} calls one after another with ainvoke, {rounds} rounds, ms")
+    for _ in range(rounds):
+        late = LOOP.run_until_complete(lateness(ours(f"{url}/{steps}/1/v1").ainvoke(ASKED, config())))
+        middle, last = statistics.quantiles(late, n=100)[49::49]
+        print(f"{'create_kimi_agent':20} median {middle:6.2f}  99 % {last:6.2f}  longest {max(late):7.2f}")
+
+
+def main(steps: int, rounds: int, *, peer: bool, postgres: bool, only: Collection[str]) -> None:
+    """Measure, print three tables."""
     here, there = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(there,), daemon=True)
     server.start()
     url = f"http://127.0.0.1:{here.recv()}"
     try:
+        if only == ["stalls"]:
+            return measure_stalls(url, steps, rounds)
+        if only:
+            return measure_loops(url, steps, rounds, peer=peer, postgres=False, ways=only)
         measure_loops(url, steps, rounds, peer=peer, postgres=postgres and postgres_answers())
         measure_parallel(url, rounds, peer=peer)
+        measure_stalls(url, steps, rounds)
     finally:
         server.terminate()
 
@@ -377,4 +428,5 @@ if __name__ == "__main__":
         *[*numbers, *(300, 2)[len(numbers) :]],
         peer="--no-peer" not in sys.argv,
         postgres="--no-postgres" not in sys.argv,
+        only=[way for argument in sys.argv if argument.startswith("--only=") for way in argument[7:].split(",")],
     )
