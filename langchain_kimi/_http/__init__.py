@@ -9,6 +9,7 @@ from langchain_kimi._http.connections import Connections, shared_connections
 from langchain_kimi._http.credentials import checked_key, checked_url
 from langchain_kimi._http.multipart import OnProgress, UploadForm
 from langchain_kimi._http.operations import ApiRequest, Pause, TransportProvider, transport_of
+from langchain_kimi._http.raw_exchange import RawResponse, raw_exchange
 from langchain_kimi._http.response_limits import ResponseLimits
 from langchain_kimi._http.retries import MAX_RETRY_WAIT, RetryPolicy, RetryWait
 from langchain_kimi._http.sse import DONE, SSEParser
@@ -26,6 +27,7 @@ __all__ = [
     "OnProgress",
     "Pause",
     "RateLimits",
+    "RawResponse",
     "ResponseLimits",
     "RetryPolicy",
     "RetryWait",
@@ -36,6 +38,7 @@ __all__ = [
     "UploadForm",
     "checked_key",
     "checked_url",
+    "raw_exchange",
     "shared_connections",
     "transport_of",
 ]

@@ -87,7 +87,7 @@ class Transport:
                 with (
                     call.rate_limit_slot(),
                     self.connections.client(self.host, call.pool_timeout) as client,
-                    closing(client.send(call.new_request(client, _record_secrets), stream=True)) as response,
+                    closing(client.send(call.new_request(client, record_secrets), stream=True)) as response,
                 ):
                     for piece in call.begin_response(response, response.iter_raw, response.iter_bytes):
                         yield from call.documents(piece)
@@ -124,7 +124,7 @@ class Transport:
             await self.clock.asleep(seconds)
 
 
-def _record_secrets(step: str, details: dict[str, Any]) -> None:
+def record_secrets(step: str, details: dict[str, Any]) -> None:
     """Record the secrets of a request when it is sent, including those of the client's `auth` and event hooks.
 
     A host may repeat them in the head of its response, which the HTTP library logs before it is returned.
@@ -135,5 +135,5 @@ def _record_secrets(step: str, details: dict[str, Any]) -> None:
 
 
 async def _arecord_secrets(step: str, details: dict[str, Any]) -> None:
-    """`_record_secrets` for asynchronous use."""
-    _record_secrets(step, details)
+    """`record_secrets` for asynchronous use."""
+    record_secrets(step, details)
