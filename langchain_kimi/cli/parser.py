@@ -26,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_balance(commands)
     _add_files(commands)
     _add_doctor(commands)
+    _add_verify_host(commands)
     _add_cassettes(commands)
     _add_migrate(commands)
     _add_serve(commands)
@@ -111,6 +112,36 @@ def _add_doctor(commands: Any) -> None:
         help="a tool, a plain function, a list of them, or a function without arguments that returns them",
     )
     tools.set_defaults(module="doctor_tools")
+
+
+def _add_verify_host(commands: Any) -> None:
+    verify = _add(
+        commands,
+        "verify-host",
+        "check whether a host is a faithful Kimi, and how to set ChatKimi for it; costs money",
+        example="verify-host http://127.0.0.1:8000/v1 --model kimi-k2.6 --quick",
+    )
+    verify.add_argument("url", metavar="URL", help="the base URL of the host, up to and with /v1")
+    _add_model(verify)
+    verify.add_argument("--quick", action="store_true", help="send few, small requests (default: all checks)")
+    verify.add_argument(
+        "--cases",
+        type=_cases,
+        metavar="NUMBER",
+        help="how many tool calls are checked against schemas (default: 50, with --quick 0)",
+    )
+    verify.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=120.0,
+        metavar="SECONDS",
+        help="how long the host may be silent (default: %(default)g)",
+    )
+    verify.add_argument(
+        "--api-key-env", metavar="VARIABLE", help="the variable with the key (default: MOONSHOT_API_KEY)"
+    )
+    verify.add_argument("--json", action="store_true", help="print the report as JSON (default: a table)")
+    verify.set_defaults(module="verify_host")
 
 
 def _add_cassettes(commands: Any) -> None:
@@ -229,3 +260,19 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port; ports are numbers from 0 to 65535")
     return int(text)
+
+
+def _cases(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 10_000):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of cases; those are from 0 to 10000")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds; those are above 0")
+    return seconds

@@ -24,6 +24,7 @@ COMMANDS = [
     ["files", "list"],
     ["doctor"],
     ["doctor", "tools", "json:loads"],
+    ["verify-host", "http://127.0.0.1:1/v1"],
     ["cassettes", "check", "."],
     ["serve", "--script", "talk.yaml"],
 ]

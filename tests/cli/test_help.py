@@ -94,7 +94,9 @@ def project(
 
 
 @pytest.mark.usefixtures("project")
-@pytest.mark.parametrize("example", [example for example in EXAMPLES if not example.startswith("serve")])
+@pytest.mark.parametrize(
+    "example", [example for example in EXAMPLES if not example.startswith(("serve", "verify-host"))]
+)
 def test_an_example_runs(example: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("langchain_kimi.cli.demo.random.uniform", lambda least, most: 0.0)
     result = run(*shlex.split(example))
