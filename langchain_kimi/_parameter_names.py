@@ -23,13 +23,14 @@ def checks_parameter_names(
     """Decorates a function so that its TypeError for an unknown parameter ends with what `suggest` returns."""
 
     def decorate(function: Callable[_P, _T]) -> Callable[_P, _T]:
-        known = list(signature(function).parameters)
+        known = [name for name in signature(function).parameters if name != "self"]
+        owner = function.__qualname__.removesuffix(".__init__")
 
         @wraps(function)
         def checked(*args: _P.args, **kwargs: _P.kwargs) -> _T:
             for name in kwargs:
                 if name not in known:
-                    raise TypeError(f"{function.__name__}() has no argument {name!r}. {suggest(name, known)}")
+                    raise TypeError(f"{owner}() has no argument {name!r}. {suggest(name, known)}")
             return function(*args, **kwargs)
 
         return checked

@@ -14,6 +14,7 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 SAYS = {
     "ask_a_file.py": ["tokens with the question", "lines and begins with"],
     "news_report.py": ["A scripted day: nothing happened.", "It is 20", "of it $0.005 for searching"],
+    "deep_agent.py": ["I know 2 cities so far", "ended because of: tool_calls", "'lead': "],
     "chat.py": ["Yes, 97 is prime.", "7 × 13 = 91"],
     "parallel_tools.py": ["Together 1,224,215 people live there.", "ended because of: stop"],
     "plan_execute.py": ["12 times 12: 144", "144 times 144: 20736", "12 to the fourth is 20736."],

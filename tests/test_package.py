@@ -28,7 +28,7 @@ def page(name: str) -> str:
 PUBLIC = re.findall(r"^\| `(langchain_kimi[\w.]*)` \|", page("versioning"), re.MULTILINE)
 """The modules that docs/versioning.md lists as public."""
 
-HEAVY = ("langgraph", "langchain_core", "httpx2", "rich", "vcr", "pytest", "langchain_openai", "openai")
+HEAVY = ("langgraph", "langchain", "langchain_core", "httpx2", "rich", "vcr", "pytest", "langchain_openai", "openai")
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -44,6 +44,10 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 def test_importing_the_model_loads_neither_langgraph_nor_the_tools_of_tests() -> None:
     assert loaded_by("from langchain_kimi import ChatKimi") == {"langchain_core", "httpx2"}
+
+
+def test_importing_agents_loads_nothing_of_langchain_but_its_core() -> None:
+    assert "langchain" not in loaded_by("from langchain_kimi import create_kimi_agent, create_kimi_team")
 
 
 def test_importing_the_server_loads_nothing_of_langchain() -> None:

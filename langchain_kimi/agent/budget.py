@@ -214,7 +214,8 @@ def with_budget(config: RunnableConfig | None, name: str) -> RunnableConfig:
     inside = any(key.startswith("__pregel") for key in configurable)
     chosen = None if inside else metadata.get("lc_agent_name")
     metadata["lc_agent_name"] = configurable.get(AGENT_NAME) or chosen or name
-    own = {_KEY: RunBudget(_caller(config)), AGENT_NAME: None, CALLER: configurable.get(CALLER) or calling_line()}
+    budget = RunBudget(calling_budget(config))
+    own = {_KEY: budget, AGENT_NAME: None, CALLER: configurable.get(CALLER) or calling_line()}
     return {**(config or {}), "metadata": metadata, "configurable": {**configurable, **own}}
 
 
@@ -268,7 +269,7 @@ def _agent_usage(parts: Iterable[Usage]) -> AgentUsage:
     return cast(AgentUsage, total)
 
 
-def _caller(config: RunnableConfig | None) -> CallBudget | None:
+def calling_budget(config: RunnableConfig | None) -> CallBudget | None:
     """The tool call in which an agent runs, from its config or, if that was not passed on, from the context."""
     for known in (config, var_child_runnable_config.get()):
         budget = (known or {}).get("configurable", {}).get(_KEY)

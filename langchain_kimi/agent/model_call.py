@@ -41,6 +41,8 @@ class ModelTurn:
     """The answer and those of failed attempts, for the usage."""
     preceding: list[Any]
     """Updates of `messages` that come before the answer."""
+    following: list[Any] = field(default_factory=list)
+    """Results of the answer's calls that came with it."""
     update: dict[str, Any] = field(default_factory=dict)
     """Updates of other keys of the state."""
 

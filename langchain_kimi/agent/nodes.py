@@ -12,23 +12,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.config import get_config
 from langgraph.runtime import get_runtime
 
 from langchain_kimi._steps import Steps
 from langchain_kimi.agent.agent_usage import AgentUsage, add_agent_usage
 from langchain_kimi.agent.budget import agent_name, answers_usage, budget_of, metered_usage
+from langchain_kimi.agent.compaction.archive import check_store
 from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
 from langchain_kimi.agent.compaction.model_turn import Thread, compacted_model_turn
 from langchain_kimi.agent.events import emit
 from langchain_kimi.agent.model_call import ModelTurn
 from langchain_kimi.agent.model_request import ModelRequest, request_with_retry
+from langchain_kimi.agent.recovery import input_call_results
 from langchain_kimi.agent.routes import AgentConfig, AgentRoutes, GraphConfig
 from langchain_kimi.agent.state import AgentState, LimitReason, add_kimi_messages
 from langchain_kimi.agent.thread_messages import (
     as_new_message,
-    error_result,
     has_unique_ids,
     last_answer,
     pending_calls,
@@ -39,10 +40,6 @@ from langchain_kimi.agent.turn_end import closing_message, last_answer_steps, st
 from langchain_kimi.agent.unusable_calls import unusable_result
 from langchain_kimi.usage_meter import UsageMeter
 
-_FROM_INPUT = (
-    "This call was part of the input and was not run here. No result of it is recorded: it may or may not have run "
-    "before."
-)
 _ANSWER_AS_OBJECT = "Give your last answer again, as the object that is asked for and nothing else."
 
 NodeSteps: TypeAlias = Steps[dict[str, Any]]
@@ -59,11 +56,11 @@ class AgentNodes:
     def begin(self, state: AgentState) -> dict[str, Any]:
         """Starts a user turn. Usage before it does not count against its limits."""
         if compactor := self._agent(state).compactor:
-            compactor.check_store(get_runtime().store)
+            check_store(compactor.settings, get_runtime().store)
         update: dict[str, Any] = {"kimi_turn": state.get("spent") or {}, "stop_reason": None}
         if agent := self._agent(state).model.agent:
             update["active_agent"] = agent
-        if not self._config.run_input_tool_calls and (results := _input_call_results(state["messages"])):
+        if not self._config.run_input_tool_calls and (results := input_call_results(state["messages"])):
             update["messages"] = results
         if state.get("kimi_review"):
             update["kimi_review"] = {}
@@ -190,13 +187,3 @@ class AgentNodes:
         own: AgentUsage = {"turns": turns, "seconds": round(seconds, 3), **usage}
         emit({"event": "usage", "spent": add_agent_usage(self._config.turn_usage(state), own)})
         return {"spent": own, "spent_by_agent": {self._agent_name(state): own}}
-
-
-def _input_call_results(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """Error results for the open calls at the end of the input, after their message if it needs unique call ids."""
-    answer = last_answer(messages)
-    if answer is None or not pending_calls(messages):
-        return []
-    unique = with_unique_ids(answer)
-    calls = pending_calls([unique if message is answer else message for message in messages])
-    return [*([] if unique is answer else [unique]), *(error_result(call, _FROM_INPUT) for call in calls)]

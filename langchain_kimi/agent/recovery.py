@@ -19,13 +19,17 @@ from langgraph.types import Overwrite, StateSnapshot, StateUpdate
 from langchain_kimi.agent.agent_usage import AgentUsage, add_usage_by_agent
 from langchain_kimi.agent.budget import RunBudget, UsageByAgent
 from langchain_kimi.agent.state import TOOLS_NODE, add_kimi_messages
-from langchain_kimi.agent.thread_messages import error_result, pending_calls
+from langchain_kimi.agent.thread_messages import error_result, last_answer, pending_calls, with_unique_ids
 
 _CALL_NODES = (TOOLS_NODE, "unusable")
 """The nodes that write tool results."""
 
 UNKNOWN_RESULT = "The run was interrupted and no result was recorded: the tool may or may not have run. Find out first."
-_NOT_STARTED = "Not run: the user went on before this call was approved."
+_FROM_INPUT = (
+    "This call was part of the input and was not run here. No result of it is recorded: it may or may not have run "
+    "before."
+)
+NOT_STARTED = "Not run: the user went on before this call was approved."
 _RUN_STOPPED = "The checkpointer could not write, so the run was stopped: later work is not recorded."
 
 
@@ -37,7 +41,7 @@ def finished_results(snapshot: StateSnapshot) -> list[StateUpdate] | None:
     results = [task.result for task in snapshot.tasks if task.name in _CALL_NODES and isinstance(task.result, Mapping)]
     if not results or len(results) == len(snapshot.tasks):
         return None
-    return _commit(_ordered_messages(snapshot.values.get("messages", [])), TOOLS_NODE, results)
+    return _commit(ordered_messages(snapshot.values.get("messages", [])), TOOLS_NODE, results)
 
 
 def results_before_message(snapshot: StateSnapshot) -> list[StateUpdate] | None:
@@ -49,9 +53,19 @@ def results_before_message(snapshot: StateSnapshot) -> list[StateUpdate] | None:
     messages = snapshot.values.get("messages", [])
     if not (results or (snapshot.next and pending_calls(messages))):
         return None
-    ended = _ordered_messages(messages, _NOT_STARTED if "review" in snapshot.next else UNKNOWN_RESULT)
+    ended = ordered_messages(messages, NOT_STARTED if "review" in snapshot.next else UNKNOWN_RESULT)
     node = "wrap_up" if ended and isinstance(ended[-1], AIMessage) else TOOLS_NODE
     return _commit(ended, node, results)
+
+
+def input_call_results(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """Error results for the open calls at the end of the input, after their message if it needs unique call ids."""
+    answer = last_answer(messages)
+    if answer is None or not pending_calls(messages):
+        return []
+    unique = with_unique_ids(answer)
+    calls = pending_calls([unique if message is answer else message for message in messages])
+    return [*([] if unique is answer else [unique]), *(error_result(call, _FROM_INPUT) for call in calls)]
 
 
 def as_turn_input(supersteps: Sequence[Sequence[StateUpdate]]) -> list[list[StateUpdate]]:
@@ -139,7 +153,7 @@ def _writes(value: Any) -> list[Any]:
     return list(value["$writes"]) if several else [value]
 
 
-def _ordered_messages(messages: list[AnyMessage], reason: str | None = None) -> list[AnyMessage]:
+def ordered_messages(messages: list[AnyMessage], reason: str | None = None) -> list[AnyMessage]:
     """The thread's messages with the tool results since the last checkpoint in the order of their calls.
 
     With a `reason`, every open call gets an error result that states it.

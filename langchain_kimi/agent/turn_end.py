@@ -17,6 +17,7 @@ from langchain_kimi.agent.thread_messages import (
     error_result,
     is_complete,
     is_empty,
+    pending_calls,
     tool_calls_of,
 )
 
@@ -86,17 +87,18 @@ def last_answer_steps(
 ) -> Steps[LastAnswer]:
     """The model's last answer of a turn, without tools, with error results for the open calls."""
     turn = yield from model_turn([], {}, [error_result(call, _NOT_RUN.format(why=why)) for call in calls])
-    messages, billed, turns = [*turn.preceding, turn.answer], list(turn.billed_answers), 1
+    messages, billed, turns = [*turn.preceding, turn.answer, *turn.following], list(turn.billed_answers), 1
     update = turn.update
-    if made := tool_calls_of(turn.answer):
+    if made := pending_calls([turn.answer, *turn.following]):
         # A model may call tools although the request forbids it. Calls without results would make the thread
         # invalid, and without another answer the turn would end with their results.
         results = [error_result(call, _NOT_RUN.format(why=why)) for call in made]
         turn = yield from model_turn(messages, update, results)
-        made = tool_calls_of(turn.answer)
-        messages += [*turn.preceding, turn.answer, *(error_result(call, _TURN_ENDED) for call in made)]
+        made = pending_calls([turn.answer, *turn.following])
+        messages += [*turn.preceding, turn.answer, *turn.following]
+        messages += [error_result(call, _TURN_ENDED) for call in made]
         billed, turns, update = [*billed, *turn.billed_answers], 2, {**update, **turn.update}
-    if made or not turn.answer.text.strip():
+    if made or not (turn.answer.text.strip() or turn.following):
         messages.append(closing_message(why, name))
     return LastAnswer(messages, update, billed, turns)
 

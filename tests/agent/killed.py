@@ -48,7 +48,7 @@ def _seen(writes: Any) -> None:
             recorded.set()
 
 
-def _watched(saver: Any, moment: str) -> Any:
+def watched(saver: Any, moment: str) -> Any:
     put, aput, put_writes, aput_writes = saver.put, saver.aput, saver.put_writes, saver.aput_writes
 
     def looked(checkpoint: Any) -> None:
@@ -89,7 +89,7 @@ async def _begin_a_turn(database: str, url: str, way: str, moment: str) -> None:
     local = database.startswith("/")
 
     def agent(saver: Any) -> Any:
-        return create_kimi_agent(model, [note, crash], checkpointer=_watched(saver, moment))
+        return create_kimi_agent(model, [note, crash], checkpointer=watched(saver, moment))
 
     if way == "sync":
         with (SqliteSaver if local else PostgresSaver).from_conn_string(database) as saver:

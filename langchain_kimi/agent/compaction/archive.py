@@ -17,6 +17,7 @@ from langgraph.store.base import BaseStore, Op, PutOp
 
 from langchain_kimi._raw_calls import raw_calls, reasoning_block_text, reasoning_text
 from langchain_kimi._steps import Steps
+from langchain_kimi.agent.compaction.config import Compaction
 from langchain_kimi.agent.thread_messages import block_placeholder
 
 SUBAGENT_THREAD = "__kimi_thread"
@@ -52,6 +53,19 @@ class StoreBatch:
     async def arun(self, config: RunnableConfig) -> list[Any]:
         """Run the operations and return their results."""
         return await self.store.abatch(self.operations)
+
+
+def check_store(compaction: Compaction, store: BaseStore | None) -> None:
+    """Raise ValueError where the run has no store and the archive needs one.
+
+    An agent may get its store when it runs, from a graph around it or from LangGraph's server, so that this cannot be
+    checked when it is built.
+    """
+    if compaction.archive and store is None:
+        raise ValueError(
+            "Compaction(archive=True) writes removed messages to the agent's store, and this run has none. Give the "
+            "agent a `store`, or run it in a graph that has one; or leave out `archive`."
+        )
 
 
 def archive_namespace(thread_id: str) -> tuple[str, str, str]:

@@ -52,27 +52,15 @@ class Compactor:
     def __init__(
         self, settings: Compaction, model: BaseChatModel, tools: Sequence[Any] = (), agent: str | None = None
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._model = model
         self._agent = agent
         self._window = Window(model, tools, settings.window, settings.reserve)
 
-    def check_store(self, store: BaseStore | None) -> None:
-        """Raise ValueError where the run has no store and the archive needs one.
-
-        An agent may get its store when it runs, from a graph around it or from LangGraph's server, so that this cannot
-        be checked when it is built.
-        """
-        if self._settings.archive and store is None:
-            raise ValueError(
-                "Compaction(archive=True) writes removed messages to the agent's store, and this run has none. Give "
-                "the agent a `store`, or run it in a graph that has one; or leave out `archive`."
-            )
-
     def is_due(self, messages: Sequence[BaseMessage], prompt: Sequence[BaseMessage] = ()) -> bool:
         """Whether the next request would exceed the trigger. `prompt`: the messages before the thread's own."""
         limit = self._window.limit
-        return limit is not None and self._window.size(messages, prompt) > self._settings.trigger * limit
+        return limit is not None and self._window.size(messages, prompt) > self.settings.trigger * limit
 
     def compact(
         self,
@@ -93,7 +81,7 @@ class Compactor:
         `overflow`: the error with which the model refused the request as too long: the thread then is longer than it
         seemed. `excerpts`: those that requests have so far.
         """
-        archived = self._settings.archive
+        archived = self.settings.archive
         draft, budget = self._plan(messages, prompt, overflow, excerpts or {}, archived=archived)
         steps: list[CompactionChange] = []
         if archived and (why := (yield from write_entries(store, thread_id, draft.archive.values()))):
@@ -152,7 +140,7 @@ class Compactor:
         scale = min(max(before / draft.total, 0.5), 2.0)
         unknown = max(int(before / scale) - draft.total, 0)
         draft.total += unknown
-        target, trigger = int(limit * self._settings.target), int(limit * self._settings.trigger)
+        target, trigger = int(limit * self.settings.target), int(limit * self.settings.trigger)
         estimated_target = int(target / scale)
         limits = Limits(
             target=estimated_target,
@@ -160,19 +148,19 @@ class Compactor:
             window=int(limit / scale),
             summary=min(max(estimated_target // 4, _MIN_SUMMARY), _MAX_SUMMARY),
         )
-        Plan(draft, limits, self._settings, archived=archived).apply()
+        Plan(draft, limits, self.settings, archived=archived).apply()
         return draft, _Budget(before, target, limits, fixed + unknown, scale)
 
     def _summarise(self, draft: Draft, limits: Limits) -> Steps[Summary]:
         """The summary of what the draft removes."""
-        if not self._settings.summarise:
+        if not self.settings.summarise:
             return Summary(why="summarise=False")
         # A result that was shortened before fits with its note.
-        parts, earlier = removed_parts(draft, self._settings.result_tokens * 5 // 4 + 40)
+        parts, earlier = removed_parts(draft, self.settings.result_tokens * 5 // 4 + 40)
         return (
             yield from summarise(
                 self._model,
-                self._settings.summary_prompt,
+                self.settings.summary_prompt,
                 parts,
                 earlier,
                 max_request=limits.trigger,
