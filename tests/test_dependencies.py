@@ -43,6 +43,18 @@ assert agent_as_tool(create_kimi_agent(FakeKimi(script), [add], name="a"), name=
 """
 
 
+def pins(versions: str) -> dict[str, str]:
+    """The versions that a constraints file pins."""
+    lines = (ROOT / "tests" / "versions" / f"{versions}.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+def test_the_lowest_versions_in_ci_are_the_floors_of_the_project() -> None:
+    floors = dict(re.findall(r"^([\w-]+)>=([\d.]+)", "\n".join(PROJECT["dependencies"]), re.MULTILINE))
+    assert pins("lowest") == {name: floors[name] for name in ("langchain-core", "langgraph")}
+    assert pins("newest").keys() == pins("lowest").keys()
+
+
 def name(distribution: str) -> str:
     """A distribution's name as the index compares it."""
     return re.sub(r"[-_.]+", "-", distribution).lower()

@@ -25,6 +25,8 @@ DecisionType: TypeAlias = Literal["approve", "edit", "reject", "respond"]
 """What a person may do with a tool call: run it, run it changed, refuse it, or answer it in place of the tool."""
 ALL_DECISIONS: tuple[DecisionType, ...] = ("approve", "edit", "reject", "respond")
 
+_SOURCE = "hitl_interrupt_decision"
+"""LangChain's `lc_source` of a tool result that a person gave; its `lc_data` names the decision."""
 _REJECTED = "A person rejected this call; it was not run. Do not make it again unless the user asks for it."
 _REJECTED_BECAUSE = "A person rejected this call; it was not run. Reason: {reason}"
 
@@ -256,7 +258,10 @@ def _edited_call(call: ToolCall, action: Any) -> ToolCall | None:
 
 
 def _result_of(call: ToolCall, decision: Mapping[str, Any]) -> ToolMessage:
+    marks: dict[str, Any] = {"lc_source": _SOURCE, "lc_data": {"decision": decision["type"]}}
     if decision["type"] == "respond":
-        return ToolMessage(decision["message"], tool_call_id=call["id"] or "", name=call["name"])
+        return ToolMessage(
+            decision["message"], tool_call_id=call["id"] or "", name=call["name"], additional_kwargs=marks
+        )
     reason = decision.get("message")
-    return error_result(call, _REJECTED_BECAUSE.format(reason=reason) if reason else _REJECTED)
+    return error_result(call, _REJECTED_BECAUSE.format(reason=reason) if reason else _REJECTED, **marks)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import ToolMessage, get_notification_metadata
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
@@ -47,6 +47,29 @@ async def test_requests_have_the_form_of_langchains_middleware(serve: Serve, way
     request = (await ran(default, way))["__interrupt__"][0].value
     assert request["review_configs"][0]["allowed_decisions"] == ["approve", "edit", "reject", "respond"]
     assert "Args: {'path': 'b'}" in request["action_requests"][0]["description"]
+
+
+@SYNC_AND_ASYNC
+async def test_results_that_people_gave_are_marked_as_langchains_middleware_marks_them(serve: Serve, way: str) -> None:
+    calls = called("delete", path="b").calling("delete", path="c")
+    given = decisions({"type": "reject"}, {"type": "respond", "message": "gone already"})
+    server, marks = serve(once(calls)), []
+    gate: Any = {"delete": True}
+    for agent in (
+        create_kimi_agent(kimi(server), Files().tools, interrupt_on=gate, checkpointer=InMemorySaver()),
+        create_agent(
+            kimi(serve(once(calls))),
+            Files().tools,
+            middleware=[HumanInTheLoopMiddleware(interrupt_on=gate)],
+            checkpointer=InMemorySaver(),
+        ),
+    ):
+        await ran(agent, way)
+        state = await ran(agent, way, given)
+        marks.append([get_notification_metadata(message) for message in state["messages"][2:4]])
+    assert marks[0] == marks[1]
+    assert marks[0][0] == {"source": "hitl_interrupt_decision", "data": {"decision": "reject"}}
+    assert "lc_source" not in server.requests[1].body.decode()
 
 
 @SYNC_AND_ASYNC
