@@ -28,7 +28,10 @@ def page(name: str) -> str:
 PUBLIC = re.findall(r"^\| `(langchain_kimi[\w.]*)` \|", page("versioning"), re.MULTILINE)
 """The modules that docs/versioning.md lists as public."""
 
-HEAVY = ("langgraph", "langchain", "langchain_core", "httpx2", "rich", "vcr", "pytest", "langchain_openai", "openai")
+HEAVY = (
+    *("langgraph", "langchain", "langchain_core", "httpx2", "httpcore2", "rich", "vcr", "pytest"),
+    *("langchain_openai", "openai"),
+)
 
 
 def loaded_by(statement: str) -> set[str]:

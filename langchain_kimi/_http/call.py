@@ -16,7 +16,6 @@ from langchain_kimi._http.library_errors import cause_text, cut_causes
 from langchain_kimi._http.multipart import UploadForm
 from langchain_kimi._http.response_body import ResponseBody
 from langchain_kimi._http.retries import RetryPolicy, RetryWait
-from langchain_kimi._http.single_connection import AsyncClient, Client
 from langchain_kimi._http.sse import DONE
 from langchain_kimi._http.timeouts import Timeouts
 from langchain_kimi._redaction import mask_bytes, mask_values, secret_values
@@ -100,7 +99,7 @@ class ApiCall:
 
     def new_request(self, client: Any, trace: Callable[[str, dict[str, Any]], Any]) -> Any:
         """The HTTP request of the next attempt. The HTTP library calls `trace` for each step of sending it."""
-        self._is_own_client = isinstance(client, Client | AsyncClient)
+        self._is_own_client = getattr(client, "has_single_connection", False)
         if self._transport.timeout is None and not self._is_own_client:
             self._take_timeout_of(client)
         timeouts = self._timeouts

@@ -24,6 +24,8 @@ _BACKEND = AsyncioBackend()
 class _BaseClient:
     """What `ApiCall` needs of a client to make a request."""
 
+    has_single_connection = True
+    """Tells these clients from httpx2's and httpx's."""
     is_closed = False
 
     def build_request(
