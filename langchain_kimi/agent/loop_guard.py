@@ -13,7 +13,7 @@ from typing import Literal
 from langchain_core.messages import BaseMessage, ToolMessage
 
 from langchain_kimi._parameter_names import checks_field_names
-from langchain_kimi.agent.thread_messages import AnyCall, answers_with_results, exchanges, tool_calls_of
+from langchain_kimi.agent.thread_messages import AnyCall, answers_with_results, exchanges
 
 FINGERPRINT = "kimi_guard"
 """The key in `additional_kwargs` of a result that the guard changed: the fingerprint of the tool's own result."""
@@ -64,9 +64,9 @@ class LoopGuard:
         name, args = call["name"], call["args"]
         count, last = 0, ""
         for answer, results in islice(answers_with_results(messages), _WINDOW):
-            for earlier in reversed(tool_calls_of(answer)):
-                if earlier["name"] != name or earlier["args"] != args:
-                    continue
+            made = [*answer.tool_calls, *answer.invalid_tool_calls]
+            equal = [call for call in made if call["name"] == name and call["args"] == args]
+            for earlier in reversed(equal):
                 result = next((one for one in reversed(results) if one.tool_call_id == earlier["id"]), None)
                 if result is None:
                     continue
