@@ -21,6 +21,7 @@ UNNAMED = "agent"
 """The name of an agent without a name in `spent_by_agent`."""
 
 _MOST = 32
+"""How many contexts, and how many settings of one model, are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class ModelContext:
             return self.model
         key = tuple(sorted(settings.items()))
         if key not in self._changed:
+            if len(self._changed) >= _MOST:
+                self._changed.clear()
             self._changed[key] = self.model.model_copy(update=dict(settings))
         return self._changed[key]
 

@@ -10,7 +10,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware, ModelFallbackMiddleware
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
@@ -81,14 +81,19 @@ async def test_any_chat_model_has_the_limits_and_an_unknown_price_raises(way: st
 
 
 @SYNC_AND_ASYNC
-async def test_events_are_those_of_create_kimi_agent(serve: Serve, way: str) -> None:
-    limits = AgentLimits(turns=1)
-    agent = create_agent(kimi(serve(for_ever)), [add], middleware=[KimiMiddleware(limits=limits)])
+async def test_streams_have_the_events_of_create_kimi_agent_and_the_pieces_of_answers(serve: Serve, way: str) -> None:
+    agent = create_agent(kimi(serve(for_ever)), [add], middleware=[KimiMiddleware(limits=AgentLimits(turns=2))])
+    modes: Any = ["custom", "messages"]
     if way == "sync":
-        events = [event["event"] for event in agent.stream(ASK, stream_mode="custom")]
+        parts = list(agent.stream(ASK, stream_mode=modes))
     else:
-        events = [event["event"] async for event in agent.astream(ASK, stream_mode="custom")]
-    assert events == ["limit", "usage"]
+        parts = [part async for part in agent.astream(ASK, stream_mode=modes)]
+    events = [part["event"] for mode, part in parts if mode == "custom"]
+    assert sorted(events[1:5]) == ["tool_finished", "tool_finished", "tool_started", "tool_started"]
+    assert [events[0], *events[5:]] == ["usage", "limit", "usage"]
+    pieces = [part[0].text for mode, part in parts if mode == "messages" and isinstance(part[0], AIMessageChunk)]
+    assert "".join(pieces).endswith("That is what I have.")
+    assert len(pieces) > 4
 
 
 class Report(BaseModel):

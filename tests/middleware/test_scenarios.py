@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
-from tests.conftest import SYNC_AND_ASYNC, Serve
+from tests.conftest import Serve
 from tests.middleware.runners import RUNNERS, SUB, Bench
 from tests.middleware.scenarios import SCENARIOS, Outcome
 
+WAYS = ["sync", "async"]
 ROOT = Path(__file__).parents[2]
 ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """An id, by which texts name results in the archive."""
@@ -92,11 +94,15 @@ def open_calls(state: dict[str, Any]) -> list[str]:
 
 
 def rows() -> list[Any]:
+    """Quick are the quick scenarios with `create_agent`, one way each; deep agents run one way only."""
     rows = []
-    for name, scenario in SCENARIOS.items():
-        for runner in RUNNERS[1:]:
-            slow = not scenario.quick or runner == "create_deep_agent"
-            rows.append(pytest.param(name, runner, id=f"{name}-{runner}", marks=[pytest.mark.slow] if slow else []))
+    for index, (name, scenario) in enumerate(SCENARIOS.items()):
+        for runner, way in product(RUNNERS[1:], WAYS):
+            is_first = way == WAYS[index % 2]
+            if is_first or runner == "create_agent":
+                quick = scenario.quick and is_first and runner == "create_agent"
+                marks = [] if quick else [pytest.mark.slow]
+                rows.append(pytest.param(name, runner, way, id=f"{name}-{runner}-{way}", marks=marks))
     return rows
 
 
@@ -108,8 +114,7 @@ def test_the_page_lists_the_differences() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::langchain_kimi.KimiWarning")
-@pytest.mark.parametrize(("name", "runner"), rows())
-@SYNC_AND_ASYNC
+@pytest.mark.parametrize(("name", "runner", "way"), rows())
 async def test_the_middleware_does_what_create_kimi_agent_does(
     serve: Serve, tmp_path: Path, name: str, runner: str, way: str
 ) -> None:
