@@ -23,7 +23,7 @@ from langchain_kimi.middleware import KimiMiddleware, KimiMiddlewareState
 from langchain_kimi.testing import KimiServer, Reply, Request, called, refused, said, thought
 from tests import forks
 from tests.agent.helpers import ASK, Foreign, foreign, ran, results
-from tests.conftest import SYNC_AND_ASYNC, Serve, add, kimi
+from tests.conftest import PAIRED, SYNC_AND_ASYNC, Serve, add, kimi
 from tests.databases import Database
 from tests.middleware.killed import begin_a_turn
 from tests.middleware.scenarios import for_ever, is_last, page, reader, rounds
@@ -102,6 +102,7 @@ class Report(BaseModel):
     pages: int
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize(
     "strategy", [Report, ProviderStrategy(Report), ToolStrategy(Report)], ids=["raw", "provider", "tool"]
@@ -134,6 +135,7 @@ class Hooks(AgentMiddleware):
         return None
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize("limit", [12, 13, 14, 15])
 async def test_the_recursion_limit_ends_in_an_answer(serve: Serve, way: str, limit: int) -> None:
