@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from langchain_kimi._http import ResponseLimits, Timeouts
     from langchain_kimi.agent.agent_usage import AgentUsage
-    from langchain_kimi.agent.approval import DecisionType, InterruptOn
+    from langchain_kimi.agent.approval import DecisionType, InterruptMode, InterruptOn, ToolApprovalRequest
     from langchain_kimi.agent.compaction.config import Compaction
     from langchain_kimi.agent.compiled import KimiAgent
     from langchain_kimi.agent.create_agent import create_kimi_agent
@@ -79,7 +79,9 @@ _PACKAGES = {
     "CompactionEvent": "agent.events",
     "DecisionType": "agent.approval",
     "DialectName": "chat_model",
+    "InterruptMode": "agent.approval",
     "InterruptOn": "agent.approval",
+    "ToolApprovalRequest": "agent.approval",
     "KimiAgent": "agent.compiled",
     "KimiBatches": "platform",
     "KimiError": "errors",
@@ -142,6 +144,7 @@ __all__ = [
     "CompactionEvent",
     "DecisionType",
     "DialectName",
+    "InterruptMode",
     "InterruptOn",
     "KimiAgent",
     "KimiBatches",
@@ -171,6 +174,7 @@ __all__ = [
     "TeamState",
     "Timeouts",
     "TokenCount",
+    "ToolApprovalRequest",
     "ToolErrors",
     "ToolFinishedEvent",
     "ToolSelection",

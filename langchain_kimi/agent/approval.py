@@ -1,21 +1,25 @@
 """Asks people to approve calls of chosen tools, in the formats of LangChain's human-in-the-loop middleware.
 
-The request is `{"action_requests": [{"name", "args", "description"}], "review_configs": [{"action_name",
-"allowed_decisions"}]}`. The response is `{"decisions": [{"type": "approve"}, …]}` in the order of the requests. User
-interfaces for that middleware work unchanged. One interrupt shows all calls of a turn.
+With `interrupt_mode="batched"`, one interrupt shows all calls of a turn. Its value is `{"action_requests": [{"name",
+"args", "description"}], "review_configs": [{"action_name", "allowed_decisions"}]}`, and the response `{"decisions":
+[{"type": "approve"}, …]}` in the order of the requests. With `"per_call"`, each call has an interrupt of its own: its
+value is a `ToolApprovalRequest`, its `response_schema` has the decisions that the tool takes, and the response is one
+decision. User interfaces for that middleware work unchanged.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict
+from functools import partial
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict, get_args
 
 from langchain_core.messages import ToolCall, ToolMessage
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.config import get_config
 from langgraph.prebuilt import ToolRuntime
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.runtime import Runtime, get_runtime
 from langgraph.types import interrupt
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from langchain_kimi.agent.argument_checks import ArgumentChecks
 from langchain_kimi.agent.state import AgentState, is_editing_state
@@ -41,6 +45,29 @@ class InterruptOn(TypedDict):
     """Which calls need a decision; all without it."""
 
 
+InterruptMode: TypeAlias = Literal["batched", "per_call"]
+"""Whether one interrupt asks for decisions on all calls of a turn, or one for each call."""
+
+
+class ToolApprovalRequest(TypedDict):
+    """The value of an interrupt for one call."""
+
+    type: Literal["tool_approval"]
+    tool_call_id: str
+    name: str
+    args: dict[str, Any]
+    description: str
+
+
+class CallReview(TypedDict):
+    """One call for the node that asks a person about it."""
+
+    call: ToolCall
+    message: str | None
+    """The id of the message with the call."""
+    description: str
+
+
 ReviewResponse: TypeAlias = dict[Literal["decisions"], list[dict[str, Any]]]
 """A person's response: one decision for each request, in order."""
 
@@ -48,7 +75,12 @@ ReviewResponse: TypeAlias = dict[Literal["decisions"], list[dict[str, Any]]]
 class Approval:
     """Asks for decisions on calls of the tools in `interrupt_on`, and applies them."""
 
-    def __init__(self, interrupt_on: Mapping[str, bool | InterruptOn], tools: Mapping[str, Any]) -> None:
+    def __init__(
+        self, interrupt_on: Mapping[str, bool | InterruptOn], tools: Mapping[str, Any], mode: InterruptMode = "batched"
+    ) -> None:
+        if mode not in (modes := get_args(InterruptMode)):
+            raise ValueError(f"interrupt_mode={mode!r} is none of {', '.join(map(repr, modes))}.")
+        self._mode = mode
         self._tools = tools
         self._arguments = ArgumentChecks(tools)
         self._interrupt_on: dict[str, InterruptOn] = {}
@@ -106,6 +138,8 @@ class Approval:
         review: dict[str, Any] = {"message": _message_id(state), "approved": dict(reviewed.get("approved", {}))}
         if reviewed.get("shown") != shown:
             return {"kimi_review": {**review, "shown": shown}}
+        if self._mode == "per_call":
+            return {}
         request = {
             "action_requests": [self._request(call, state) for call in calls],
             "review_configs": [
@@ -132,6 +166,80 @@ class Approval:
                 messages.append(_result_of(call, decision))
         return {"messages": messages, "kimi_review": review}
 
+    def call_reviews(self, state: AgentState, calls: Sequence[ToolCall]) -> list[CallReview]:
+        """What to ask people about each of the calls, once the calls are recorded; empty before, and where one
+        interrupt asks about all of them.
+        """
+        shown = [[call["id"], _as_text(call)] for call in calls]
+        if self._mode != "per_call" or is_editing_state() or _review_of(state).get("shown") != shown:
+            return []
+        return [
+            CallReview(call=call, message=_message_id(state), description=self._request(call, state)["description"])
+            for call in calls
+        ]
+
+    def review_call(self, review: CallReview) -> dict[str, Any]:
+        """Interrupt the run for a decision on one call, and return the update that applies it."""
+        call = review["call"]
+        request = ToolApprovalRequest(
+            type="tool_approval",
+            tool_call_id=call["id"] or "",
+            name=call["name"],
+            args=call["args"],
+            description=review["description"],
+        )
+
+        def invalid_edit(edited: ToolCall) -> str | None:
+            if edited["name"] != call["name"]:
+                return f"The decision is on a call of {call['name']}."
+            return self._arguments.invalid_edit(edited)
+
+        def decision(response: dict[str, Any]) -> dict[str, Any]:  # the name stands in pydantic's error
+            self._check_decision(response, call, invalid_edit)
+            return response
+
+        published = WithJsonSchema(self._decision_schema(call["name"]))
+        schema: Any = Annotated[dict[str, Any], AfterValidator(decision), published]
+        given = interrupt(request, response_schema=schema)
+        if given["type"] not in ("approve", "edit"):
+            return {"messages": [_result_of(call, given)]}
+        action = given["edited_action"] if given["type"] == "edit" else call
+        approved = {call["id"] or "": {"call": _as_text(call), "runs": _action(action)}}
+        return {"kimi_review": {"message": review["message"], "approved": approved}}
+
+    def _check_decision(
+        self, decision: Mapping[str, Any], call: ToolCall, invalid_edit: Callable[[ToolCall], str | None]
+    ) -> None:
+        """Raise ValueError for a decision that the call does not take. `invalid_edit` returns what is wrong about the
+        call that a person put in its place.
+        """
+        allowed = self._allowed(call["name"])
+        if decision.get("type") not in allowed:
+            given = f"{decision.get('type')!r} is not allowed for {call['name']}"
+            raise ValueError(f"{given}; it takes {', '.join(allowed)}.")
+        if decision["type"] == "respond" and not isinstance(decision.get("message"), str):
+            raise ValueError("`respond` needs a `message`.")
+        if decision["type"] == "edit":
+            edited = _edited_call(call, decision.get("edited_action"))
+            if edited is None:
+                raise ValueError("`edit` needs an `edited_action` with `name` and `args`.")
+            if reason := invalid_edit(edited):
+                raise ValueError(f"the edited call cannot run. {reason}")
+
+    def _decision_schema(self, name: str) -> dict[str, Any]:
+        """The JSON Schema of a decision on a call of a tool."""
+        arguments = convert_to_openai_tool(self._tools[name])["function"].get("parameters", {"type": "object"})
+        action = _object_schema(name={"const": name}, args=arguments)
+        text = {"type": "string"}
+        schemas: dict[DecisionType, dict[str, Any]] = {
+            "approve": _object_schema(type={"const": "approve"}),
+            "edit": _object_schema(type={"const": "edit"}, edited_action=action),
+            "reject": _object_schema({"message": text}, type={"const": "reject"}),
+            "respond": _object_schema(type={"const": "respond"}, message=text),
+        }
+        allowed = [schemas[decision] for decision in dict.fromkeys(self._allowed(name))]
+        return allowed[0] if len(allowed) == 1 else {"anyOf": allowed}
+
     def _allowed(self, name: str) -> Sequence[DecisionType]:
         return self._interrupt_on[name]["allowed_decisions"]
 
@@ -153,20 +261,11 @@ class Approval:
         if len(decisions) != len(calls):
             raise ValueError(f"{len(decisions)} decisions for {len(calls)} calls: give one for each, in order.")
         for at, (call, decision) in enumerate(zip(calls, decisions, strict=True)):
-            allowed = self._allowed(call["name"])
-            if decision.get("type") not in allowed:
-                raise ValueError(
-                    f"decisions[{at}]: {decision.get('type')!r} is not allowed for {call['name']}; it takes "
-                    f"{', '.join(allowed)}."
-                )
-            if decision["type"] == "respond" and not isinstance(decision.get("message"), str):
-                raise ValueError(f"decisions[{at}]: `respond` needs a `message`.")
-            if decision["type"] == "edit":
-                edited = _edited_call(call, decision.get("edited_action"))
-                if edited is None:
-                    raise ValueError(f"decisions[{at}]: `edit` needs an `edited_action` with `name` and `args`.")
-                if reason := self._invalid_edit(edited, call, state, rejection):
-                    raise ValueError(f"decisions[{at}]: the edited call cannot run. {reason}")
+            invalid_edit = partial(self._invalid_edit, call=call, state=state, rejection=rejection)
+            try:
+                self._check_decision(decision, call, invalid_edit)
+            except ValueError as error:
+                raise ValueError(f"decisions[{at}]: {error}") from None
         return response
 
     def _invalid_edit(
@@ -193,6 +292,10 @@ class Approval:
         if {"approve", "edit"} & {*allowed}:
             return None
         return f"Calls of {edited['name']} take only these decisions: {', '.join(allowed)}."
+
+
+def _object_schema(optional: Mapping[str, Any] | None = None, /, **required: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": {**required, **(optional or {})}, "required": list(required)}
 
 
 def _checked_setting(name: str, setting: bool | InterruptOn) -> InterruptOn:

@@ -10,7 +10,7 @@ from langgraph.types import Checkpointer
 
 from langchain_kimi._parameter_names import checks_parameter_names
 from langchain_kimi.agent import parameters
-from langchain_kimi.agent.approval import Approval, InterruptOn
+from langchain_kimi.agent.approval import Approval, InterruptMode, InterruptOn
 from langchain_kimi.agent.compaction.compactor import Compactor
 from langchain_kimi.agent.compaction.config import Compaction
 from langchain_kimi.agent.compaction.recall import always_recall, check_no_recall_tool, recall_tool
@@ -41,6 +41,7 @@ def create_kimi_agent(
     sequential_tools: Collection[str] = (),
     max_concurrency: int | None = None,
     interrupt_on: Mapping[str, bool | InterruptOn] | None = None,
+    interrupt_mode: InterruptMode = "batched",
     run_input_tool_calls: bool = False,
     select_tools: ToolSelection = None,
     state_schema: type = KimiState,
@@ -74,6 +75,8 @@ def create_kimi_agent(
     - `sequential_tools`: names of tools of which no two calls run in parallel.
     - `max_concurrency`: how many calls run in parallel; LangGraph's config of the same name takes precedence.
     - `interrupt_on`: tools that need a person's decision, in the format of LangChain's human-in-the-loop middleware.
+    - `interrupt_mode`: `batched` asks for decisions on all calls of a turn in one interrupt, `per_call` in one for each
+      call, which is answered by its id.
     - `run_input_tool_calls`: whether tool calls of an assistant message at the end of the input run. By default they
       get error results, because their author is unknown; calls of the thread's own model always continue.
     - `select_tools`: a function of the state (and Runtime) that returns the tools for each request. The model cannot
@@ -109,7 +112,7 @@ def create_kimi_agent(
         active_agent=lambda state: agent,
         limits=limits,
         guard=guard,
-        approval=Approval(interrupt_on or {}, runner.tools_by_name),
+        approval=Approval(interrupt_on or {}, runner.tools_by_name, interrupt_mode),
         sequential_tools=frozenset(sequential_tools),
         has_response_format=response_format is not None,
         run_input_tool_calls=run_input_tool_calls,

@@ -13,7 +13,7 @@ from langgraph.types import Checkpointer, Command
 
 from langchain_kimi._parameter_names import checks_field_names, checks_parameter_names
 from langchain_kimi.agent import parameters
-from langchain_kimi.agent.approval import Approval, InterruptOn
+from langchain_kimi.agent.approval import Approval, InterruptMode, InterruptOn
 from langchain_kimi.agent.compaction.compactor import Compactor
 from langchain_kimi.agent.compaction.config import Compaction
 from langchain_kimi.agent.compaction.recall import check_no_recall_tool, recall_tool
@@ -75,6 +75,7 @@ def create_kimi_team(
     sequential_tools: Collection[str] = (),
     max_concurrency: int | None = None,
     interrupt_on: Mapping[str, bool | InterruptOn] | None = None,
+    interrupt_mode: InterruptMode = "batched",
     run_input_tool_calls: bool = False,
     state_schema: type = TeamState,
     context_schema: type | None = None,
@@ -129,7 +130,7 @@ def create_kimi_team(
         active_agent=lambda state: _active_agent(state, agents, first),
         limits=limits,
         guard=replace(guard, exempt={*guard.exempt, *names}) if guard else None,
-        approval=Approval(interrupt_on or {}, runner.tools_by_name),
+        approval=Approval(interrupt_on or {}, runner.tools_by_name, interrupt_mode),
         sequential_tools=frozenset(sequential_tools),
         has_response_format=response_format is not None,
         handoffs=names,

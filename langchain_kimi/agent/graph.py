@@ -121,7 +121,9 @@ def _build_graph(
     targets = [TOOLS_NODE, "unusable", "wrap_up", *{end, END}]
     if config.approval:
         graph.add_node("review", _without_annotations(nodes.review))
-        after_review = [TOOLS_NODE, "unusable", "review", first]
+        graph.add_node("review_call", RunnableLambda(nodes.review_call, name="review_call"))
+        graph.add_edge("review_call", "review")
+        after_review = [TOOLS_NODE, "unusable", "review", "review_call", first]
         graph.add_conditional_edges("review", _without_annotations(routes.after_review), after_review)
         targets.append("review")
     for node in ("begin", TOOLS_NODE, "unusable"):

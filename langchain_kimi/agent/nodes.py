@@ -3,6 +3,7 @@
 begin → model ──no calls───────────────→ END (or respond → END)
           │ ├──a limit is reached──────→ wrap_up → END (or respond → END)
           │ └──a person must decide────→ review ─→ as below, or back to model
+          │          one Send per call──→ review_call ─→ review (interrupt_mode="per_call")
           ├──one Send per call─────────→ tools ──────→ model
           └──one Send per unusable call→ unusable ──→ model
 """
@@ -18,6 +19,7 @@ from langgraph.runtime import get_runtime
 
 from langchain_kimi._steps import Steps
 from langchain_kimi.agent.agent_usage import AgentUsage, add_agent_usage
+from langchain_kimi.agent.approval import CallReview
 from langchain_kimi.agent.budget import agent_name, answers_usage, budget_of, metered_usage
 from langchain_kimi.agent.compaction.archive import check_store
 from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
@@ -125,6 +127,10 @@ class AgentNodes:
         if not has_unique_ids(answer):  # an edit of the state added the answer
             return {"messages": [with_unique_ids(answer)]}
         return self._config.approval.review(state, calls, lambda call: self._routes.rejection(state, call))
+
+    def review_call(self, review: CallReview) -> dict[str, Any]:
+        """Asks a person for a decision on one call."""
+        return self._config.approval.review_call(review)
 
     def _agent(self, state: AgentState) -> AgentConfig:
         return self._config.active_agent(state)

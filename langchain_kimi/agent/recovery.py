@@ -53,7 +53,7 @@ def results_before_message(snapshot: StateSnapshot) -> list[StateUpdate] | None:
     messages = snapshot.values.get("messages", [])
     if not (results or (snapshot.next and pending_calls(messages))):
         return None
-    ended = ordered_messages(messages, NOT_STARTED if "review" in snapshot.next else UNKNOWN_RESULT)
+    ended = ordered_messages(messages, NOT_STARTED if {"review", "review_call"} & {*snapshot.next} else UNKNOWN_RESULT)
     node = "wrap_up" if ended and isinstance(ended[-1], AIMessage) else TOOLS_NODE
     return _commit(ended, node, results)
 

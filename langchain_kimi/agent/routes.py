@@ -113,8 +113,9 @@ class AgentRoutes:
     def after_review(self, state: AgentState) -> str | list[Send]:
         """The next node after people decided on calls."""
         calls = pending_calls(state["messages"])
-        if self._config.approval.undecided(state, calls):
-            return "review"
+        if undecided := self._config.approval.undecided(state, calls):
+            reviews = self._config.approval.call_reviews(state, undecided)
+            return [Send("review_call", review) for review in reviews] or "review"
         answer = last_answer(state["messages"])
         if not calls or (answer is not None and not has_unique_ids(answer)):
             return self._config.model_node

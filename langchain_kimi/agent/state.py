@@ -139,12 +139,19 @@ class TeamState(KimiState):
     """The name of the member that answers next."""
 
 
+def _merged_review(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Decisions on calls of one message add up, because people decide on them in parallel."""
+    if not now or now.get("message") != before.get("message"):
+        return now
+    return {**before, **now, "approved": {**before.get("approved", {}), **now.get("approved", {})}}
+
+
 class TurnState(TypedDict):
     """The agent's private keys beside KimiState."""
 
     kimi_turn: NotRequired[AgentUsage]
     """The thread's usage when the user turn began."""
-    kimi_review: NotRequired[Mapping[str, Any]]
+    kimi_review: Annotated[dict[str, Any], _merged_review]
     """The decisions of people on the last answer's calls: the id of the `message`; `shown`, the calls to decide on, by
     id and as text; and `approved`, by call id the `call` that the person saw, as text, and the `name` and `args` that
     it `runs` with. The next answer of the model and the next user turn clear it."""
