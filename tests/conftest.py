@@ -1,7 +1,8 @@
 """What most tests share: a server played by a script, and a model that talks to it."""
 
+import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"  # read when langgraph is imported; subprocesses inherit it
@@ -30,6 +31,17 @@ PAIRED = pytest.mark.paired
 
 SYNC_AND_ASYNC = pytest.mark.parametrize("way", ["sync", "async"])
 FOUR_WAYS = pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector away from modules and tests: they stay, and to look through them takes seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest picks by markers

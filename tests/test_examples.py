@@ -46,6 +46,7 @@ def test_example_is_short(example: Path) -> None:
     assert len(example.read_text().splitlines()) <= 60
 
 
+@pytest.mark.slow
 def test_example_runs_in_an_interpreter_that_has_imported_nothing(tmp_path: Path) -> None:
     example = next(example for example in EXAMPLES if example.name == "chat.py")
     done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, timeout=60, cwd=tmp_path)

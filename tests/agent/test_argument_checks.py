@@ -13,7 +13,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from langchain_kimi import TeamMember, create_kimi_agent, create_kimi_team
 from tests.agent.helpers import THREAD, decisions, foreign, ran
-from tests.conftest import SYNC_AND_ASYNC
+from tests.conftest import PAIRED, SYNC_AND_ASYNC
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -136,6 +136,7 @@ def edit(one: BaseTool, args: Any) -> Any:
     return decisions({"type": "edit", "edited_action": {"name": one.name, "args": args}})
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize("kind", ["agent", "team"])
 @pytest.mark.parametrize(("one", "args", "words"), REFUSED.values(), ids=REFUSED)
@@ -157,6 +158,7 @@ async def test_an_edit_with_wrong_arguments_is_refused_when_it_is_given(
     assert (RAN, state["messages"][-1].text) == ([], "done")
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize(("one", "args", "ran_with"), ALLOWED.values(), ids=ALLOWED)
 async def test_an_edit_whose_arguments_fit_runs(one: BaseTool, args: Any, ran_with: Any, way: str) -> None:

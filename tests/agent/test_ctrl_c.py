@@ -18,8 +18,8 @@ from tests import forks
 from tests.databases import ROOT
 
 CHILD = Path(__file__).with_name("ctrl_c_child.py")
-QUICK = ["invoke two", "invoke helper", "ainvoke"]
-SLOW = ["invoke", "stream", "stream two", "batch", "ainvoke two"]
+QUICK = ["invoke two", "ainvoke"]
+SLOW = ["invoke", "invoke helper", "stream", "stream two", "batch", "ainvoke two"]
 WAYS = [*QUICK, *(pytest.param(way, marks=pytest.mark.slow) for way in SLOW)]
 
 

@@ -14,7 +14,7 @@ from langchain_kimi import TeamMember, agent_as_tool, create_kimi_agent, create_
 from langchain_kimi.agent.argument_checks import ArgumentChecks
 from langchain_kimi.errors import AsyncOnlyToolError
 from langchain_kimi.testing import called, fiber_failed, said
-from tests.conftest import FOUR_WAYS, Serve, kimi
+from tests.conftest import FOUR_WAYS, PAIRED, Serve, kimi
 
 GO: Any = {"messages": [("user", "go")]}
 RANGE: dict[str, Any] = {
@@ -75,6 +75,7 @@ async def test_an_exception_is_a_result_a_log_record_an_event_and_a_count(
         assert finished["status"] == "error"
 
 
+@PAIRED
 @FOUR_WAYS
 @pytest.mark.parametrize(
     ("choice", "outcome"),
@@ -115,6 +116,7 @@ async def test_wrong_arguments_are_a_result_whatever_was_chosen(serve: Serve) ->
     assert "x" in result(await agent.ainvoke(GO)).text
 
 
+@PAIRED
 @FOUR_WAYS
 @pytest.mark.parametrize("nested", [False, True])
 async def test_pydantics_error_in_a_tools_own_work_is_the_tools(
@@ -171,6 +173,7 @@ def declared(schema: dict[str, Any], ran: list[Any], *, only_async: bool = False
     )
 
 
+@PAIRED
 @FOUR_WAYS
 @pytest.mark.parametrize(
     ("arguments", "reason"),
@@ -273,6 +276,7 @@ async def test_what_a_tool_has_not_implemented_itself_is_an_error_result(serve: 
     assert result(state).text == "NotImplementedError: no more than two"
 
 
+@PAIRED
 @FOUR_WAYS
 @pytest.mark.parametrize(
     ("own", "text"),

@@ -368,11 +368,10 @@ async def saver_of(storage: str, request: pytest.FixtureRequest, tmp_path: Path)
             yield way, saver
 
 
-QUICK = {
-    "agent": ["memory, async", "sqlite, sync", "postgres, async"],
-    "team": ["memory, sync", "sqlite, async"],
-    "create_agent": ["memory, sync"],
-}
+QUICK = [
+    *[("agent", "memory, async"), ("team", "memory, sync"), ("agent", "sqlite, sync"), ("team", "sqlite, async")],
+    *[("agent", "postgres, async"), ("create_agent", "memory, sync")],
+]
 """One of them for each case in turn; all others have the marker `slow`."""
 STORAGES = [f"{kind}, {way}" for kind in ("memory", "sqlite", "postgres") for way in ("sync", "async")]
 STORAGES_OF = {
@@ -384,7 +383,7 @@ CASES = [
     pytest.param(
         *(storage, kind, *case),
         id=f"{storage}-{kind}-{case[0].__name__}",  # type: ignore[attr-defined]
-        marks=[] if storage == QUICK[kind][number % len(QUICK[kind])] else pytest.mark.slow,
+        marks=[] if (kind, storage) == QUICK[number % len(QUICK)] else pytest.mark.slow,
     )
     for number, case in enumerate(AS_CREATE_AGENT + OWN)
     for kind in ("agent", "team", "create_agent")

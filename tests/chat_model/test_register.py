@@ -56,6 +56,7 @@ def test_a_langchain_that_changed_says_what_to_do(monkeypatch: pytest.MonkeyPatc
         register_with_langchain()
 
 
+@pytest.mark.slow
 def test_langchain_is_loaded_by_the_call_only_and_openai_by_nothing() -> None:
     code = (
         "import sys\nfrom langchain_kimi import ChatKimi, register_with_langchain\n"

@@ -112,6 +112,7 @@ def test_a_failure_prints_what_was_used_so_far(
     assert "[failed; so far] 180 tokens in" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_ctrl_c_prints_what_was_used_so_far() -> None:
     code = "import sys; from langchain_kimi.cli import run_command_line; sys.exit(run_command_line(['demo']))"
     process = subprocess.Popen(

@@ -24,6 +24,7 @@ def test_an_encoding_without_our_signs_gets_plain_ones(monkeypatch: pytest.Monke
     assert "[total]" in text
 
 
+@pytest.mark.slow
 def test_the_c_locale_needs_no_setting() -> None:
     variables = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     command = [sys.executable, "-m", "langchain_kimi", "doctor", "tools", "json:loads"]

@@ -15,7 +15,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from langchain_kimi.testing import KimiServer, Reply, Request, overloaded, said
-from tests.conftest import SYNC_AND_ASYNC, Serve, add, kimi
+from tests.conftest import PAIRED, SYNC_AND_ASYNC, Serve, add, kimi
 from tests.frameworks.wire import MODELS, THREAD, WAYS_AND_MODELS, Plan, Told, adds, ran, sent_back, three_turns
 
 KINDS = {
@@ -248,7 +248,9 @@ def test_each_middleware_that_langchain_ships_has_a_case() -> None:
     assert {name.partition(",")[0] for name in CASES} >= KINDS
 
 
-@WAYS_AND_MODELS
+@PAIRED
+@SYNC_AND_ASYNC
+@MODELS
 @pytest.mark.parametrize("name", CASES)
 async def test_three_turns_with_a_middleware(serve: Serve, folder: Path, name: str, model: str, way: str) -> None:
     case = CASES[name]

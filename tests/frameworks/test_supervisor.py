@@ -9,7 +9,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph_supervisor import create_supervisor
 
 from langchain_kimi.testing import KimiServer, Reply, Request, said
-from tests.conftest import Serve, add, kimi
+from tests.conftest import PAIRED, Serve, add, kimi
 from tests.frameworks.wire import WAYS_AND_MODELS, Plan, Told, sent_back, three_turns, warnings_of
 
 BACK = "langgraph-supervisor's hand-off back"
@@ -75,6 +75,7 @@ def supervised(server: KimiServer, lead: str, **settings: Any) -> Any:
     return flow.compile(checkpointer=InMemorySaver())
 
 
+@PAIRED
 @WAYS_AND_MODELS
 @pytest.mark.parametrize("output_mode", ["full_history", "last_message"])
 async def test_three_turns_of_hand_offs_one_by_one(
@@ -106,6 +107,7 @@ async def test_hand_offs_back_can_be_left_out(
     assert warnings_of(recwarn) == []
 
 
+@PAIRED
 @WAYS_AND_MODELS
 @pytest.mark.parametrize("output_mode", ["full_history", "last_message"])
 @pytest.mark.parametrize("plan", [both_at_once, beside_a_sum])

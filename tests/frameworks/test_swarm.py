@@ -10,7 +10,7 @@ from langgraph_swarm import create_handoff_tool, create_swarm
 
 from langchain_kimi import create_kimi_agent
 from langchain_kimi.testing import KimiServer, Reply, Request, said
-from tests.conftest import SYNC_AND_ASYNC, Serve, add, kimi
+from tests.conftest import PAIRED, SYNC_AND_ASYNC, Serve, add, kimi
 from tests.frameworks.wire import WAYS_AND_MODELS, Told, sent_back, three_turns, warnings_of
 
 
@@ -44,6 +44,7 @@ def swarm(server: KimiServer, first: str) -> Any:
     return create_swarm(agents, default_active_agent="ann").compile(checkpointer=InMemorySaver())
 
 
+@PAIRED
 @WAYS_AND_MODELS
 @pytest.mark.parametrize("plan", [to_and_fro, beside_a_sum])
 async def test_three_turns_of_hand_offs(

@@ -19,6 +19,7 @@ from langchain_kimi._http.web_file import afetch, fetch
 from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.chat_model import amedia_block, media_block
 from tests.clock import VirtualClock, with_clock
+from tests.conftest import PAIRED
 from tests.http.test_response_body import EVENTS, WAYS, ask, chunk, error_body, sse, whole
 from tests.raw_server import RawServer, Sent, raw_server
 
@@ -74,6 +75,7 @@ HOSTILE = {
 }
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", HOSTILE)
 async def test_reading_stops_at_a_limit_that_the_error_names(kind: str, way: str) -> None:
@@ -94,6 +96,7 @@ def _fields(limits: ResponseLimits) -> Iterator[tuple[str, int]]:
         yield name, getattr(limits, name)
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "sent",
@@ -151,6 +154,7 @@ async def timed(way: str, pieces: Iterable[bytes]) -> Any:
         return await ask(way, server, clock=clock, timeout=Timeouts(event=600), **clients)
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("begun", [b"", sse(EVENTS[0])])
 async def test_comments_keep_a_stream_alive_only_so_long(way: str, begun: bytes) -> None:
@@ -165,6 +169,7 @@ async def test_comments_between_events_do_no_harm(way: str) -> None:
     assert (await timed(way, pieces)).text == "Good day"
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "raw deflate"])
 @pytest.mark.parametrize("at_once", [1, 7, 10_000])
@@ -179,6 +184,7 @@ async def test_compressed_answers_are_read(way: str, encoding: str, at_once: int
         assert b"accept-encoding: gzip, deflate\r\n" in server.requests[0]
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("encoding", "words"), [("br", "compressed its response as 'br'"), ("gzip", "cannot be decompressed")]
@@ -189,7 +195,7 @@ async def test_what_cannot_be_decompressed_is_named(way: str, encoding: str, wor
         await ask(way, server)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [*WAYS[::3], *(pytest.param(way, marks=pytest.mark.slow) for way in WAYS[1:3])])
 async def test_large_answers_within_the_limits_are_read_at_the_defaults(way: str) -> None:
     events = [EVENTS[0], *[chunk({"content": "x" * 1_000_000})] * 8, *EVENTS[3:]]
     packed = gzip.compress(sse(*events), 1)
@@ -208,7 +214,7 @@ def test_a_request_with_a_large_cap_has_more_room() -> None:
 # Calls.
 
 
-@pytest.mark.parametrize("identified", [True, False])
+@pytest.mark.parametrize("identified", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_thousand_calls_are_read_in_linear_time(identified: bool) -> None:
     def seconds(count: int) -> float:
         calls = [

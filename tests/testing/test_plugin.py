@@ -30,7 +30,8 @@ HELLO = """
 def pytest_in(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
     """Exit status and output of a run of pytest."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MOONSHOT") and name != "CI"}
-    options = ["-p", "no:cacheprovider", "-p", "no:randomly", "-rA", *([] if LOADED else ["-p", PLUGIN])]
+    plugins = ["langchain_kimi" if LOADED else PLUGIN, "pytest_asyncio.plugin", "recording", "no:cacheprovider"]
+    options = ["--disable-plugin-autoload", *(f"-p{plugin}" for plugin in plugins), "-rA"]
     ended = forks.run(forks.as_pytest, *options, *arguments, folder=folder, env=kept | environment)
     return ended.status, ended.output
 
@@ -256,7 +257,7 @@ def test_plugin_loads_nothing_heavy(tmp_path: Path) -> None:
     assert status == 0, out
 
 
-@pytest.mark.parametrize("missing", ["yaml", "anyio"])
+@pytest.mark.parametrize("missing", ["yaml", pytest.param("anyio", marks=pytest.mark.slow)])
 def test_missing_extra_is_told_in_one_line_where_a_fixture_is_used(missing: str, tmp_path: Path) -> None:
     (tmp_path / "test_x.py").write_text("def test_x(kimi_cassette):\n    pass\n\ndef test_y():\n    pass\n")
     status, out = _alone(tmp_path, f"sys.modules[{missing!r}] = None; ")

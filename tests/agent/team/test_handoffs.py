@@ -374,7 +374,7 @@ def long_work(request: Request) -> Reply:
     return reply.calling("transfer_to_doer" if who(request) == "planner" else "transfer_to_planner", n=done)
 
 
-@SYNC_AND_ASYNC
+@pytest.mark.parametrize("way", [pytest.param("sync", marks=pytest.mark.slow), "async"])
 async def test_a_long_conversation_is_made_shorter_for_whoever_speaks(serve: Serve, way: str) -> None:
     server = serve(long_work)
     small = Compaction(window=9_000, reserve=2_000, keep_results=2, result_tokens=40)
