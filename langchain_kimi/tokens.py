@@ -1,48 +1,57 @@
 """Estimates the tokens of a request, without a server or a tokeniser.
 
-A token of Kimi's is about four characters of English, or one and a half to two of Chinese. So the estimate is one token
-for four ASCII characters, and one for five UTF-8 bytes of anything else (1.7 Chinese or 2.5 Cyrillic characters). The
-tokens of an image or a video depend on what it shows, so that each counts as a fixed number. The overhead of a request
-depends on the model: about 15 tokens were recorded with K2.5 and 85 with K3, and `PER_REQUEST` is in between.
+The frames that the chat template puts around messages, calls and tools are known; texts and pictures are estimated
+by `langchain_kimi._token_estimates`. A picture whose size is not known, and any video, counts as a fixed number. Where
+no frames are given, those of K3 count; K2 models have fewer tokens around each part.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
-from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from langchain_kimi._picture_sizes import picture_size
 from langchain_kimi._raw_calls import is_call_block, raw_calls, reasoning_block_text, reasoning_text
+from langchain_kimi._token_estimates import K3, Frames, count_picture, count_schema
+from langchain_kimi._token_estimates import count_text as count_text
+from langchain_kimi._token_estimates import frames_of as frames_of
 
-PER_REQUEST = 40
-"""The tokens of a request without its messages and tools."""
-PER_MESSAGE = 5
-"""The tokens of a message without its content: its role and its ends."""
-PER_CALL = 12
-"""The tokens of a tool call without its name, id and arguments."""
 PER_IMAGE = 1_024
+"""The tokens of a picture whose size is not known, such as an uploaded one."""
 PER_VIDEO = 8 * PER_IMAGE
 
-_ASCII_CHARACTERS_PER_TOKEN = 4
-_OTHER_BYTES_PER_TOKEN = 5
+_TOOL_NAME = 2
+"""The tokens of the name of a tool that a tool message does not say."""
 _MIN_DATA = 1_000
 """A longer value of a block's data fields is the content of a file."""
 _CALL_BLOCKS_OF_OTHER_PROVIDERS = ("tool_use", "function_call")
 
 
-def count(messages: Sequence[BaseMessage], tools: Sequence[Any] = ()) -> int:
+def count(
+    messages: Sequence[BaseMessage], tools: Sequence[Any] = (), *, frames: Frames = K3, thinks: bool = True
+) -> int:
     """The tokens of a request with these messages and tools, reasoning and tool-call arguments included.
 
-    `tools`: in any form that `bind_tools` takes, or as declared on the wire.
+    `tools`: in any form that `bind_tools` takes, or as declared on the wire. `thinks`: whether the model thinks.
     """
-    return PER_REQUEST + count_messages(messages) + count_tools(tools)
+    return (
+        per_request(frames, thinks=thinks)
+        + count_messages(messages, frames=frames, thinks=thinks)
+        + count_tools(tools, frames=frames)
+    )
+
+
+def per_request(frames: Frames = K3, *, thinks: bool = True) -> int:
+    """The tokens of a request without its messages and tools."""
+    return frames.request + (frames.effort if thinks else 0)
 
 
 def at_least(estimate: int) -> int:
     """The tokens that a text of so many estimated tokens has at the least: half of them.
 
-    For prose the estimate is up to a fifth too high; for columns of spaces and other repetitions, more.
+    For prose the estimate is up to a fifth too high; for rows of dashes and other repetitions, more.
     """
     return estimate // 2
 
@@ -56,27 +65,33 @@ def count_certain(messages: Iterable[BaseMessage]) -> int:
     return sum(count_message(message) - _count_uncertain(message) for message in messages)
 
 
-def count_messages(messages: Iterable[BaseMessage]) -> int:
+def count_messages(messages: Iterable[BaseMessage], *, frames: Frames = K3, thinks: bool = True) -> int:
     """The tokens of the messages."""
-    return sum(map(count_message, messages))
+    return sum(count_message(message, frames=frames, thinks=thinks) for message in messages)
 
 
-def count_message(message: BaseMessage) -> int:
+def count_message(message: BaseMessage, *, frames: Frames = K3, thinks: bool = True) -> int:
     """The tokens of one message."""
-    total = PER_MESSAGE + _count_content(message)
+    total = overhead(message, frames=frames, thinks=thinks) + _count_content(message, frames)
     if isinstance(message, AIMessage):
-        total += count_reasoning(message)
+        total += count_reasoning(message) if thinks else 0
         if message.tool_calls or message.invalid_tool_calls:
-            calls = raw_calls(message)
-            total += sum(
-                PER_CALL + count_text(call["name"]) + count_text(call["id"] or "") + count_text(call["arguments"])
-                for call in calls
-            )
-    elif call_id := getattr(message, "tool_call_id", None):
-        total += count_text(call_id)
-    elif isinstance(message, SystemMessage) and isinstance(tools := message.additional_kwargs.get("tools"), list):
-        total += count_tools(tools)
+            total += sum(count_text(call["name"]) + count_text(call["arguments"]) for call in raw_calls(message))
+    elif tools := _brought_tools(message):
+        total += sum(count_schema(_declaration(tool)) for tool in tools)
     return total
+
+
+def overhead(message: BaseMessage, *, frames: Frames = K3, thinks: bool = True) -> int:
+    """The tokens that the template puts around the parts of a message."""
+    if isinstance(message, AIMessage):
+        total = frames.answer + (frames.thinking if thinks else 0)
+        calls = len(message.tool_calls) + len(message.invalid_tool_calls)
+        arguments = sum(len(call["args"]) for call in message.tool_calls if isinstance(call["args"], dict))
+        return total + (frames.calls + frames.call * calls + frames.argument * arguments if calls else 0)
+    if isinstance(message, ToolMessage):
+        return frames.result + (count_text(message.name) if message.name else _TOOL_NAME)
+    return frames.dynamic_tools if _brought_tools(message) else frames.message
 
 
 def count_reasoning(message: AIMessage) -> int:
@@ -84,47 +99,45 @@ def count_reasoning(message: AIMessage) -> int:
     return count_text(reasoning_text(message) or "")
 
 
-def count_text(text: str) -> int:
-    """The tokens of a text; never 0 for one that is not empty."""
-    if text.isascii():
-        return -(-len(text) // _ASCII_CHARACTERS_PER_TOKEN)
-    ascii_bytes = len(text.encode("ascii", "ignore"))
-    other_bytes = len(text.encode("utf-8", "replace")) - ascii_bytes
-    return -(-ascii_bytes // _ASCII_CHARACTERS_PER_TOKEN) - (-other_bytes // _OTHER_BYTES_PER_TOKEN)
+def count_tools(tools: Iterable[Any], *, frames: Frames = K3) -> int:
+    """The tokens of the declarations of tools, none for no tools."""
+    declared = [count_schema(_declaration(tool)) for tool in tools]
+    return frames.tools + sum(declared) if declared else 0
 
 
-def count_json(encoded: bytes) -> int:
-    """The tokens of encoded JSON."""
-    return -(-len(encoded) // _ASCII_CHARACTERS_PER_TOKEN) if encoded.isascii() else count_text(encoded.decode())
+def _brought_tools(message: BaseMessage) -> list[Any]:
+    """The tools that a system message declares."""
+    tools = message.additional_kwargs.get("tools") if isinstance(message, SystemMessage) else None
+    return tools if isinstance(tools, list) else []
 
 
-def count_tools(tools: Iterable[Any]) -> int:
-    """The tokens of the declarations of tools."""
-    return sum(count_text(_declaration(tool)) for tool in tools)
-
-
-def _count_content(message: BaseMessage) -> int:
+def _count_content(message: BaseMessage, frames: Frames) -> int:
     """The tokens of a message's texts, images and videos, without its reasoning and tool calls."""
     if isinstance(message.content, str):
         return count_text(message.content)
-    return sum(count_text(block) if isinstance(block, str) else _count_block(block) for block in message.content)
+    return sum(
+        count_text(block) if isinstance(block, str) else _count_block(block, frames) for block in message.content
+    )
 
 
-def _count_block(block: Mapping[str, Any]) -> int:
+def _count_block(block: Mapping[str, Any], frames: Frames) -> int:
     kind = block.get("type")
     if kind in ("text", "text-plain") and isinstance(block.get("text"), str):
         return count_text(block["text"])
     if is_call_block(block) or kind in _CALL_BLOCKS_OF_OTHER_PROVIDERS or reasoning_block_text(block) is not None:
         return 0
-    return _count_media(block) or count_text(_json(block))
+    return _count_media(block, frames) or count_text(_json(block))
 
 
-def _count_media(block: Mapping[str, Any]) -> int:
+def _count_media(block: Mapping[str, Any], frames: Frames) -> int:
     """The tokens of an image, a video or a file; 0 for any other block."""
     media_type = str(block.get("mime_type") or block.get("type"))
     if media_type.startswith("video"):
         return PER_VIDEO
-    return PER_IMAGE if media_type.startswith("image") or _has_data(block) else 0
+    if not (media_type.startswith("image") or _has_data(block)):
+        return 0
+    size = next(filter(None, map(picture_size, _data(block))), None)
+    return count_picture(*size, frames) if size else PER_IMAGE
 
 
 def _count_uncertain(message: BaseMessage) -> int:
@@ -133,14 +146,22 @@ def _count_uncertain(message: BaseMessage) -> int:
     if isinstance(message.content, str):
         return total
     blocks = (block for block in message.content if isinstance(block, dict) and reasoning_block_text(block) is None)
-    return total + sum(map(_count_media, blocks))
+    return total + sum(_count_media(block, K3) for block in blocks)
 
 
 def _has_data(block: Mapping[str, Any]) -> bool:
     """Whether a block holds the content of a file."""
-    values = [block.get(key) for key in ("base64", "data", "source", "file")]
-    inner = [value.get("data") or value.get("file_data") if isinstance(value, Mapping) else value for value in values]
-    return any(isinstance(value, str) and len(value) > _MIN_DATA for value in inner)
+    return any(len(value) > _MIN_DATA for value in _data(block))
+
+
+def _data(block: Mapping[str, Any]) -> Iterator[str]:
+    """The texts that may be the content of a file, in base64 or as a data URL."""
+    for key in ("base64", "data", "url", "image_url", "source", "file"):
+        value = block.get(key)
+        if isinstance(value, Mapping):
+            value = value.get("url") or value.get("data") or value.get("file_data")
+        if isinstance(value, str) and not value.startswith(("http:", "https:")):
+            yield value
 
 
 def _declaration(tool: Any) -> str:

@@ -28,15 +28,16 @@ class Estimate:
 def estimate_requests(requests: Iterable[ChatRequest], row: Model | None) -> Estimate:
     """The estimate for requests of a model."""
     listed = list(requests)
-    read, written = sum(map(_prompt_tokens, listed)), sum(request.cap for request in listed)
+    read, written = sum(_prompt_tokens(request, row) for request in listed), sum(request.cap for request in listed)
     price = row.usd if row else None
     usd = None if price is None else (read * max(price.miss, price.write_5m or 0) + written * price.output) / MILLION
     return Estimate(len(listed), read, written, usd)
 
 
-def _prompt_tokens(request: ChatRequest) -> int:
+def _prompt_tokens(request: ChatRequest, row: Model | None) -> int:
     prompt = orjson.dumps([request.messages, request.fields.get("tools"), request.fields.get("response_format")])
-    return tokens.PER_REQUEST + tokens.PER_MESSAGE * len(request.messages) + tokens.count_json(prompt)
+    frames = tokens.frames_of(row)
+    return tokens.per_request(frames) + frames.message * len(request.messages) + tokens.count_text(prompt.decode())
 
 
 def spent(exchanges: Iterable[Exchange], model: str) -> tuple[Usage, int]:

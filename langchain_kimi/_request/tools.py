@@ -19,7 +19,7 @@ from langchain_kimi._rules.tools import MAX_TOOLS
 from langchain_kimi._schema import Change, normalise
 from langchain_kimi._surrogates import replaced, replaced_in
 from langchain_kimi.errors import IllegalRequestError, warn
-from langchain_kimi.tokens import count_json
+from langchain_kimi.tokens import count_tools
 
 logger = logging.getLogger("langchain_kimi")
 
@@ -169,7 +169,7 @@ class Tools(list[dict[str, Any]]):
     @cached_property
     def tokens(self) -> int:
         """An estimate of the tokens of all declarations."""
-        return count_json(orjson.dumps([tool.wire for tool in self.declared]))
+        return count_tools([tool.wire for tool in self.declared])
 
     @cached_property
     def declared(self) -> list[Declared]:

@@ -225,7 +225,9 @@ class ChatKimi(ChatKimiSettings):
         """An estimate of the tokens of messages, their reasoning and the declarations of `tools`, made locally: nothing
         is sent, loaded or downloaded, so that `trim_messages(token_counter=model)` may call it often.
         """
-        return tokens.count(messages, [tool.wire for tool in Tools.of(tools or ()).declared])
+        frames = tokens.frames_of(find(self.model))
+        declared = [tool.wire for tool in Tools.of(tools or ()).declared]
+        return tokens.count(messages, declared, frames=frames, thinks=self._thinks() is not False)
 
     def get_token_ids(self, text: str) -> list[int]:
         """Not available, because Kimi's tokeniser is not. Raises NotImplementedError."""

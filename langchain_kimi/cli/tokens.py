@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messag
 
 from langchain_kimi import tokens
 from langchain_kimi._request import Tools
-from langchain_kimi.catalogue import find
+from langchain_kimi.catalogue import Model, find
 from langchain_kimi.cli.command_errors import CHECK_FAILED, CommandError
 from langchain_kimi.cli.output import write_line
 from langchain_kimi.platform import KimiPlatform
@@ -26,7 +26,7 @@ def run_tokens_command(options: argparse.Namespace) -> int:
         of_tools = f", {counted.tools:,} of them for tools, which are estimated here" if tools else ""
         write_line(f"{total:,} tokens (counted by Kimi for {options.model}{of_tools})")
     else:
-        total = _write_estimate(messages, tools)
+        total = _write_estimate(messages, tools, find(options.model))
     row = find(options.model)
     if row and total > row.context:
         write_line(f"{options.model} reads {row.context:,} tokens, answer included: this is too long.")
@@ -34,18 +34,21 @@ def run_tokens_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write_estimate(messages: Sequence[BaseMessage], tools: Sequence[Any]) -> int:
-    """Print the estimate with its overhead; the sum."""
-    of_messages = tokens.count_messages(messages)
-    of_tools = tokens.count_tools([tool.wire for tool in Tools.of(tools).declared])
-    frames = tokens.PER_MESSAGE * len(messages)
-    total = tokens.PER_REQUEST + of_messages + of_tools
-    parts = [f"{of_messages - frames:,} content"]
+def _write_estimate(messages: Sequence[BaseMessage], tools: Sequence[Any], row: Model | None) -> int:
+    """Print the estimate for a model with its overhead; the sum."""
+    frames, thinks = tokens.frames_of(row), row is None or row.thinking != "never"
+    of_messages = tokens.count_messages(messages, frames=frames, thinks=thinks)
+    of_tools = tokens.count_tools([tool.wire for tool in Tools.of(tools).declared], frames=frames)
+    of_frames = sum(tokens.overhead(message, frames=frames, thinks=thinks) for message in messages)
+    of_request = tokens.per_request(frames, thinks=thinks)
+    total = of_messages + of_tools + of_request
+    parts = [f"{of_messages - of_frames:,} content"]
     if tools:
-        parts.append(f"{of_tools:,} tool declarations")
+        parts.append(f"{of_tools:,} tool declarations ({frames.tools} of them overhead)")
     plural = "" if len(messages) == 1 else "s"
-    parts.append(f"{frames:,} overhead of {len(messages):,} message{plural} ({tokens.PER_MESSAGE} each)")
-    parts.append(f"{tokens.PER_REQUEST} overhead of any request")
+    parts.append(f"{of_frames:,} overhead of {len(messages):,} message{plural}")
+    effort = f", {frames.effort} of them to say how much to think" if thinks and frames.effort else ""
+    parts.append(f"{of_request} overhead of any request{effort}")
     write_line(f"{total:,} tokens (estimated here; --exact asks Kimi)")
     write_line(f"= {' + '.join(parts)}")
     return total

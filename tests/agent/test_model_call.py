@@ -206,7 +206,7 @@ async def test_a_call_whose_arguments_never_came_does_not_run_with_defaults(
     serve: Serve, way: str, finish: Any
 ) -> None:
     begun = raw_call("wipe", "").thinking("Hm.")
-    reply = begun.finish(finish) if finish else garbage(b"[DONE]", within=begun, after_events=3)
+    reply = begun.finish(finish) if finish else garbage(b"[DONE]", within=begun, after_events=4)
     state = await ran(create_kimi_agent(kimi(serve([reply, said("done")])), [wipe]), way)
     assert (state["messages"][-1].text, WIPES) == ("done", [])
     assert [message.status for message in state["messages"] if isinstance(message, ToolMessage)] == ["error"]
@@ -334,7 +334,7 @@ async def test_a_summary_that_broke_off_is_asked_for_once_more(serve: Serve, way
 
     summaries: list[Request] = []
     context = Compaction(window=10_000, reserve=1_000)
-    thread: list[Any] = [("user" if turn % 2 == 0 else "assistant", f"{turn} " * 400) for turn in range(41)]
+    thread: list[Any] = [("user" if turn % 2 == 0 else "assistant", f"{turn} " * 150) for turn in range(41)]
     agent = create_kimi_agent(kimi(serve(script)), [wipe], compaction=context)
     state = await ran(agent, way, {"messages": thread})
     messages: list[BaseMessage] = state["messages"]

@@ -28,8 +28,8 @@ def test_an_estimate_says_what_its_overhead_is(tmp_path: Path, run: Run) -> None
     assert (result.status, result.out.splitlines()) == (
         0,
         [
-            "145 tokens (estimated here; --exact asks Kimi)",
-            "= 100 content + 5 overhead of 1 message (5 each) + 40 overhead of any request",
+            "183 tokens (estimated here; --exact asks Kimi)",
+            "= 98 content + 11 overhead of 1 message + 74 overhead of any request, 67 of them to say how much to think",
         ],
     )
 
@@ -40,8 +40,16 @@ def test_messages_and_tools_of_a_request_are_counted(tmp_path: Path, run: Run) -
     total, parts = run("tokens", str(path)).out.splitlines()
     numbers = [int(part.split()[0]) for part in parts.removeprefix("= ").split(" + ")]
     assert int(total.split()[0]) == sum(numbers)
-    assert "tool declarations" in parts
-    assert "10 overhead of 2 messages (5 each)" in parts
+    assert "tool declarations (35 of them overhead)" in parts
+    assert "22 overhead of 2 messages" in parts
+
+
+def test_the_overhead_is_that_of_the_model(tmp_path: Path, run: Run) -> None:
+    text = tmp_path / "prompt.txt"
+    text.write_text("How deep is it?")
+    assert run("tokens", "--model", "kimi-k2.6", str(text)).out.endswith(
+        "4 overhead of 1 message + 4 overhead of any request\n"
+    )
 
 
 def test_kimi_is_asked_on_request(account: Account, run: Run, type_in: Callable[[bytes], None]) -> None:

@@ -51,9 +51,7 @@ def test_a_quick_check_of_the_cheapest_model_costs_less_than_a_cent() -> None:
 
 def test_the_estimate_is_the_sum_of_prompts_and_caps_at_list_price() -> None:
     request = ChatRequest("one", [user("x" * 400)], 1_000, {})
-    prompt = (
-        111 + 40 + 5
-    )  # 441 characters of JSON, `[[{"role":"user","content":"…"}],null,null]`; the request; the message
+    prompt = 70 + 4 + 4  # the estimate of `[[{"role":"user","content":"…"}],null,null]`; the request; the message
     found = estimate_requests([request, request], find("kimi-k2.6"))
     assert (found.requests, found.input_tokens, found.output_tokens) == (2, 2 * prompt, 2_000)
     assert found.usd == pytest.approx(2 * (prompt * 0.95 + 1_000 * 4) / 1e6)

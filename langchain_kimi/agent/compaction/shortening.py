@@ -44,7 +44,7 @@ def shorten_result(result: ToolMessage, max_tokens: int, key: str | None) -> Too
         return None
     whole = message_text(result)
     text = cut_to_tokens(whole, max_tokens, "" if key is None else f'; recall(key="{key}") gives all of it')
-    if tokens.count_text(text) * 5 > tokens.count_message(result) * 4:
+    if tokens.count_text(text) * 5 > (tokens.count_message(result) - tokens.overhead(result)) * 4:
         return None
     original = {"characters": len(whole), "key": key}
     kwargs = {FINGERPRINT: fingerprint(result), **result.additional_kwargs, SHORTENED: original}

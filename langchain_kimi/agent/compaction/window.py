@@ -38,7 +38,7 @@ class Window:
 
     def fixed_size(self, prompt: Sequence[BaseMessage]) -> int:
         """The estimated tokens of a request without the messages of the thread."""
-        return tokens.PER_REQUEST + self._tools + tokens.count_messages(prompt)
+        return tokens.per_request() + self._tools + tokens.count_messages(prompt)
 
     def size(self, messages: Sequence[BaseMessage], prompt: Sequence[BaseMessage]) -> int:
         """The tokens of a request with these messages."""

@@ -20,7 +20,7 @@ from langchain_kimi.testing.api.http_response import (
     json_response,
     url_not_found,
 )
-from langchain_kimi.testing.api.prompt_tokens import prompt_bytes, token_estimate
+from langchain_kimi.testing.api.prompt_tokens import prompt_tokens
 from langchain_kimi.testing.api.script_runner import ScriptFailure
 from langchain_kimi.testing.script.reply import ErrorReply
 
@@ -140,7 +140,7 @@ class Endpoints:
             index = _MESSAGE_INDEX.match(violation.path)
             text = violation.message.removeprefix("Invalid request: ")
             return _estimate_error(400, 3, f"{index.group()}: {text}" if index else text)
-        total = token_estimate(len(prompt_bytes({"messages": body["messages"]})))
+        total = prompt_tokens({"model": body.get("model"), "messages": body["messages"]})
         return json_response({"code": 0, "data": {"total_tokens": total}, "scode": "0x0", "status": True})
 
 

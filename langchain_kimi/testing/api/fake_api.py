@@ -1,8 +1,9 @@
 """`FakeKimiAPI`: a strict local fake of Kimi's API, as a function from an HTTP request to a response.
 
-It refuses what Kimi refuses, with Kimi's texts, and answers everything else from a script. Tokens are estimated: four
-bytes of the JSON of tools and messages are one token. With the rest of the package it shares only the catalogue, the
-rules, the errors and the masking of secrets. It has its own code for the wire format, so that it can check theirs.
+It refuses what Kimi refuses, with Kimi's texts, and answers everything else from a script. The tokens of prompts are
+counted by the frames of Kimi's template, with estimates for texts; four bytes of an answer are one token. With the rest
+of the package it shares only the catalogue, the rules, the token estimates, the errors and the masking of secrets. It
+has its own code for the wire format, so that it can check theirs.
 """
 
 import threading
@@ -32,8 +33,7 @@ from langchain_kimi.testing.api.prompt_tokens import (
     builtin_results,
     output_cap,
     prompt_bytes,
-    search_tokens,
-    token_estimate,
+    prompt_tokens,
 )
 from langchain_kimi.testing.api.script_runner import ScriptFailure, ScriptRunner
 from langchain_kimi.testing.dialects import ServedDialect, from_host_request
@@ -98,6 +98,8 @@ class FakeKimiAPI:
         self.statuses: list[int | None] = []
         """The HTTP status of the response to each of `requests`; None until there is one."""
         self._usages: dict[int, dict[str, Any]] = {}
+        self._prompt_tokens: dict[int, int] = {}
+        """The tokens of the prompts of requests without a response yet."""
 
     @property
     def usages(self) -> list[dict[str, Any] | None]:
@@ -156,7 +158,7 @@ class FakeKimiAPI:
             self.requests.append(request)
             self.statuses.append(None)
             prompt = _prompt(request)
-            error = self._key_error(headers) or self._concurrency_error(request) or self._request_error(request, prompt)
+            error = self._key_error(headers) or self._concurrency_error(request) or self._request_error(request)
             reply = error or self._script.next_reply(request)
         reply = reply or self._script.call_function(request)
         response = self._response(request, prompt, reply)
@@ -186,7 +188,7 @@ class FakeKimiAPI:
             return refused(401, "invalid_authentication_error", "Invalid Authentication")
         return None
 
-    def _request_error(self, request: Request, prompt: bytes) -> ErrorReply | None:
+    def _request_error(self, request: Request) -> ErrorReply | None:
         if len(request.body) > MAX_REQUEST_BYTES:
             return refused(413, "invalid_request_error", "Request exceeds the maximum size")
         try:
@@ -197,16 +199,18 @@ class FakeKimiAPI:
             text = f"Not found the model {request.model} or Permission denied"
             return refused(404, "resource_not_found_error", text)
         row = self._models[request.model]
-        requested = token_estimate(len(prompt)) + output_cap(body)
+        try:
+            in_kimi_form = from_host_request(body, self._dialect)
+        except ValueError as error:
+            return _invalid_request(f"Invalid request: {error}")
+        violations = check(in_kimi_form, elsewhere=self._dialect != "kimi")
+        if violations:
+            return refused(violations[0].status, violations[0].type, violations[0].message)
+        read = self._prompt_tokens[request.number] = prompt_tokens(in_kimi_form)
+        requested = read + output_cap(body)
         if row and requested > row.context:
             text = f"Your request exceeded model token limit: {row.context} (requested: {requested})"
             return _invalid_request(f"Invalid request: {text}")
-        try:
-            violations = check(from_host_request(body, self._dialect), elsewhere=self._dialect != "kimi")
-        except ValueError as error:
-            return _invalid_request(f"Invalid request: {error}")
-        if violations:
-            return refused(violations[0].status, violations[0].type, violations[0].message)
         message = (self._endpoints.files.reference_error(body) if row else None) or _builtin_error(body)
         return _invalid_request(message) if message else None
 
@@ -219,11 +223,11 @@ class FakeKimiAPI:
             return reply.response()
         if isinstance(reply, ErrorReply):
             return full_response(reply.status, reply.body, reply.response_headers, reply)
+        read = self._prompt_tokens.pop(request.number)
         with self._lock:
-            cached = self._cache.cached_tokens(request.model, prompt)
-        prompt_tokens = token_estimate(len(prompt)) + search_tokens(request.json)
+            cached = self._cache.cached_tokens(request.model, prompt, read)
         on_usage = partial(self._usages.__setitem__, request.number)
-        completion = Completion(request, reply, prompt_tokens, cached, self._dialect, on_usage)
+        completion = Completion(request, reply, read, cached, self._dialect, on_usage)
         if request.stream:
             headers = {
                 "content-type": "text/event-stream",

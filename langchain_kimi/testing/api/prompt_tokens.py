@@ -1,4 +1,4 @@
-"""Estimates the tokens of prompts and texts, and imitates Kimi's prefix cache."""
+"""Counts the tokens of prompts as Kimi's chat template has them, and imitates Kimi's prefix cache."""
 
 import hashlib
 import json
@@ -7,16 +7,22 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from langchain_kimi.testing.serialization import dicts_in, encode_json
+from langchain_kimi._picture_sizes import picture_size
+from langchain_kimi._rules import thinks
+from langchain_kimi._token_estimates import Frames, count_picture, count_schema, count_text, frames_of
+from langchain_kimi.catalogue import find
+from langchain_kimi.testing.serialization import compact_json, dicts_in, encode_json
 
 _BLOCK = 256
 """Tokens of one block of the prefix cache."""
 _CACHED_PROMPTS = 32
 _MEDIA = re.compile(rb"data:[\w.+-]+/[\w.+-]+;base64,[A-Za-z0-9+/=]*|ms://[\w-]+")
+_UPLOADED_MEDIA = 1_024
+"""The tokens of an image or a video of unknown size."""
 
 
 def token_estimate(length: int) -> int:
-    """The estimated tokens of a text of `length` bytes: four bytes are one token."""
+    """The estimated tokens of a part of an answer of `length` bytes: four bytes are one token."""
     return -(-length // 4)
 
 
@@ -25,8 +31,89 @@ def byte_length(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
 
+def prompt_tokens(body: Mapping[str, Any]) -> int:
+    """The tokens of a request in Kimi's form: exact for the frames of the template, estimated for texts."""
+    model = body.get("model")
+    frames = frames_of(find(model) if isinstance(model, str) else None)
+    thinking = thinks(body) is not False
+    total = frames.request + (_effort_tokens(body, frames) if thinking else 0)
+    if tools := body.get("tools"):
+        total += frames.tools + count_schema(compact_json(tools))
+    names: dict[Any, str] = {}
+    for message in dicts_in(body.get("messages")):
+        for call in dicts_in(message.get("tool_calls")):
+            names[call.get("id")] = str(_function(call).get("name"))
+        total += _message_tokens(message, names, frames, thinking)
+    return total + _choice_tokens(body.get("tool_choice"), frames) + _format_tokens(body, frames) + search_tokens(body)
+
+
+def _effort_tokens(body: Mapping[str, Any], frames: Frames) -> int:
+    thinking = body.get("thinking")
+    effort = (thinking.get("effort") if isinstance(thinking, dict) else None) or body.get("reasoning_effort") or "max"
+    return frames.effort + (1 if frames.effort and effort != "max" else 0)
+
+
+def _choice_tokens(choice: object, frames: Frames) -> int:
+    if choice == "none":
+        return frames.required + 2 if frames.required else 0
+    return frames.required if choice == "required" else 0
+
+
+def _format_tokens(body: Mapping[str, Any], frames: Frames) -> int:
+    wanted = body.get("response_format")
+    wanted = wanted if isinstance(wanted, dict) else {}
+    if wanted.get("type") == "json_schema" and isinstance(named := wanted.get("json_schema"), dict):
+        return frames.json_schema + count_schema(compact_json(named.get("schema")))
+    return frames.json_object if wanted.get("type") == "json_object" else 0
+
+
+def _message_tokens(message: Mapping[str, Any], names: Mapping[Any, str], frames: Frames, thinking: bool) -> int:
+    role, content = message.get("role"), _content_tokens(message.get("content"), frames)
+    if role == "assistant":
+        reasoning = message.get("reasoning_content")
+        reasoning = frames.thinking + (count_text(reasoning) if isinstance(reasoning, str) else 0) if thinking else 0
+        calls = [_call_tokens(call, frames) for call in dicts_in(message.get("tool_calls"))]
+        return frames.answer + content + reasoning + (frames.calls + sum(calls) if calls else 0)
+    if role == "tool":
+        return frames.result + count_text(names.get(message.get("tool_call_id"), "")) + content
+    if role == "system" and message.get("tools"):
+        return frames.dynamic_tools + count_schema(compact_json(message["tools"]))
+    return frames.message + content
+
+
+def _call_tokens(call: Mapping[str, Any], frames: Frames) -> int:
+    function = _function(call)
+    arguments = str(function.get("arguments") or "")
+    try:
+        parsed = json.loads(arguments or "{}")
+    except ValueError:
+        parsed = {}
+    count = len(parsed) if isinstance(parsed, dict) else 0
+    return frames.call + count_text(str(function.get("name"))) + frames.argument * count + count_text(arguments)
+
+
+def _function(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    function = call.get("function")
+    return function if isinstance(function, dict) else {}
+
+
+def _content_tokens(content: object, frames: Frames) -> int:
+    if isinstance(content, str):
+        return count_text(content)
+    return sum(_part_tokens(part, frames) for part in dicts_in(content))
+
+
+def _part_tokens(part: Mapping[str, Any], frames: Frames) -> int:
+    if isinstance(text := part.get("text"), str):
+        return count_text(text)
+    url = part.get("image_url") or part.get("video_url")
+    url = url.get("url") if isinstance(url, dict) else url
+    size = picture_size(url) if isinstance(url, str) and "image_url" in part else None
+    return count_picture(*size, frames) if size else _UPLOADED_MEDIA
+
+
 def prompt_bytes(body: Mapping[str, Any]) -> bytes:
-    """Tools and messages as JSON; each image or video, inline or uploaded, counts 1,024 tokens."""
+    """What the prefix cache compares: tools and messages as JSON; an image or a video counts 1,024 tokens."""
     text = encode_json([body.get("tools") or [], body.get("messages")])
     return _MEDIA.sub(lambda media: hashlib.sha256(media.group()).hexdigest().encode() * 64, text)
 
@@ -71,11 +158,11 @@ class PrefixCache:
     def __init__(self) -> None:
         self._prompts: deque[tuple[str, bytes]] = deque(maxlen=_CACHED_PROMPTS)
 
-    def cached_tokens(self, model: str, prompt: bytes) -> int:
-        """The cached tokens of a prompt, which is then added to the cache."""
+    def cached_tokens(self, model: str, prompt: bytes, tokens: int) -> int:
+        """The cached tokens of a prompt of `tokens` tokens, which is then added to the cache."""
         common = max((_common_prefix(prompt, earlier) for name, earlier in self._prompts if name == model), default=0)
         self._prompts.append((model, prompt))
-        return common // 4 // _BLOCK * _BLOCK
+        return min(common // 4, tokens) // _BLOCK * _BLOCK
 
 
 def _common_prefix(one: bytes, other: bytes) -> int:

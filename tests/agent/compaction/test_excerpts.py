@@ -71,11 +71,11 @@ async def test_a_huge_result_is_whole_in_the_state_and_an_excerpt_on_the_wire(se
 
 @TWO_WAYS
 async def test_a_result_that_fits_is_sent_whole(serve: Serve, way: str) -> None:
-    server = serve(reader(850_000))
+    server = serve(reader(550_000))
     with warnings.catch_warnings():
         warnings.simplefilter("error", KimiWarning)
         state, events = await stream_agent(create_kimi_agent(kimi(server), [read]), way, ASK)
-    assert server.requests[1].tool_results()[0]["content"] == results(state)[0] == HUGE[:850_000]
+    assert server.requests[1].tool_results()[0]["content"] == results(state)[0] == HUGE[:550_000]
     assert not [event for event in events if event["event"] == "result_excerpt"]
 
 
@@ -150,9 +150,9 @@ async def test_a_host_with_a_smaller_window_gets_a_shorter_excerpt(serve: Serve,
     def script(request: Request) -> Reply:
         if len(request.body) > 400_000:
             return refused(400, "invalid_request_error", "exceeded model token limit: 100000 (requested: 250000)")
-        return reader(700_000)(request)
+        return reader(450_000)(request)
 
     server = serve(script)
     state, _ = await stream_agent(create_kimi_agent(kimi(server), [read]), way, ASK)
     assert server.statuses == [200, 400, 200]
-    assert results(state)[0] == HUGE[:700_000]
+    assert results(state)[0] == HUGE[:450_000]

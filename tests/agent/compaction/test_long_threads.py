@@ -107,7 +107,7 @@ async def test_a_thread_surely_longer_than_the_window_is_compacted_before_the_re
     agent = create_kimi_agent(kimi(server), [page], compaction=context, checkpointer=InMemorySaver())
     earlier: list[Any] = []
     for number in range(10):
-        earlier += [("user", "word " * 45_000), ("assistant", f"Read {number}.")]
+        earlier += [("user", "xxxxx" * 45_000), ("assistant", f"Read {number}.")]
     state, events = await stream_agent(agent, way, {"messages": [*earlier, ("user", "Read the book.")]})
     assert state["messages"][-1].text == "The end."
     assert len([event for event in events if event["event"] == "compaction"]) == 1
@@ -124,8 +124,8 @@ async def test_a_thread_is_compacted_before_the_output_cap_is_less_than_an_answe
     server = serve(reader(3))
     context = Compaction(window=4_000_000, keep_results=2)
     agent = create_kimi_agent(kimi(server, max_retries=None), [page], compaction=context, checkpointer=InMemorySaver())
-    earlier: list[Any] = [("user", "word " * 200_000), ("assistant", "Read.")] if removable else []
-    last = "word " * (1_000 if removable else 200_000)
+    earlier: list[Any] = [("user", "xxxxx" * 200_000), ("assistant", "Read.")] if removable else []
+    last = "xxxxx" * (1_000 if removable else 200_000)
     state, events = await stream_agent(agent, way, {"messages": [*earlier, ("user", last)]})
     assert state["messages"][-1].text == "The end."
     caps = [request.json["max_completion_tokens"] for request in server.requests if not is_summary_request(request)]

@@ -27,7 +27,7 @@ def test_reasoning_of_another_provider_stays() -> None:
 
 
 def test_a_shortened_result_is_still_the_same_to_the_loop_guard() -> None:
-    messages = one_turn(30, 2_000)
+    messages = one_turn(16, 2_000)
     compactor = Compactor(Compaction(keep_results=2, result_tokens=50, **SMALL), summariser())
     outcome = compact(compactor, messages)
     assert step_names(outcome) == ["shortened_results"]

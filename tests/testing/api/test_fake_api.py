@@ -120,7 +120,7 @@ async def test_an_agent_runs_and_its_prefix_only_grows(play: Play) -> None:
 
 def test_a_prefix_that_grows_is_cached_and_one_that_moved_is_not(play: Play) -> None:
     model, _ = play([said("x")] * 4)
-    first = HumanMessage("word " * 2_000)
+    first = HumanMessage("a1b2 " * 2_000)
     after = [first, AIMessage("x"), HumanMessage("more")]
 
     def cached(messages: list[Any], **settings: Any) -> int:
