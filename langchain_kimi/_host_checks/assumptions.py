@@ -255,7 +255,7 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
         lambda profile: {"stream": True, **profile.light()},
     ),
     Assumption("max_tokens", "`max_tokens` is still an alias of `max_completion_tokens`", _alias, _always),
-    Assumption("call_ids", "call ids have the form `name:number`", _call_ids, _always),
+    Assumption("id_form", "call ids have the form `name:number`", _call_ids, _always),
     Assumption("prompt_details", "`usage` has `prompt_tokens_details`", _prompt_details, _always),
     Assumption(
         "reasoning_tokens",

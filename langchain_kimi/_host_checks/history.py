@@ -14,7 +14,7 @@ BROKEN = '{"city":"Os'
 _CAP = 4
 """Only whether the request is taken matters."""
 
-IDS = Check("call_ids", "should", "every call has an id of its own, in the answer and in the conversation", VERIFIER)
+IDS = Check("call_ids", "should", "every call of an answer has an id of its own", VERIFIER)
 FOREIGN = Check("foreign_ids", "must", "the call ids of other hosts and models are taken in the history", RECORDED)
 REPEATED = Check(
     "repeated_ids",

@@ -1,10 +1,12 @@
 """What the checks send: requests that Kimi takes, few and small enough."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from langchain_kimi._api_keys import HOSTS
+from langchain_kimi._host_checks.assumptions import ASSUMPTIONS
 from langchain_kimi._host_checks.cost import estimate_requests
 from langchain_kimi._host_checks.exchange import ChatRequest, user
 from langchain_kimi._host_checks.profile import HostProfile
@@ -63,6 +65,8 @@ def test_cases_grow_the_check_of_arguments_only() -> None:
     assert many - few == 17
 
 
-def test_every_check_has_a_name_of_its_own() -> None:
-    names = [check.name for check in CHECKS]
-    assert len(set(names)) == len(names) == 31
+def test_the_docs_name_every_check_and_assumption() -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "hosts.md").read_text(encoding="utf-8")
+    names = [one.name for one in (*CHECKS, *ASSUMPTIONS)]
+    assert len(set(names)) == len(names) == 31 + 18
+    assert [name for name in names if f"`{name}`" not in docs] == []
