@@ -41,7 +41,8 @@ class KimiMiddleware(AgentMiddleware[KimiMiddlewareState, Any, Any]):
     `name`: deepagents replaces its own middleware of that name. With `"SummarizationMiddleware"`, this compaction takes
     the place of deepagents' own, in its general-purpose sub-agent too.
 
-    Raises TypeError for a parameter of a wrong type, and ValueError for settings that do not fit together.
+    Raises TypeError for a parameter of a wrong type, and ValueError for settings that do not fit together. An agent
+    with two of them raises ValueError in its first turn.
     """
 
     state_schema = KimiMiddlewareState

@@ -39,6 +39,12 @@ from langchain_kimi.middleware.langchain_types import (
 from langchain_kimi.middleware.model_context import UNNAMED, ModelContext, Policies
 from langchain_kimi.usage_meter import UsageMeter
 
+_NODE = "__kimi_node"
+"""The key in `configurable` of the node around which a middleware is at work."""
+_TWICE = (
+    "The agent has two KimiMiddleware, which would count everything twice. Give it one with all parameters; that one "
+    "may also have the name by which it takes the place of deepagents' own compaction."
+)
 _LEAST_STEPS = 2
 """The supersteps of a round in an agent without hooks around the model: the model and the tools."""
 
@@ -93,6 +99,11 @@ def _as_current(config: RunnableConfig) -> Iterator[None]:
         var_child_runnable_config.reset(token)
 
 
+def _node_of(config: RunnableConfig) -> str | None:
+    namespace: str | None = config.get("configurable", {}).get("checkpoint_ns")
+    return namespace
+
+
 class MiddlewareTurn:
     """One call of the model's node: the model's answer, and what the policies make of it.
 
@@ -107,6 +118,8 @@ class MiddlewareTurn:
         handler: Callable[[ModelRequest[Any]], Any],
         config: RunnableConfig,
     ) -> None:
+        if config.get("configurable", {}).get(_NODE, "") == _node_of(config):
+            raise ValueError(_TWICE)
         self._limits, self._guard, self._context = policies.limits, policies.guard, context
         self._request, self._handler = request, handler
         self._state: Any = request.state
@@ -126,7 +139,7 @@ class MiddlewareTurn:
         self._name = agent_name(config) or UNNAMED
         self._callers = RunBudget(calling_budget(config))
         self._step: int = config.get("metadata", {}).get("langgraph_step", 0)
-        self.config = merge_configs(config, {"callbacks": [self._meter]})
+        self.config = merge_configs(config, {"callbacks": [self._meter], "configurable": {_NODE: _node_of(config)}})
         """The config in which the steps run."""
 
     def steps(self) -> Steps[ExtendedModelResponse[Any]]:

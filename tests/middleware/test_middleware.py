@@ -203,6 +203,30 @@ def test_a_tool_with_the_name_of_the_recall_tool_raises() -> None:
 
 
 @SYNC_AND_ASYNC
+async def test_two_middleware_in_one_agent_raise_and_in_an_agent_below_do_not(serve: Serve, way: str) -> None:
+    server = serve([said("Hi."), said("Hi.")])
+    two = [KimiMiddleware(), KimiMiddleware(name="SummarizationMiddleware")]
+    with pytest.raises(ValueError, match="The agent has two KimiMiddleware"):
+        await ran(create_agent(kimi(server), [], middleware=two), way)
+    assert not server.requests
+    inner = create_agent(kimi(server), [], middleware=[KimiMiddleware()])
+
+    class AsksFirst(LastTwo):
+        """Runs another agent before each request."""
+
+        def wrap_model_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
+            inner.invoke(ASK)
+            return handler(request)
+
+        async def awrap_model_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
+            await inner.ainvoke(ASK)
+            return await handler(request)
+
+    state = await ran(create_agent(kimi(server), [], middleware=[KimiMiddleware(), AsksFirst()]), way)
+    assert (state["stop_reason"], state["spent"]["requests"]) == ("stop", 2)
+
+
+@SYNC_AND_ASYNC
 async def test_sub_agents_side_by_side_share_what_the_caller_has_left(serve: Serve, way: str) -> None:
     ran_in_subs: list[int] = []
 
