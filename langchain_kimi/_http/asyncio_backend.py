@@ -9,6 +9,8 @@ from typing import Any
 
 import httpcore2
 
+from langchain_kimi._pacing import pace
+
 _READ_AHEAD = 256 * 1024
 """The most bytes that are kept unread before the socket is not read any more."""
 _HEAD = 4 * 1024
@@ -53,6 +55,8 @@ class _Stream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
     def __init__(self) -> None:
         self._unsent = b""
         """The head of a request, which is sent together with what follows it, or before the response is read."""
+        self._begins = False
+        """Whether the next bytes are the first after a request."""
         self._unread = bytearray()
         self._ended = False
         """Whether nothing more will arrive."""
@@ -94,6 +98,9 @@ class _Stream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
             await self._send(timeout)
         if not self._unread and not self._ended:
             await self._arrives(timeout)
+            if self._begins:
+                await pace()
+        self._begins = False
         if not self._unread:
             if self._error is not None:
                 raise httpcore2.ReadError(str(self._error)) from self._error
@@ -118,6 +125,7 @@ class _Stream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
         unsent, self._unsent = self._unsent, b""
         if unsent:
             self._transport.write(unsent)
+        self._begins = True
         if self._drained is not None:
             try:
                 async with asyncio.timeout(timeout):

@@ -16,6 +16,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot, StateUpdate
 
+from langchain_kimi._pacing import pace
 from langchain_kimi.agent import recovery
 from langchain_kimi.agent.budget import budget_of, with_budget
 from langchain_kimi.agent.state import TOOLS_NODE, KimiState, editing_state
@@ -65,6 +66,7 @@ class KimiAgent(_Graph):
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """LangGraph's `astream`, on which `ainvoke` is built."""
+        await pace()
         if (command := self._edit_command(input, config)) is not None and config is not None:
             input = command
             if (await self.aget_state(config)).next:

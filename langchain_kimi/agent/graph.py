@@ -6,6 +6,7 @@ from typing import Any, TypedDict, get_type_hints
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.config import set_config_context
 from langchain_core.tools import BaseTool
 from langgraph.graph import END, START, StateGraph
 from langgraph.store.base import BaseStore
@@ -124,11 +125,11 @@ def _build_graph(
         graph.add_node("review_call", RunnableLambda(nodes.review_call, name="review_call"))
         graph.add_edge("review_call", "review")
         after_review = [TOOLS_NODE, "unusable", "review", "review_call", first]
-        graph.add_conditional_edges("review", _without_annotations(routes.after_review), after_review)
+        graph.add_conditional_edges("review", _route(routes.after_review), after_review)
         targets.append("review")
     for node in ("begin", TOOLS_NODE, "unusable"):
         graph.add_edge(node, first)
-    graph.add_conditional_edges(last, _without_annotations(routes.after_model), [*targets, first])
+    graph.add_conditional_edges(last, _route(routes.after_model), [*targets, first])
     graph.add_edge("wrap_up", end)
     return graph
 
@@ -140,6 +141,19 @@ def _model_node(steps: Callable[[AgentState], NodeSteps], name: str) -> Runnable
         lambda state, config: arun_steps(steps(state), config),
         name,
     )
+
+
+def _route(route: Callable[[AgentState], Any]) -> Runnable[Any, Any]:
+    """A conditional edge. LangGraph would call a function in a thread in asynchronous runs."""
+
+    def in_context(state: AgentState, config: RunnableConfig) -> Any:
+        with set_config_context(config) as context:
+            return context.run(route, state)
+
+    async def ain_context(state: AgentState, config: RunnableConfig) -> Any:
+        return in_context(state, config)
+
+    return GraphNode(in_context, ain_context, route.__name__)
 
 
 def _begin_node(nodes: AgentNodes, tools: ToolRunner) -> Runnable[Any, Any]:

@@ -13,6 +13,7 @@ from langchain_core.tools import BaseTool
 
 from langchain_kimi import tokens
 from langchain_kimi._hosts import host_dialect
+from langchain_kimi._pacing import pace
 from langchain_kimi._raw_calls import PROVIDER, reparse_calls
 from langchain_kimi._request import Declared, EncodedRequest, Tools, encode_request
 from langchain_kimi._response import generation_chunk
@@ -83,6 +84,7 @@ class ChatKimi(ChatKimiSettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        await pace()
         call = self._chat_call(messages, stop, kwargs, run_manager, stream=self._streams_on_the_wire(kwargs))
         with call.attach_partial_message():
             async with aclosing(call.aevents()) as events:
@@ -118,6 +120,7 @@ class ChatKimi(ChatKimiSettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
+        await pace()
         call = self._chat_call(messages, stop, kwargs, run_manager, stream=True)
         with call.attach_partial_message():
             async with aclosing(call.aevents()) as events:
