@@ -52,12 +52,16 @@ _ESTIMATED = (
     *("k3_basic_chat", "k3_basic_multi_turn", "k3_multi_turn", "k3_multi_turn_think_off", "k3_single_turn_think_off"),
     "k3_response_format_response_format_tool_choice_required_json_object",
     *("k3_response_format_response_format_v1_json_schema", "k3_response_format_json_object_weather"),
-    *("k3_tool_choice_allowed_tools", "k3_tool_none", "k3_tool_no_params"),
-    *("k3_tool_dynamic_tools", "k3_tool_dynamic_tools_not_in_top_level", "k3_tool_dynamic_midway"),
-    *("k3_think_tools_with_thinking_effort", "k3_tool_result_followup"),
-    *("k3_tool_multistep", "k3_tool_multistep_think_off", "k3_tool_bad_arguments"),
+    *("k3_tool_choice_allowed_tools", "k3_tool_none", "k3_tool_no_params", "k3_tool_multistep_think_off"),
+    *("k3_tool_dynamic_tools", "k3_tool_dynamic_tools_not_in_top_level", "k3_think_tools_with_thinking_effort"),
 )
 """Cases of prompt tokens at commit 489077b, before their file went to Git LFS, that an estimate does not hit."""
+_WITHOUT_REASONING = (
+    *("k3_tool_message_reordered", "k3_tool_result_followup", "k3_tool_parallel_followup", "k3_tool_multistep"),
+    *("k3_tool_parallel_reordered", "k3_tool_dynamic_midway", "k3_tool_bad_arguments"),
+)
+"""Those with a call in the history whose message has no reasoning or an empty one."""
+_TOKENS = "test_prompt_tokens::test_prompt_tokens_match_groundtruth"
 _CALLS = "test_tool_call_json_schema::test_tool_call_schema_matches_case_schema"
 
 DEVIATIONS: tuple[Deviation, ...] = (
@@ -87,10 +91,18 @@ DEVIATIONS: tuple[Deviation, ...] = (
         "measured on kimi-k2.7-code, September 2026: `invalid thinking: only type=enabled is allowed for this model`",
     ),
     Deviation(
-        tuple(f"test_prompt_tokens::test_prompt_tokens_match_groundtruth[{case}]" for case in _ESTIMATED),
+        tuple(f"{_TOKENS}[{case}]" for case in _ESTIMATED),
         ("kimi-k3",),
         "the tokens of texts are estimated, within a tenth of every case; the verifier takes at most 3 more",
         "Kimi's tokeniser is not part of this package; the frames of the template are exact, see "
         "tests/test_token_estimates.py",
+    ),
+    Deviation(
+        tuple(f"{_TOKENS}[{case}]" for case in _WITHOUT_REASONING),
+        ("kimi-k3",),
+        "hosts of kimi-k3 are to take a call in the history without its reasoning, in one case with broken arguments; "
+        "KimiServer refuses both for every model that thinks, so that a client which loses them fails its test",
+        "the refusal is recorded of kimi-k2.5, k2.6 and k2-thinking (mastra-ai/mastra issue 12592), not of kimi-k3, "
+        "whose official quickstart demands the reasoning back",
     ),
 )
