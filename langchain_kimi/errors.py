@@ -20,7 +20,8 @@
     ├── ResponseTooLargeError      (ModelAPIError)              a response beyond the limits; has `limit`, `maximum`
     ├── AnswerCutShort                                          the output cap went into thinking; has `max_tokens`
     ├── StructuredOutputError      (OutputParserException)      no valid object came back
-    └── AsyncOnlyToolError         (NotImplementedError)        an asynchronous tool in a synchronous run
+    ├── AsyncOnlyToolError         (NotImplementedError)        an asynchronous tool in a synchronous run
+    └── DurabilityError            (ValueError)                 a tool in `once` in a run that leaves no trace of it
 
 An error in the middle of an answer has the part that arrived, with its usage, as `message`.
 
@@ -54,6 +55,7 @@ __all__ = [
     "BrokenStreamError",
     "ContentFilterError",
     "ContextOverflowError",
+    "DurabilityError",
     "IllegalRequestError",
     "IncompleteAnswerError",
     "KimiError",
@@ -306,6 +308,10 @@ class AsyncOnlyToolError(KimiError, NotImplementedError):
             f"These tools can only run asynchronously: {names}. Run the agent with `ainvoke` or `astream`, or give the "
             "tools a synchronous function."
         )
+
+
+class DurabilityError(KimiError, ValueError):
+    """A run cannot record that a call of a tool in `once` starts: it has no checkpointer, or writes only at its end."""
 
 
 _PYDANTIC_LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")

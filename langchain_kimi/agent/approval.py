@@ -7,7 +7,6 @@ value is a `ToolApprovalRequest`, its `response_schema` has the decisions that t
 decision. User interfaces for that middleware work unchanged.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict, get_args
@@ -23,7 +22,7 @@ from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from langchain_kimi.agent.argument_checks import ArgumentChecks
 from langchain_kimi.agent.state import AgentState, is_editing_state
-from langchain_kimi.agent.thread_messages import AnyCall, error_result, last_answer
+from langchain_kimi.agent.thread_messages import AnyCall, call_text, error_result, last_answer
 
 DecisionType: TypeAlias = Literal["approve", "edit", "reject", "respond"]
 """What a person may do with a tool call: run it, run it changed, refuse it, or answer it in place of the tool."""
@@ -133,7 +132,7 @@ class Approval:
         interrupt, so that a response counts only for calls that the person saw: if the state was edited meanwhile, the
         changed calls are recorded and shown again.
         """
-        shown = [[call["id"], _as_text(call)] for call in calls]
+        shown = [[call["id"], call_text(call)] for call in calls]
         reviewed = _review_of(state)
         review: dict[str, Any] = {"message": _message_id(state), "approved": dict(reviewed.get("approved", {}))}
         if reviewed.get("shown") != shown:
@@ -161,7 +160,7 @@ class Approval:
         for call, decision in zip(calls, response["decisions"], strict=True):
             if decision["type"] in ("approve", "edit"):
                 action = decision["edited_action"] if decision["type"] == "edit" else call
-                review["approved"][call["id"] or ""] = {"call": _as_text(call), "runs": _action(action)}
+                review["approved"][call["id"] or ""] = {"call": call_text(call), "runs": _action(action)}
             else:
                 messages.append(_result_of(call, decision))
         return {"messages": messages, "kimi_review": review}
@@ -170,7 +169,7 @@ class Approval:
         """What to ask people about each of the calls, once the calls are recorded; empty before, and where one
         interrupt asks about all of them.
         """
-        shown = [[call["id"], _as_text(call)] for call in calls]
+        shown = [[call["id"], call_text(call)] for call in calls]
         if self._mode != "per_call" or is_editing_state() or _review_of(state).get("shown") != shown:
             return []
         return [
@@ -204,7 +203,7 @@ class Approval:
         if given["type"] not in ("approve", "edit"):
             return {"messages": [_result_of(call, given)]}
         action = given["edited_action"] if given["type"] == "edit" else call
-        approved = {call["id"] or "": {"call": _as_text(call), "runs": _action(action)}}
+        approved = {call["id"] or "": {"call": call_text(call), "runs": _action(action)}}
         return {"kimi_review": {"message": review["message"], "approved": approved}}
 
     def _check_decision(
@@ -326,7 +325,7 @@ def _check_format(response: Any) -> Any:
 def approved(state: AgentState, call: Any) -> ToolCall | None:
     """The call as a person approved it, changed or not; None if nobody approved exactly this call."""
     approval = _review_of(state).get("approved", {}).get(call["id"] or "")
-    if approval is None or "error" in call or approval["call"] != _as_text(call):
+    if approval is None or "error" in call or approval["call"] != call_text(call):
         return None
     runs = approval["runs"]
     return ToolCall(name=runs["name"], args=dict(runs["args"]), id=call["id"], type="tool_call")
@@ -341,11 +340,6 @@ def _review_of(state: AgentState) -> Mapping[str, Any]:
 def _message_id(state: AgentState) -> str | None:
     answer = last_answer(state["messages"])
     return answer.id if answer else None
-
-
-def _as_text(call: Mapping[str, Any]) -> str:
-    """The call as text, to compare calls: in Python `1 == True`, and NaN is not equal to itself."""
-    return json.dumps(_action(call), default=repr)
 
 
 def _action(call: Mapping[str, Any]) -> dict[str, Any]:

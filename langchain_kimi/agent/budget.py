@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Literal, TypeAlias, cast
+from uuid import uuid4
 
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
@@ -49,6 +50,8 @@ class RunBudget:
         self.write_error: Exception | None = None
         """The first error of the run's checkpointer while it wrote."""
         self._earlier: dict[str, UsageByAgent] = {}
+        self.run_id: str = caller.run.run_id if caller else str(uuid4())
+        """Stands in for the thread in idempotency keys of a run without one."""
 
     def check_writes(self) -> None:
         """Raise the error with which a checkpointer failed to write during this run or one around it.
@@ -150,9 +153,9 @@ class CallBudget:
                 call.earlier = add_usage_by_agent(call.earlier, more)
                 call = call.run.caller
 
-    def state_update(self, calling_agent: str, tool_errors: int) -> dict[str, Any]:
+    def state_update(self, calling_agent: str, tool_errors: int, tool_calls: int = 1) -> dict[str, Any]:
         """The update of the state for the call when it has ended."""
-        counted: AgentUsage = {"tool_calls": 1}
+        counted: AgentUsage = {"tool_calls": tool_calls} if tool_calls else {}
         if tool_errors:
             counted["tool_errors"] = tool_errors
         if tool_errors and self.run.caller:
@@ -232,6 +235,16 @@ def budget_of(config: RunnableConfig) -> RunBudget:
     """The budget of the run that a node's config belongs to."""
     budget = config.get("configurable", {}).get(_KEY)
     return budget if isinstance(budget, RunBudget) else RunBudget()
+
+
+def counted_calls(config: RunnableConfig, agent: str, number: int) -> dict[str, Any]:
+    """The update of the state for so many tool calls of earlier runs whose result is known only now."""
+    if not number:
+        return {}
+    if caller := budget_of(config).caller:
+        caller.count("tool_calls", agent, number)
+    counted: AgentUsage = {"tool_calls": number}
+    return {"spent": counted, "spent_by_agent": {agent: counted}}
 
 
 def agent_name(config: RunnableConfig) -> str:

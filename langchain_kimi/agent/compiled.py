@@ -96,8 +96,9 @@ class KimiAgent(_Graph):
         with editing_state():
             if saver := self._own_saver(config):
                 snapshot = self.get_state(config)
-                if results := recovery.finished_results(snapshot):
-                    config = _Graph.bulk_update_state(self._committing(saver), snapshot.config, [results])
+                checkpoint = saver.get_tuple(snapshot.config) if recovery.has_open_calls(snapshot) else None
+                if recorded := recovery.recorded_calls(snapshot, checkpoint):
+                    config = _Graph.bulk_update_state(self._committing(saver), snapshot.config, [recorded])
                 if snapshot.next:
                     supersteps = recovery.as_turn_input(supersteps)
             return super().bulk_update_state(config, supersteps)
@@ -109,8 +110,9 @@ class KimiAgent(_Graph):
         with editing_state():
             if saver := self._own_saver(config):
                 snapshot = await self.aget_state(config)
-                if results := recovery.finished_results(snapshot):
-                    config = await _Graph.abulk_update_state(self._committing(saver), snapshot.config, [results])
+                checkpoint = await saver.aget_tuple(snapshot.config) if recovery.has_open_calls(snapshot) else None
+                if recorded := recovery.recorded_calls(snapshot, checkpoint):
+                    config = await _Graph.abulk_update_state(self._committing(saver), snapshot.config, [recorded])
                 if snapshot.next:
                     supersteps = recovery.as_turn_input(supersteps)
             return await super().abulk_update_state(config, supersteps)

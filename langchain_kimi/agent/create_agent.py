@@ -19,6 +19,7 @@ from langchain_kimi.agent.graph import compile_graph, response_runnable
 from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.loop_guard import LoopGuard
 from langchain_kimi.agent.model_call import ModelCaller, SystemPrompt, ToolSelection
+from langchain_kimi.agent.once import OnUnknown
 from langchain_kimi.agent.parameters import suggested_parameter_or_limit
 from langchain_kimi.agent.routes import AgentConfig, GraphConfig
 from langchain_kimi.agent.state import KimiState
@@ -42,6 +43,8 @@ def create_kimi_agent(
     max_concurrency: int | None = None,
     interrupt_on: Mapping[str, bool | InterruptOn] | None = None,
     interrupt_mode: InterruptMode = "batched",
+    once: Collection[str] = (),
+    on_unknown: OnUnknown = "ask",
     run_input_tool_calls: bool = False,
     select_tools: ToolSelection = None,
     state_schema: type = KimiState,
@@ -77,6 +80,10 @@ def create_kimi_agent(
     - `interrupt_on`: tools that need a person's decision, in the format of LangChain's human-in-the-loop middleware.
     - `interrupt_mode`: `batched` asks for decisions on all calls of a turn in one interrupt, `per_call` in one for each
       call, which is answered by its id.
+    - `once`: names of tools whose calls never run twice by themselves. Before one starts, that is recorded in the
+      checkpointer. A call that may have run and has no result, after a crash or a timeout, becomes an interrupt that
+      takes a decision of a person, or with `on_unknown="tell_model"` an error result. A run without a checkpointer or
+      with `durability="exit"` raises DurabilityError.
     - `run_input_tool_calls`: whether tool calls of an assistant message at the end of the input run. By default they
       get error results, because their author is unknown; calls of the thread's own model always continue.
     - `select_tools`: a function of the state (and Runtime) that returns the tools for each request. The model cannot
@@ -98,7 +105,7 @@ def create_kimi_agent(
         check_no_recall_tool(owner, own_tools)
         own_tools.append(recall_tool())
         select_tools = always_recall(select_tools) if select_tools else None
-    runner = ToolRunner(own_tools, tool_timeout, tool_errors)
+    runner = ToolRunner(own_tools, tool_timeout, tool_errors, once, on_unknown)
     limits = limits or AgentLimits()
     parameters.check_sequential_tools(sequential_tools, runner.tools_by_name)
     parameters.check_prices(limits, [model])
@@ -113,6 +120,7 @@ def create_kimi_agent(
         limits=limits,
         guard=guard,
         approval=Approval(interrupt_on or {}, runner.tools_by_name, interrupt_mode),
+        once=runner.once,
         sequential_tools=frozenset(sequential_tools),
         has_response_format=response_format is not None,
         run_input_tool_calls=run_input_tool_calls,

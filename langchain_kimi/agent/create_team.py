@@ -22,6 +22,7 @@ from langchain_kimi.agent.graph import compile_graph, response_runnable
 from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.loop_guard import LoopGuard
 from langchain_kimi.agent.model_call import ModelCaller, SystemPrompt
+from langchain_kimi.agent.once import OnUnknown
 from langchain_kimi.agent.parameters import suggested_parameter_or_limit
 from langchain_kimi.agent.routes import AgentConfig, GraphConfig
 from langchain_kimi.agent.state import AgentState, TeamState
@@ -76,6 +77,8 @@ def create_kimi_team(
     max_concurrency: int | None = None,
     interrupt_on: Mapping[str, bool | InterruptOn] | None = None,
     interrupt_mode: InterruptMode = "batched",
+    once: Collection[str] = (),
+    on_unknown: OnUnknown = "ask",
     run_input_tool_calls: bool = False,
     state_schema: type = TeamState,
     context_schema: type | None = None,
@@ -112,7 +115,7 @@ def create_kimi_team(
     for member in members if archive else ():
         check_no_recall_tool(f"TeamMember({member.name!r})", own_tools[member.name])
     tools = {member.name: [*own_tools[member.name], *archive, *_handoff_tools(member, handoffs)] for member in members}
-    runner = ToolRunner(_distinct_tools(tools), tool_timeout, tool_errors)
+    runner = ToolRunner(_distinct_tools(tools), tool_timeout, tool_errors, once, on_unknown)
     limits = limits or AgentLimits()
     parameters.check_sequential_tools(sequential_tools, runner.tools_by_name)
     parameters.check_prices(limits, models.values())
@@ -131,6 +134,7 @@ def create_kimi_team(
         limits=limits,
         guard=replace(guard, exempt={*guard.exempt, *names}) if guard else None,
         approval=Approval(interrupt_on or {}, runner.tools_by_name, interrupt_mode),
+        once=runner.once,
         sequential_tools=frozenset(sequential_tools),
         has_response_format=response_format is not None,
         handoffs=names,

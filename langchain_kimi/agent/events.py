@@ -31,6 +31,15 @@ class ToolFinishedEvent(TypedDict):
     """The exception that the tool raised, as text."""
 
 
+class ToolUnknownEvent(TypedDict):
+    """A call of a tool in `once` may have run and has no result: people decide, or the model is told."""
+
+    event: Literal["tool_unknown"]
+    name: str
+    tool_call_id: str | None
+    args: dict[str, Any]
+
+
 class UsageEvent(TypedDict):
     """The model has answered."""
 
@@ -110,6 +119,7 @@ class RetryEvent(TypedDict):
 KimiEvent: TypeAlias = (
     ToolStartedEvent
     | ToolFinishedEvent
+    | ToolUnknownEvent
     | UsageEvent
     | LoopGuardEvent
     | LimitEvent

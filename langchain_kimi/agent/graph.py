@@ -19,6 +19,7 @@ from langchain_kimi.agent.routes import AgentRoutes, GraphConfig
 from langchain_kimi.agent.state import TOOLS_NODE, AgentState
 from langchain_kimi.agent.tool_call import ToolRunner
 from langchain_kimi.agent.tool_threads import interruption_of
+from langchain_kimi.errors import DurabilityError
 
 DEFAULT_CONCURRENCY = 128
 """How many calls run in parallel without `max_concurrency`. LangGraph's own default for synchronous runs is the number
@@ -66,6 +67,8 @@ def compile_graph(
     name: str,
 ) -> KimiAgent:
     """The compiled graph of an agent or a team."""
+    if config.once.tools and checkpointer is False:
+        raise DurabilityError("once: with checkpointer=False, nothing is known of calls that started before a crash.")
     graph = _build_graph(config, tools, state_schema, context_schema, pre_model_hook, post_model_hook)
     compiled = graph.compile(checkpointer=checkpointer, store=store, name=name)
     compiled.__class__ = KimiAgent  # `compile` has no parameter for the class of the compiled graph
@@ -120,13 +123,18 @@ def _build_graph(
         graph.add_node("respond", _model_node(nodes.respond, "respond"))
         graph.add_edge("respond", END)
     targets = [TOOLS_NODE, "unusable", "wrap_up", *{end, END}]
+    clarify = ["clarify"] if config.once.asks else []
     if config.approval:
         graph.add_node("review", _without_annotations(nodes.review))
         graph.add_node("review_call", RunnableLambda(nodes.review_call, name="review_call"))
         graph.add_edge("review_call", "review")
-        after_review = [TOOLS_NODE, "unusable", "review", "review_call", first]
+        after_review = [TOOLS_NODE, "unusable", "review", "review_call", first, *clarify]
         graph.add_conditional_edges("review", _route(routes.after_review), after_review)
         targets.append("review")
+    if clarify:
+        graph.add_node("clarify", _without_annotations(nodes.clarify))
+        targets += clarify
+        graph.add_conditional_edges("clarify", _route(routes.after_clarify), [*targets, first])
     for node in ("begin", TOOLS_NODE, "unusable"):
         graph.add_edge(node, first)
     graph.add_conditional_edges(last, _route(routes.after_model), [*targets, first])
@@ -157,13 +165,15 @@ def _route(route: Callable[[AgentState], Any]) -> Runnable[Any, Any]:
 
 
 def _begin_node(nodes: AgentNodes, tools: ToolRunner) -> Runnable[Any, Any]:
-    """The first node of a turn. It raises an error in a synchronous run that cannot run every tool."""
+    """The first node of a turn. It raises an error in a run that cannot run every tool as promised."""
 
     def begin(state: AgentState, config: RunnableConfig) -> dict[str, Any]:
         tools.check_sync()
+        tools.check_durability(config)
         return nodes.begin(state)
 
     async def abegin(state: AgentState, config: RunnableConfig) -> dict[str, Any]:
+        tools.check_durability(config)
         return nodes.begin(state)
 
     return GraphNode(begin, abegin, "begin")

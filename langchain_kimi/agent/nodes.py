@@ -2,8 +2,9 @@
 
 begin → model ──no calls───────────────→ END (or respond → END)
           │ ├──a limit is reached──────→ wrap_up → END (or respond → END)
-          │ └──a person must decide────→ review ─→ as below, or back to model
-          │          one Send per call──→ review_call ─→ review (interrupt_mode="per_call")
+          │ ├──a person must decide────→ review ─→ as below, or back to model
+          │ │        one Send per call──→ review_call ─→ review (interrupt_mode="per_call")
+          │ └──a result is unknown─────→ clarify ─→ as below, or back to model
           ├──one Send per call─────────→ tools ──────→ model
           └──one Send per unusable call→ unusable ──→ model
 """
@@ -20,15 +21,17 @@ from langgraph.runtime import get_runtime
 from langchain_kimi._steps import Steps
 from langchain_kimi.agent.agent_usage import AgentUsage, add_agent_usage
 from langchain_kimi.agent.approval import CallReview
-from langchain_kimi.agent.budget import agent_name, answers_usage, budget_of, metered_usage
+from langchain_kimi.agent.budget import agent_name, answers_usage, budget_of, counted_calls, metered_usage
 from langchain_kimi.agent.compaction.archive import check_store
 from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
 from langchain_kimi.agent.compaction.model_turn import Thread, compacted_model_turn
 from langchain_kimi.agent.events import emit
+from langchain_kimi.agent.idempotency import identity_of
 from langchain_kimi.agent.model_call import ModelTurn
 from langchain_kimi.agent.model_request import ModelRequest, request_with_retry
+from langchain_kimi.agent.once import clarify
 from langchain_kimi.agent.recovery import input_call_results
-from langchain_kimi.agent.routes import AgentConfig, AgentRoutes, GraphConfig
+from langchain_kimi.agent.routes import AgentConfig, AgentRoutes, GraphConfig, unknown_calls
 from langchain_kimi.agent.state import AgentState, LimitReason, add_kimi_messages
 from langchain_kimi.agent.thread_messages import (
     as_new_message,
@@ -66,6 +69,8 @@ class AgentNodes:
             update["messages"] = results
         if state.get("kimi_review"):
             update["kimi_review"] = {}
+        if records := state.get("kimi_unknown"):
+            update["kimi_unknown"] = dict.fromkeys(records)
         return update | ({"structured_response": None} if self._config.has_response_format else {})
 
     def model(self, state: AgentState) -> NodeSteps:
@@ -131,6 +136,17 @@ class AgentNodes:
     def review_call(self, review: CallReview) -> dict[str, Any]:
         """Asks a person for a decision on one call."""
         return self._config.approval.review_call(review)
+
+    def clarify(self, state: AgentState) -> dict[str, Any]:
+        """Asks people what became of calls whose result is unknown."""
+        calls, answer = unknown_calls(state, pending_calls(state["messages"])), last_answer(state["messages"])
+        if not calls or answer is None:
+            return {}
+        config = get_config()
+        run_id = budget_of(config).run_id
+        keys = [identity_of(call, answer.id or "", config, run_id).key for call in calls]
+        update = clarify(state["kimi_unknown"], calls, keys)
+        return update | counted_calls(config, self._agent_name(state), len(update.get("messages", ())))
 
     def _agent(self, state: AgentState) -> AgentConfig:
         return self._config.active_agent(state)

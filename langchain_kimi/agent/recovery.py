@@ -18,13 +18,20 @@ from langgraph.types import Overwrite, StateSnapshot, StateUpdate
 
 from langchain_kimi.agent.agent_usage import AgentUsage, add_usage_by_agent
 from langchain_kimi.agent.budget import RunBudget, UsageByAgent
+from langchain_kimi.agent.intents import open_intents
+from langchain_kimi.agent.once import interrupted
 from langchain_kimi.agent.state import TOOLS_NODE, add_kimi_messages
-from langchain_kimi.agent.thread_messages import error_result, last_answer, pending_calls, with_unique_ids
+from langchain_kimi.agent.thread_messages import (
+    UNKNOWN_RESULT,
+    error_result,
+    last_answer,
+    pending_calls,
+    with_unique_ids,
+)
 
 _CALL_NODES = (TOOLS_NODE, "unusable")
 """The nodes that write tool results."""
 
-UNKNOWN_RESULT = "The run was interrupted and no result was recorded: the tool may or may not have run. Find out first."
 _FROM_INPUT = (
     "This call was part of the input and was not run here. No result of it is recorded: it may or may not have run "
     "before."
@@ -33,13 +40,23 @@ NOT_STARTED = "Not run: the user went on before this call was approved."
 _RUN_STOPPED = "The checkpointer could not write, so the run was stopped: later work is not recorded."
 
 
-def finished_results(snapshot: StateSnapshot) -> list[StateUpdate] | None:
-    """The updates that commit the results of finished tools while other tools of the turn are still open.
+def has_open_calls(snapshot: StateSnapshot) -> bool:
+    """Whether tasks that run tools have no result yet."""
+    return any(task.name == TOOLS_NODE and task.result is None for task in snapshot.tasks)
 
-    None where no tool has finished or all have.
+
+def recorded_calls(snapshot: StateSnapshot, checkpoint: CheckpointTuple | None) -> list[StateUpdate] | None:
+    """The updates that commit what is recorded of the calls of a turn while some of its tools are still open.
+
+    That are the results of finished tools, and from the `checkpoint`, the calls of tools in `once` that may have run.
+    None where nothing is recorded or all tools have finished.
     """
     results = [task.result for task in snapshot.tasks if task.name in _CALL_NODES and isinstance(task.result, Mapping)]
-    if not results or len(results) == len(snapshot.tasks):
+    if len(results) == len(snapshot.tasks):
+        return None
+    if unknown := {one["call_id"]: interrupted(one["shown"], one["message"]) for one in open_intents(checkpoint)}:
+        results.append({"kimi_unknown": unknown})
+    if not results:
         return None
     return _commit(ordered_messages(snapshot.values.get("messages", [])), TOOLS_NODE, results)
 

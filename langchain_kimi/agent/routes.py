@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolCall
 from langchain_core.runnables import Runnable
 from langgraph.config import get_config
 from langgraph.graph import END
@@ -19,6 +19,7 @@ from langchain_kimi.agent.compaction.compactor import Compactor
 from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.loop_guard import LoopGuard
 from langchain_kimi.agent.model_call import VISIBLE_TOOLS, ModelCaller
+from langchain_kimi.agent.once import Once
 from langchain_kimi.agent.state import (
     TOOLS_NODE,
     AgentState,
@@ -57,6 +58,7 @@ class GraphConfig:
     limits: AgentLimits
     guard: LoopGuard | None
     approval: Approval
+    once: Once
     sequential_tools: Collection[str]
     has_response_format: bool
     handoffs: Collection[str] = frozenset()
@@ -104,6 +106,8 @@ class AgentRoutes:
         edited = is_editing_state() and answer is not None and VISIBLE_TOOLS not in answer.additional_kwargs
         if edited and config.active_agent(state).model.selects_in_run:
             return config.model_node  # the tools that the message may call are known only during a run
+        if self._config.once.asks and unknown_calls(state, calls):
+            return "clarify"
         if self.limit_reason(state, calls):
             return "wrap_up"
         if config.approval.undecided(state, calls):
@@ -113,6 +117,8 @@ class AgentRoutes:
     def after_review(self, state: AgentState) -> str | list[Send]:
         """The next node after people decided on calls."""
         calls = pending_calls(state["messages"])
+        if self._config.once.asks and unknown_calls(state, calls):
+            return "clarify"
         if undecided := self._config.approval.undecided(state, calls):
             reviews = self._config.approval.call_reviews(state, undecided)
             return [Send("review_call", review) for review in reviews] or "review"
@@ -120,6 +126,10 @@ class AgentRoutes:
         if not calls or (answer is not None and not has_unique_ids(answer)):
             return self._config.model_node
         return self._sends(state, calls)
+
+    def after_clarify(self, state: AgentState) -> str | list[Send]:
+        """The next node after people decided on calls whose result was unknown."""
+        return self.after_model(state) if pending_calls(state["messages"]) else self._config.model_node
 
     def limit_reason(self, state: AgentState, calls: Sequence[AnyCall]) -> LimitReason | None:
         """The reason for which these calls must not run and the turn ends with a last answer."""
@@ -164,10 +174,13 @@ class AgentRoutes:
         decided: Any = approved(state, call) or call
         if reason := self.rejection(state, decided):
             return Send("unusable", {"call": call, "reason": reason})
-        job: ToolJob = {"call": decided}
+        answer = last_answer(state["messages"])
+        job: ToolJob = {"call": decided, "message": (answer and answer.id) or ""}
         job["remaining"] = config.limits.remaining(config.turn_usage(state), len(pending_calls(state["messages"])))
         if agent := config.active_agent(state).model.agent:
             job["agent"] = agent
+        if unknown_calls(state, [call]):
+            job["unknown"] = True
         if config.guard:
             repeats = config.guard.repeats(state["messages"], call)
             if reason := config.guard.block_reason(repeats):
@@ -177,6 +190,17 @@ class AgentRoutes:
         if decided is not call and (decided["name"], decided["args"]) != (call["name"], call["args"]):
             job["edited"] = True
         return Send(TOOLS_NODE, job)
+
+
+def unknown_calls(state: AgentState, pending: Sequence[AnyCall]) -> list[ToolCall]:
+    """The pending calls that may have run and have no result, as they would run."""
+    records = state.get("kimi_unknown")
+    answer = last_answer(state["messages"]) if records else None
+    if not records or answer is None:
+        return []
+    unknown = {call_id for call_id, record in records.items() if record["message"] == answer.id}
+    calls: list[Any] = [call for call in pending if call["id"] in unknown]
+    return [approved(state, call) or call for call in calls]
 
 
 def duplicate_handoff(answer: AIMessage, call: AnyCall, handoffs: Collection[str]) -> str | None:

@@ -146,6 +146,23 @@ def _merged_review(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any
     return {**before, **now, "approved": {**before.get("approved", {}), **now.get("approved", {})}}
 
 
+class UnknownCall(TypedDict):
+    """What the state holds of a call whose result is unknown."""
+
+    message: str
+    """The id of the message with the call."""
+    shown: str
+    """The call as it started, or as people were shown it last, as text."""
+    reason: str
+
+
+def merged_unknown_calls(
+    before: Mapping[str, UnknownCall], now: Mapping[str, UnknownCall | None]
+) -> dict[str, UnknownCall]:
+    """The reducer of unknown calls in a state: None removes a call."""
+    return {call_id: record for call_id, record in {**before, **now}.items() if record}
+
+
 class TurnState(TypedDict):
     """The agent's private keys beside KimiState."""
 
@@ -155,6 +172,8 @@ class TurnState(TypedDict):
     """The decisions of people on the last answer's calls: the id of the `message`; `shown`, the calls to decide on, by
     id and as text; and `approved`, by call id the `call` that the person saw, as text, and the `name` and `args` that
     it `runs` with. The next answer of the model and the next user turn clear it."""
+    kimi_unknown: Annotated[dict[str, UnknownCall], merged_unknown_calls]
+    """Calls of tools in `once` that may have run and have no result, by call id, until people have decided."""
     kimi_excerpts: NotRequired[Mapping[str, Mapping[str, Any]]]
     """Tool results of which the model reads an excerpt, because the whole does not fit into its window."""
     llm_input_messages: NotRequired[list[AnyMessage]]

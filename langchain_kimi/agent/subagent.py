@@ -17,7 +17,7 @@ from langchain_kimi.agent.compaction.archive import SUBAGENT_THREAD
 from langchain_kimi.agent.compiled import KimiAgent
 from langchain_kimi.agent.thread_messages import CLOSING_MESSAGE
 from langchain_kimi.agent.tool_errors import error_text, record_error
-from langchain_kimi.errors import AsyncOnlyToolError
+from langchain_kimi.errors import AsyncOnlyToolError, DurabilityError
 
 SPENT = "kimi_spent"
 """The key in `additional_kwargs` of a sub-agent's result: the sub-agent's own usage."""
@@ -55,7 +55,7 @@ def agent_as_tool(agent: Runnable[Any, Any], *, name: str, description: str) -> 
     def run(task: str, tool_call_id: Annotated[str, InjectedToolCallId], config: RunnableConfig) -> ToolMessage:
         try:
             state = agent.invoke(_input(task), _config(agent, config, name))
-        except (GraphBubbleUp, AsyncOnlyToolError):
+        except (GraphBubbleUp, AsyncOnlyToolError, DurabilityError):
             raise
         except Exception as error:
             return _error_result_of(name, tool_call_id, error)
@@ -64,7 +64,7 @@ def agent_as_tool(agent: Runnable[Any, Any], *, name: str, description: str) -> 
     async def arun(task: str, tool_call_id: Annotated[str, InjectedToolCallId], config: RunnableConfig) -> ToolMessage:
         try:
             state = await agent.ainvoke(_input(task), _config(agent, config, name))
-        except (GraphBubbleUp, AsyncOnlyToolError):
+        except (GraphBubbleUp, AsyncOnlyToolError, DurabilityError):
             raise
         except Exception as error:
             return _error_result_of(name, tool_call_id, error)

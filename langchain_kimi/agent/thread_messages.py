@@ -3,6 +3,7 @@
 What is pending or done is always read from the messages and stored nowhere else.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, TypeAlias, cast
@@ -19,6 +20,8 @@ ADDED_BY_CALL = "kimi_added_by_call"
 
 CLOSING_MESSAGE = "kimi_closing"
 """The key in `additional_kwargs` of a message by which the agent ends a turn in which the model gave no answer."""
+
+UNKNOWN_RESULT = "The run was interrupted and no result was recorded: the tool may or may not have run. Find out first."
 
 _NOT_CONTENT = frozenset({"text", "reasoning", "thinking", "redacted_thinking"})
 """Types of content blocks that hold no content for the user beside their `text`."""
@@ -170,6 +173,11 @@ def exchanges(messages: Sequence[BaseMessage]) -> Iterator[list[tuple[AnyCall, T
         answered = [(call, by_id[call["id"] or ""]) for call in tool_calls_of(answer) if (call["id"] or "") in by_id]
         if answered:
             yield answered
+
+
+def call_text(call: Mapping[str, Any]) -> str:
+    """The call as text, to compare calls: in Python `1 == True`, and NaN is not equal to itself."""
+    return json.dumps({"name": call["name"], "args": dict(call["args"])}, default=repr)
 
 
 def error_result(call: Any, text: str, **additional_kwargs: Any) -> ToolMessage:

@@ -11,16 +11,21 @@ from langchain_core.messages import BaseMessage, HumanMessage, ToolCall, ToolMes
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool, StructuredTool, Tool
+from langgraph.errors import GraphInterrupt
 from langgraph.prebuilt import ToolNode
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
+from langchain_kimi._steps import Steps, arun_steps, run_steps
 from langchain_kimi.agent.argument_checks import ArgumentChecks
-from langchain_kimi.agent.budget import RunBudget, agent_name, budget_of, call_config
-from langchain_kimi.agent.events import LoopGuardEvent, ToolFinishedEvent, emitter
+from langchain_kimi.agent.budget import RunBudget, agent_name, budget_of, call_config, counted_calls
+from langchain_kimi.agent.events import KimiEvent, LoopGuardEvent, ToolFinishedEvent, emitter
+from langchain_kimi.agent.idempotency import CallIdentity, identity_of, running, with_injected_key
+from langchain_kimi.agent.intents import Attempt, check_durability, record_intent
 from langchain_kimi.agent.limits import RemainingLimits
 from langchain_kimi.agent.loop_guard import fingerprint, with_hint
-from langchain_kimi.agent.thread_messages import ADDED_BY_CALL, error_result
+from langchain_kimi.agent.once import Once, OnUnknown, given_up, interrupted, unknown_result
+from langchain_kimi.agent.thread_messages import ADDED_BY_CALL, call_text, error_result
 from langchain_kimi.agent.tool_errors import (
     ToolErrors,
     collected_errors,
@@ -58,6 +63,8 @@ class ToolJob(TypedDict):
     """One call for the node that runs tools."""
 
     call: ToolCall
+    message: str
+    """The id of the message with the call."""
     agent: NotRequired[str]
     """The member of a team that made the call."""
     remaining: NotRequired[RemainingLimits]
@@ -66,21 +73,29 @@ class ToolJob(TypedDict):
     """Whether a person changed the call."""
     repeats: NotRequired[tuple[int, str]]
     """How often the call had one and the same result before, and the fingerprint of that result."""
+    unknown: NotRequired[bool]
+    """Whether the call may have run before, so that the model is told that its result is unknown."""
 
 
 class ToolRunner:
     """Runs jobs in LangGraph's ToolNode: synchronous tools in threads of their own, each within its timeout."""
 
     def __init__(
-        self, tools: Sequence[BaseTool], timeout: float | Mapping[str, float] | None, tool_errors: ToolErrors = True
+        self,
+        tools: Sequence[BaseTool],
+        timeout: float | Mapping[str, float] | None,
+        tool_errors: ToolErrors = True,
+        once: Collection[str] = (),
+        on_unknown: OnUnknown = "ask",
     ) -> None:
         self._node = ToolNode(
-            [with_recorded_errors(tool) for tool in tools],
+            [with_injected_key(with_recorded_errors(tool)) for tool in tools],
             handle_tool_errors=error_handler(tool_errors),
             wrap_tool_call=self._run_in_thread,
             awrap_tool_call=self._arun,
         )
         self.tools_by_name = self._node.tools_by_name
+        self.once = Once(once, on_unknown, self.tools_by_name)
         self._checks = ArgumentChecks(self.tools_by_name)
         self._async_only = [name for name, tool in self.tools_by_name.items() if is_async_only(tool)]
         self._timeout = timeout
@@ -101,39 +116,83 @@ class ToolRunner:
         if self._async_only:
             raise AsyncOnlyToolError(self._async_only)
 
+    def check_durability(self, config: RunnableConfig) -> None:
+        """Raise DurabilityError if the run of a node's config cannot record that a call starts."""
+        if self.once.tools:
+            check_durability(config)
+
     def run(self, job: ToolJob, config: RunnableConfig) -> Any:
         """The state updates of one call."""
-        if (refused := refused_by_caller(job, config, budget_of(config))) is not None:
-            return {"messages": [refused]}
-        report = CallReport(job, config, budget_of(config))
         call = job["call"]
         if call["name"] in self._async_only:
             raise AsyncOnlyToolError([call["name"]])
-        if reason := self._checks.invalid(call):
-            return report.finish({"messages": [error_result(call, reason)]})
-        with collected_errors() as report.errors:
-            try:
-                output = self._invoke(call, report.config)
-            except ToolTimeoutError as timeout:
-                report.budget.abandon()
-                output = _timed_out(call, timeout.seconds)
-            return report.finish(output)
+        if call["name"] not in self.once.tools:
+            return self._run_call(job, config)
+        attempt = run_steps(_record_intent(job, config), None)
+        if attempt is None:
+            return self._unknown(job, config)
+        try:
+            return self._run_call(job, config)
+        except GraphInterrupt:
+            run_steps(attempt.release(), None)
+            raise
 
     async def arun(self, job: ToolJob, config: RunnableConfig) -> Any:
         """`run` for asynchronous use."""
+        if job["call"]["name"] not in self.once.tools:
+            return await self._arun_call(job, config)
+        attempt = await arun_steps(_record_intent(job, config), None)
+        if attempt is None:
+            return self._unknown(job, config)
+        try:
+            return await self._arun_call(job, config)
+        except GraphInterrupt:
+            await arun_steps(attempt.release(), None)
+            raise
+
+    def _unknown(self, job: ToolJob, config: RunnableConfig) -> dict[str, Any]:
+        """The state update of a call that may have run before."""
+        call = job["call"]
+        _emit_unknown(emitter(), call)
+        if self.once.asks:
+            return {"kimi_unknown": {call["id"]: interrupted(call_text(call), job["message"])}}
+        return {"messages": [unknown_result(call)]} | counted_calls(config, _agent_of(job, config), 1)
+
+    def _given_up(self, report: "CallReport", job: ToolJob, seconds: float) -> Any:
+        """The state updates of a call that exceeded its timeout."""
+        report.budget.abandon()
+        call = job["call"]
+        if self.once.asks and call["name"] in self.once.tools:
+            return report.finish_unknown({"kimi_unknown": {call["id"]: given_up(call, job["message"], seconds)}})
+        return report.finish(_timed_out(call, seconds))
+
+    def _run_call(self, job: ToolJob, config: RunnableConfig) -> Any:
         if (refused := refused_by_caller(job, config, budget_of(config))) is not None:
             return {"messages": [refused]}
         report = CallReport(job, config, budget_of(config))
         call = job["call"]
         if reason := self._checks.invalid(call):
             return report.finish({"messages": [error_result(call, reason)]})
-        with collected_errors() as report.errors:
+        with collected_errors() as report.errors, running(_identity(job, config)):
+            try:
+                output = self._invoke(call, report.config)
+            except ToolTimeoutError as timeout:
+                return self._given_up(report, job, timeout.seconds)
+            return report.finish(output)
+
+    async def _arun_call(self, job: ToolJob, config: RunnableConfig) -> Any:
+        if (refused := refused_by_caller(job, config, budget_of(config))) is not None:
+            return {"messages": [refused]}
+        report = CallReport(job, config, budget_of(config))
+        call = job["call"]
+        if reason := self._checks.invalid(call):
+            return report.finish({"messages": [error_result(call, reason)]})
+        with collected_errors() as report.errors, running(_identity(job, config)):
             try:
                 invoke = self._ainvoke_in_thread if call["name"] in self._sync else self._ainvoke
                 output = await invoke(call, report.config)
             except ToolTimeoutError as timeout:
-                report.budget.abandon()
-                output = _timed_out(call, timeout.seconds)
+                return self._given_up(report, job, timeout.seconds)
             return report.finish(output)
 
     def _invoke(self, call: ToolCall, config: RunnableConfig) -> Any:
@@ -209,6 +268,11 @@ class CallReport:
         usage = self.budget.state_update(self._agent, tool_errors=len(self.errors))
         return updates[0] | usage if isinstance(updates[0], dict) and len(updates) == 1 else [*updates, usage]
 
+    def finish_unknown(self, update: dict[str, Any]) -> dict[str, Any]:
+        """The update of the state for a call without a known result, which does not count as a call yet."""
+        _emit_unknown(self._emit, self._job["call"])
+        return update | self.budget.state_update(self._agent, tool_errors=0, tool_calls=0)
+
     def _results(self, updates: Sequence[Any]) -> list[ToolMessage]:
         contents = [update.update if isinstance(update, Command) else update for update in updates]
         results = [message for content in contents for message in _tool_messages(content)]
@@ -243,6 +307,22 @@ class CallReport:
         content = message.content
         noted = f"{notice}\n\n{content}" if isinstance(content, str) else [{"type": "text", "text": notice}, *content]
         return message.model_copy(update={"content": noted})
+
+
+def _emit_unknown(emit: Callable[[KimiEvent], None], call: ToolCall) -> None:
+    """Emit the event that the result of a call is unknown."""
+    emit({"event": "tool_unknown", "name": call["name"], "tool_call_id": call["id"], "args": call["args"]})
+
+
+def _identity(job: ToolJob, config: RunnableConfig) -> CallIdentity:
+    return identity_of(job["call"], job["message"], config, budget_of(config).run_id)
+
+
+def _record_intent(job: ToolJob, config: RunnableConfig) -> Steps[Attempt | None]:
+    """Record that the call is about to start; None if it may have run before."""
+    if job.get("unknown"):
+        return None
+    return (yield from record_intent(_identity(job, config), config, budget_of(config).check_writes))
 
 
 def _tool_messages(content: Any) -> list[ToolMessage]:

@@ -13,7 +13,7 @@ from langgraph.prebuilt.tool_node import ToolInvocationError
 
 from langchain_kimi._redaction import redact
 from langchain_kimi.agent.tool_threads import ToolTimeoutError
-from langchain_kimi.errors import AsyncOnlyToolError, without_links
+from langchain_kimi.errors import AsyncOnlyToolError, DurabilityError, without_links
 
 logger = logging.getLogger("langchain_kimi")
 
@@ -52,7 +52,7 @@ def error_handler(choice: ToolErrors) -> Callable[[Exception], str]:
             error = error.source
         if isinstance(error, NotImplementedError) and (name := _async_only_name(error)):
             raise AsyncOnlyToolError([name]) from error
-        text = None if isinstance(error, AsyncOnlyToolError | ToolTimeoutError) else decide(error)
+        text = None if isinstance(error, AsyncOnlyToolError | DurabilityError | ToolTimeoutError) else decide(error)
         if text is None:
             raise error
         record_error(error)

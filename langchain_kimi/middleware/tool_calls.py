@@ -60,10 +60,16 @@ class ToolCalls:
         """The report of a call that starts, or its result if a limit of a caller does not allow it any more."""
         state: Any = request.state
         config, messages = request.runtime.config, state["messages"]
-        run = self._budgets.of(last_answer(messages), config)
+        answer = last_answer(messages)
+        run = self._budgets.of(answer, config)
         usage = usage_since(state.get("spent"), state.get("kimi_turn"))
         remaining = self._limits.remaining(usage, len(pending_calls(messages)))
-        job = ToolJob(call=request.tool_call, remaining=remaining, agent=agent_name(config) or UNNAMED)
+        job = ToolJob(
+            call=request.tool_call,
+            message=(answer and answer.id) or "",
+            remaining=remaining,
+            agent=agent_name(config) or UNNAMED,
+        )
         if self._guard:
             repeats = self._guard.repeats(messages, request.tool_call)
             if self._guard.hints(repeats):

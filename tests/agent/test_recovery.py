@@ -15,7 +15,7 @@ from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.types import Command, interrupt
 
 from langchain_kimi import AgentLimits, create_kimi_agent
-from langchain_kimi.agent.recovery import UNKNOWN_RESULT
+from langchain_kimi.agent.thread_messages import UNKNOWN_RESULT
 from langchain_kimi.testing import FakeKimi, KimiServer, Reply, Request, called, refused, said, thought
 from tests import forks
 from tests.agent.killed import begin_a_turn, note

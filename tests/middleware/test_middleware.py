@@ -18,7 +18,7 @@ from langgraph.types import Command
 from pydantic import BaseModel, Field
 
 from langchain_kimi import AgentLimits, Compaction, agent_as_tool
-from langchain_kimi.agent.recovery import UNKNOWN_RESULT
+from langchain_kimi.agent.thread_messages import UNKNOWN_RESULT
 from langchain_kimi.middleware import KimiMiddleware, KimiMiddlewareState
 from langchain_kimi.testing import KimiServer, Reply, Request, called, refused, said, thought
 from tests import forks

@@ -28,9 +28,8 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from langchain_kimi import create_kimi_agent
-from langchain_kimi.agent.recovery import UNKNOWN_RESULT
 from langchain_kimi.agent.state import add_kimi_messages
-from langchain_kimi.agent.thread_messages import pending_calls, tool_calls_of
+from langchain_kimi.agent.thread_messages import UNKNOWN_RESULT, pending_calls, tool_calls_of
 from langchain_kimi.testing import FakeKimi, KimiServer, Request
 from tests.services import fresh_schema, no_postgres
 from tests.soak.crash_child import WAYS

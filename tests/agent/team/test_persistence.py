@@ -6,7 +6,7 @@ from langchain_core.tools import tool
 from langgraph.types import Command, interrupt
 
 from langchain_kimi import TeamMember, agent_as_tool, create_kimi_agent, create_kimi_team
-from langchain_kimi.agent.recovery import UNKNOWN_RESULT
+from langchain_kimi.agent.thread_messages import UNKNOWN_RESULT
 from langchain_kimi.testing import FakeKimi, Reply, Request, said, thought
 from tests.databases import Database
 
