@@ -303,7 +303,7 @@ def soak(kind: str, kills: int, seed: int, seconds: float, parallel: int = 4) ->
     end = time.monotonic() + seconds
     numbers = iter(range(1_000_000))
     with tempfile.TemporaryDirectory() as folder, databases(kind) as database:
-        processes = Processes()
+        processes = Processes("tests.soak.crash_child")
 
         def lives() -> None:
             while time.monotonic() < end and counts["kills"] < kills:

@@ -202,16 +202,21 @@ async def arun(job: dict[str, Any], told: Told) -> None:
                 pass
 
 
-def live(job: dict[str, Any]) -> None:
+def go(job: dict[str, Any], told: Told) -> None:
+    """The turn, synchronous or asynchronous."""
+    if job["way"].startswith("a"):
+        asyncio.run(arun(job, told))
+    else:
+        run(job, told)
+
+
+def live(job: dict[str, Any], go: Callable[[dict[str, Any], Told], None]) -> None:
     """One process's life, which ends by being killed."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: not longer than the process that forked it
     told = Told(job)
     told.tell("pid", str(os.getpid()))
     try:
-        if job["way"].startswith("a"):
-            asyncio.run(arun(job, told))
-        else:
-            run(job, told)
+        go(job, told)
         told.tell("ended")
     except BaseException:
         told.tell("failed", repr(traceback.format_exc()[-3000:]))
@@ -219,14 +224,14 @@ def live(job: dict[str, Any]) -> None:
         signal.pause()
 
 
-def main() -> None:
-    """Forks a process for each job."""
+def serve(go: Callable[[dict[str, Any], Told], None]) -> None:
+    """Forks a process for each job on the standard input, which does the job and tells how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     for line in sys.stdin:
         if os.fork() == 0:
             sys.stdin = open(os.devnull)  # noqa: SIM115
-            live(json.loads(line))
+            live(json.loads(line), go)
 
 
 if __name__ == "__main__":
-    main()
+    serve(go)

@@ -19,9 +19,9 @@ LONGEST_RUN = 60.0
 class Processes:
     """Starts the processes that are killed."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str) -> None:
         self._forks = subprocess.Popen(
-            [sys.executable, "-m", "tests.soak.crash_child"], stdin=subprocess.PIPE, cwd=Path(__file__).parents[2]
+            [sys.executable, "-m", module], stdin=subprocess.PIPE, cwd=Path(__file__).parents[2]
         )
         self._lock = threading.Lock()
 
