@@ -31,6 +31,16 @@ PAIRED = pytest.mark.paired
 
 SYNC_AND_ASYNC = pytest.mark.parametrize("way", ["sync", "async"])
 FOUR_WAYS = pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+TWO_OF_FOUR_WAYS = pytest.mark.parametrize(
+    "way",
+    [
+        "invoke",
+        "astream",
+        pytest.param("stream", marks=pytest.mark.slow),
+        pytest.param("ainvoke", marks=pytest.mark.slow),
+    ],
+)
+"""For what does not depend on the way: two of the four are slow."""
 
 
 @pytest.hookimpl(wrapper=True)

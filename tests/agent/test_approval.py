@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from langchain_kimi import KimiState, create_kimi_agent
 from langchain_kimi.testing import Reply, Request, called, said
 from tests.agent.helpers import Files, decisions, ran, results
-from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
+from tests.conftest import PAIRED, SYNC_AND_ASYNC, Serve, kimi
 
 
 def once(reply: Reply) -> Callable[[Request], Reply]:
@@ -105,6 +105,7 @@ async def test_each_decision_does_what_it_says_and_nothing_runs_twice(serve: Ser
     assert set(server.statuses) == {200}
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize(
     ("wrong", "words"),

@@ -24,7 +24,7 @@ from tests.agent.helpers import Foreign
 from tests.conftest import SYNC_AND_ASYNC
 
 THREAD: Any = {"configurable": {"thread_id": "1"}}
-EXAMPLES = int(os.environ.get("KIMI_APPROVAL_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("KIMI_APPROVAL_EXAMPLES", "4"))
 TOOLS = ["delete", "erase", "wipe", "read", "hidden", "nothing"]
 """`delete` and `erase` need a person, calls of `wipe` can only be rejected, `read` is free, `hidden` is not shown to
 the model, and `nothing` does not exist."""

@@ -14,7 +14,7 @@ from langchain_kimi import AgentLimits, LimitReason, create_kimi_agent
 from langchain_kimi.agent.limits import LimitName
 from langchain_kimi.errors import BrokenStreamError
 from langchain_kimi.testing import Reply, Request, called, cut_after, said, thought
-from tests.conftest import SYNC_AND_ASYNC, Serve, add, kimi
+from tests.conftest import PAIRED, SYNC_AND_ASYNC, Serve, add, kimi
 
 ASK: Any = {"messages": [("user", "go")]}
 WRONG: list[tuple[str, Any]] = [
@@ -42,6 +42,7 @@ def not_run(state: dict[str, Any]) -> list[str]:
     return [text for text in texts if text.startswith("Not run")]
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize(
     ("limits", "reason", "words", "rounds"),

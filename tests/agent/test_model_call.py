@@ -34,7 +34,7 @@ from langchain_kimi.testing import (
     stall,
     thought,
 )
-from tests.conftest import FOUR_WAYS, PAIRED, Serve, kimi
+from tests.conftest import FOUR_WAYS, PAIRED, TWO_OF_FOUR_WAYS, Serve, kimi
 
 ASK: Any = {"messages": [("user", "go")]}
 TWO_KINDS = pytest.mark.parametrize("way", ["invoke", "ainvoke"])
@@ -290,7 +290,7 @@ async def test_langchains_create_agent_runs_no_call_of_a_broken_answer(serve: Se
     assert (state["messages"][-1].text, WIPES) == ("I may", [])
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 async def test_create_agent_gets_the_message_of_an_answer_that_was_cut_in_its_thinking(serve: Serve, way: str) -> None:
     with pytest.raises(AnswerCutShort):
         await ran(create_agent(kimi(serve([CUT])), [wipe]), way)
@@ -396,7 +396,7 @@ async def test_without_usage_the_cap_is_doubled_too(serve: Serve, way: str) -> N
 # Answers with nothing in them.
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 async def test_a_turn_that_is_cut_in_its_thinking_twice_ends_in_a_text(serve: Serve, way: str) -> None:
     server = serve(lambda request: said("fine") if request.last.get("content") == "again" else CUT)
     agent = create_kimi_agent(kimi(server), [wipe], checkpointer=InMemorySaver())
@@ -475,7 +475,7 @@ async def test_other_models_content_without_text_is_an_answer(way: str) -> None:
     assert [message.text for message in state["messages"]] == ["go", "done"]
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 @pytest.mark.filterwarnings("ignore:.*brand_new")
 async def test_an_unknown_finish_reason_without_a_text_is_an_error_in_create_agent_and_a_text_here(
     serve: Serve, way: str

@@ -14,7 +14,7 @@ from langchain_kimi import TeamMember, agent_as_tool, create_kimi_agent, create_
 from langchain_kimi.agent.argument_checks import ArgumentChecks
 from langchain_kimi.errors import AsyncOnlyToolError
 from langchain_kimi.testing import called, fiber_failed, said
-from tests.conftest import FOUR_WAYS, PAIRED, Serve, kimi
+from tests.conftest import FOUR_WAYS, PAIRED, TWO_OF_FOUR_WAYS, Serve, kimi
 
 GO: Any = {"messages": [("user", "go")]}
 RANGE: dict[str, Any] = {
@@ -54,7 +54,7 @@ def script(*tools: Any) -> Any:
     return lambda request: said("done") if request.tool_results() else tools[0]
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 async def test_an_exception_is_a_result_a_log_record_an_event_and_a_count(
     serve: Serve, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -218,7 +218,7 @@ def test_a_schema_that_cannot_be_applied_checks_nothing_and_fetches_nothing(
     assert any("the schema of the tool take" in record.getMessage() for record in caplog.records)
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 async def test_an_asynchronous_tool_runs_asynchronously_and_raises_before_the_model_otherwise(
     serve: Serve, way: str
 ) -> None:
@@ -255,7 +255,7 @@ class OnlyAsync(BaseTool):
         return f"taken {count}"
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 async def test_a_class_that_only_runs_asynchronously_is_no_error_result(serve: Serve, way: str) -> None:
     agent = create_kimi_agent(kimi(serve(script(called("take", count=1)))), [OnlyAsync()])
     if way in ("ainvoke", "astream"):
@@ -307,7 +307,7 @@ async def test_what_a_tool_makes_a_result_by_itself_is_logged_and_counted_too(
     assert tool.handle_tool_error is own  # the caller's tool is as it was
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 async def test_a_formula_that_fails_is_logged_and_counted(
     serve: Serve, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -21,7 +21,7 @@ from langchain_kimi.agent.create_team import TeamMember
 from langchain_kimi.catalogue import suggestion
 from langchain_kimi.errors import ContextOverflowError, IllegalRequestError, KimiWarning, NotFoundError
 from langchain_kimi.testing import FakeKimi, Reply, Request, called, refused, said
-from tests.conftest import Serve, add, kimi
+from tests.conftest import PAIRED, Serve, add, kimi
 from tests.request.test_poisoned_threads import WAYS, asked
 
 # Keywords of a call.
@@ -117,6 +117,7 @@ async def test_a_default_cap_shrinks_to_what_fits_with_one_warning(serve: Serve,
     assert sum("the output cap is lowered from 32,768" in str(one.message) for one in caught) == 1
 
 
+@PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("thinking", "more", "floor"), [(None, 14_000, 16_000), (False, 18_500, 4_096)])
 async def test_where_the_floor_does_not_fit_the_host_says_what_does(
@@ -137,6 +138,7 @@ async def test_where_the_floor_does_not_fit_the_host_says_what_does(
     assert sum(f"with an output cap of {second:,} tokens instead of {floor:,}" in text for text in told) == 1
 
 
+@PAIRED
 @pytest.mark.filterwarnings("ignore:The prompt is about")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("thinking", "more"), [(None, 18_500), (False, 20_500)])

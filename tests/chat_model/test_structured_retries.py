@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from langchain_kimi import UsageMeter, create_kimi_agent
 from langchain_kimi.errors import StructuredOutputError
 from langchain_kimi.testing import Reply, called, said, thought
-from tests.conftest import FOUR_WAYS, Serve, kimi
+from tests.conftest import FOUR_WAYS, PAIRED, Serve, kimi
 
 
 class City(BaseModel):
@@ -46,6 +46,7 @@ async def run(runnable: Any, way: str, config: Any = None) -> Any:
     return [part async for part in runnable.astream("The largest?", config)][-1]
 
 
+@PAIRED
 @FOUR_WAYS
 @pytest.mark.parametrize(
     ("wrong", "words"),
@@ -70,6 +71,7 @@ async def test_the_model_is_asked_once_more_with_what_was_wrong(serve: Serve, wa
     assert meter.total.requests == 2
 
 
+@PAIRED
 @FOUR_WAYS
 @pytest.mark.parametrize("schema", [Town, SCHEMA], ids=["TypedDict", "JSON Schema"])
 async def test_a_dict_is_checked_against_its_schema(serve: Serve, way: str, schema: Any) -> None:
@@ -88,6 +90,7 @@ async def test_a_call_is_answered_with_what_was_wrong(serve: Serve, way: str) ->
     assert "greater than or equal to 1" in correction["content"]
 
 
+@PAIRED
 @FOUR_WAYS
 @pytest.mark.parametrize(("retries", "requests"), [(None, 2), (0, 1), (3, 4)])
 async def test_the_number_of_retries_is_bounded_and_settable(
@@ -118,6 +121,7 @@ async def test_an_agents_object_is_asked_for_again_and_counted(serve: Serve, way
     assert [message.text for message in state["messages"]] == ["The largest?", "Oslo."]
 
 
+@PAIRED
 @FOUR_WAYS
 @pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
 @pytest.mark.parametrize("thinking", [True, False])

@@ -14,7 +14,7 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel,
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from langgraph.checkpoint.memory import InMemorySaver
 
-from tests.conftest import Serve, add, kimi
+from tests.conftest import PAIRED, Serve, add, kimi
 from tests.frameworks.wire import MODELS, THREAD, Told, adds, results_of, sent_back, warnings_of
 
 PROMPT = ChatPromptTemplate.from_messages([("system", "You {do}."), MessagesPlaceholder("messages")])
@@ -38,6 +38,7 @@ async def ask(chain: Runnable[Any, Any], way: str, given: Any, config: Any = Non
 THREE_WAYS = pytest.mark.parametrize("way", ["sync", "async", "stream"])
 
 
+@PAIRED
 # Their own history classes are deprecated, and in use all the same.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
 @THREE_WAYS
@@ -61,6 +62,7 @@ async def test_three_turns_with_a_message_history(serve: Serve, model: str, way:
     assert len(kept["1"].messages) == 15
 
 
+@PAIRED
 @THREE_WAYS
 @MODELS
 async def test_three_turns_through_a_pipeline(serve: Serve, model: str, way: str) -> None:

@@ -120,6 +120,7 @@ async def test_an_answer_is_read_as_what_it_is(form: str, way: str) -> None:
     assert message.usage_metadata["total_tokens"] == 7
 
 
+@PAIRED
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 @pytest.mark.parametrize("blank", [b"", b"\r\n \n"])
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])

@@ -637,6 +637,7 @@ async def test_slow_bytes_make_the_same_answer(serve: Serve, streaming: bool, si
     assert await both_ways(kimi(serve([reply] * 2), streaming=streaming)) == ["Grüße, 世界 \u2028 🌍"] * 2
 
 
+@PAIRED
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize(
     ("fault", "error"),

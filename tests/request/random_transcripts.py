@@ -135,7 +135,7 @@ exchanges = st.lists(
     max_size=2,
 ).map(lambda pairs: [message for pair in pairs for message in pair])
 
-TRANSCRIPTS = int(os.environ.get("KIMI_RANDOM_TRANSCRIPTS", "150"))
+TRANSCRIPTS = int(os.environ.get("KIMI_RANDOM_TRANSCRIPTS", "100"))
 """How many random transcripts the strictest test reads."""
 
 judged = settings(

@@ -13,7 +13,7 @@ from langchain_kimi._request.hosts import reasoning_key, translate_message
 from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.errors import BadRequestError, IllegalRequestError
 from langchain_kimi.testing import KimiServer, Reply, Request, said, thought
-from tests.conftest import FOUR_WAYS, Serve, add, kimi
+from tests.conftest import FOUR_WAYS, PAIRED, Serve, add, kimi
 from tests.request.test_poisoned_threads import asked
 
 MODEL = "moonshotai/kimi-k2.6"
@@ -130,6 +130,7 @@ def pinged(server: KimiServer) -> list[str]:
     return [call["id"] for message in server.requests[-1].messages for call in message.get("tool_calls", ())]
 
 
+@PAIRED
 @pytest.mark.parametrize("streaming", [None, False])
 @pytest.mark.parametrize("form", ["ping_0", "call_x7", "list_dir:0", "chatcmpl-tool-9f", "functions.add:0"])
 async def test_ids_go_back_to_the_host_that_gave_them(serve: Serve, form: str, streaming: Any) -> None:
@@ -153,6 +154,7 @@ async def test_ids_go_back_to_the_host_that_gave_them(serve: Serve, form: str, s
     assert again[1] not in ("", form)
 
 
+@PAIRED
 @pytest.mark.parametrize("dialect", ["sglang", "openrouter", "vllm", None])
 @pytest.mark.parametrize("key", ["reasoning", "reasoning_content"])
 async def test_a_named_dialect_yields_to_the_key_that_the_host_used(serve: Serve, dialect: Any, key: str) -> None:

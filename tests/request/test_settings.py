@@ -9,6 +9,7 @@ from langchain_kimi._request import EncodedRequest, encode_request
 from langchain_kimi._rules import check
 from langchain_kimi.catalogue import MODELS, Model, find
 from langchain_kimi.errors import IllegalRequestError, ToolChoiceError
+from tests.conftest import PAIRED
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
@@ -211,6 +212,7 @@ def family(row: Model) -> str:
     return "K2.7" if row.pinned_thinking else "K2 Thinking"
 
 
+@PAIRED
 @pytest.mark.parametrize("row", MODELS, ids=lambda row: row.id)
 @pytest.mark.parametrize(("knob", "outcomes"), KNOBS, ids=lambda value: str(value) if isinstance(value, dict) else "")
 def test_every_knob_on_every_model(row: Model, knob: dict[str, Any], outcomes: tuple[Any, ...]) -> None:

@@ -19,7 +19,7 @@ from langchain_kimi._response import ResponseDecoder, check_output_cap, generati
 from langchain_kimi._response.chunks import PlainChunks, can_skip_validation
 from langchain_kimi.errors import AnswerCutShort, KimiError, OverloadedError, RateLimitError
 from langchain_kimi.testing import called, raw_call, said, thought
-from tests.conftest import Serve, kimi
+from tests.conftest import PAIRED, Serve, kimi
 from tests.response.test_decode import HEAD, USAGE, chunks_of, event, read, sse, whole
 
 ARGUMENTS = '{"path": "/tmp/ä\\"b",  "lines": [1, 2, {"x": null}], "deep": {"a": [[], {}]}}'
@@ -617,6 +617,7 @@ def as_v1(message: AIMessage) -> AIMessage:
     return made
 
 
+@PAIRED
 @pytest.mark.parametrize("size", [1, 3, 1000])
 @pytest.mark.parametrize(("message", "finish"), ANSWERS)
 def test_whole_and_streamed_answers_are_equal(message: dict[str, Any], finish: str, size: int) -> None:

@@ -92,7 +92,7 @@ def test_stream_cut_at_every_byte_gives_the_whole_message() -> None:
     for cut in range(len(body)):
         events = SSEParser()
         assert [*events.feed(body[:cut]), *events.feed(body[cut:]), *events.end()] == whole_events
-    for cut in range(0, len(body), 41):
+    for cut in range(0, len(body), 97):
         assert read([body[:cut], body[cut:]]) == expected
 
 

@@ -99,7 +99,7 @@ SCHEMAS = st.dictionaries(st.sampled_from("pq"), PARTS, min_size=1, max_size=2).
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     schema=SCHEMAS,
     instances=st.lists(st.dictionaries(st.sampled_from("pqr"), JSON, max_size=2), min_size=4, max_size=8),

@@ -96,7 +96,7 @@ def threads(draw: st.DrawFn) -> list[AnyMessage]:
     return messages
 
 
-@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
     threads(),
     st.builds(

@@ -15,7 +15,7 @@ from langchain_kimi import Compaction, KimiState, TeamMember, agent_as_tool, cre
 from langchain_kimi.agent.compaction.archive import archive_namespace
 from langchain_kimi.testing import FakeKimi, Reply, Request, called, said
 from tests.agent.compaction.helpers import archive_facts, run_agent
-from tests.conftest import FOUR_WAYS, PAIRED, Serve, add, kimi
+from tests.conftest import FOUR_WAYS, PAIRED, TWO_OF_FOUR_WAYS, Serve, add, kimi
 
 ARCHIVE = Compaction(archive=True)
 
@@ -50,7 +50,7 @@ async def recalled(serve: Serve, way: str, store: BaseStore, thread: str = "t1",
     return str(result.content)
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 async def test_the_model_finds_removed_messages_by_words(serve: Serve, way: str) -> None:
     store = InMemoryStore()
     archive_facts(store)
@@ -63,7 +63,7 @@ async def test_the_model_finds_removed_messages_by_words(serve: Serve, way: str)
     assert (await recalled(serve, way, store, limit=4)).count("[key ") == 4
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 async def test_a_store_with_an_index_is_searched_by_it(serve: Serve, way: str) -> None:
     store = InMemoryStore(index={"embed": DeterministicFakeEmbedding(size=16), "dims": 16, "fields": ["text"]})
     archive_facts(store)
@@ -85,13 +85,13 @@ def test_no_thread_sees_the_archive_of_another(serve: Serve, store: BaseStore) -
     assert "Nothing" in asyncio.run(recalled(serve, "invoke", store, "a%b", key="r0:0"))
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 async def test_a_model_without_an_archive_reads_why(serve: Serve, way: str) -> None:
     assert "There is no archive here" in await recalled(serve, way, InMemoryStore(), thread="")
     assert "Nothing in the archive" in await recalled(serve, way, InMemoryStore())
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 async def test_the_result_of_recall_has_a_limit(serve: Serve, way: str) -> None:
     store = InMemoryStore()
     for at in range(30):
@@ -119,7 +119,7 @@ def test_an_archive_of_many_entries_is_searched_completely(serve: Serve) -> None
 # The agent's tool.
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 async def test_a_run_without_a_store_is_an_error_before_any_request(serve: Serve, way: str) -> None:
     server = serve([])
     for agent in (
@@ -131,7 +131,7 @@ async def test_a_run_without_a_store_is_an_error_before_any_request(serve: Serve
     assert server.requests == []
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 async def test_the_store_may_come_from_a_graph_around_the_agent(serve: Serve, way: str) -> None:
     store = InMemoryStore()
     archive_facts(store)
@@ -144,7 +144,7 @@ async def test_the_store_may_come_from_a_graph_around_the_agent(serve: Serve, wa
     assert "The harbour of t1 opens at noon." in state["messages"][2].text
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 async def test_each_member_of_a_team_can_recall(serve: Serve, way: str) -> None:
     def script(request: Request) -> Reply:
         names = {tool["function"]["name"] for tool in request.json["tools"]}
@@ -162,7 +162,7 @@ async def test_each_member_of_a_team_can_recall(serve: Serve, way: str) -> None:
     assert state["messages"][-1].name == "b"
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 async def test_a_sub_agent_recalls_from_its_own_archive_only(serve: Serve, way: str) -> None:
     store = InMemoryStore()
     archive_facts(store)

@@ -12,7 +12,7 @@ from langgraph.types import Command, interrupt
 from langchain_kimi import AgentLimits, agent_as_tool, create_kimi_agent
 from langchain_kimi.testing import KimiServer, Reply, Request, refused, said, thought
 from tests.agent.team.helpers import ASK, asks_for, endless, look, results
-from tests.conftest import FOUR_WAYS, PAIRED, Serve, kimi
+from tests.conftest import FOUR_WAYS, PAIRED, TWO_OF_FOUR_WAYS, Serve, kimi
 from tests.databases import THREAD
 
 TWO_WAYS = pytest.mark.parametrize("way", ["invoke", "ainvoke"])
@@ -56,7 +56,7 @@ class Looks:
         return look
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 async def test_turns_bind_sub_agents_that_run_in_parallel(serve: Serve, way: str) -> None:
     server, own = serve(asks_for("a", "b", "c")), serve(endless)
     agent = create_kimi_agent(
@@ -74,7 +74,7 @@ async def test_turns_bind_sub_agents_that_run_in_parallel(serve: Serve, way: str
     assert state["spent"]["turns"] == len(server.requests) + len(own.requests)
 
 
-@FOUR_WAYS
+@TWO_OF_FOUR_WAYS
 async def test_tool_calls_bind_sub_agents_that_run_in_parallel(serve: Serve, way: str) -> None:
     looks = Looks()
     server, own = serve(asks_for("a", "b", "c")), serve(endless)

@@ -13,7 +13,7 @@ from langgraph.types import Command
 from langchain_kimi import AgentLimits, Compaction, LoopGuard, TeamMember, TeamState, UsageMeter, create_kimi_team
 from langchain_kimi.testing import Reply, Request, called, said, thought
 from tests.agent.team.helpers import ASK, Play, note, of, ran, team, who
-from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
+from tests.conftest import PAIRED, SYNC_AND_ASYNC, Serve, kimi
 from tests.databases import THREAD
 
 
@@ -171,6 +171,7 @@ def hands_on(request: Request) -> Reply:
     return called("transfer_to_doer" if who(request) == "planner" else "transfer_to_planner")
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize(
     ("settings", "reason"),

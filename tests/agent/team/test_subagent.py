@@ -16,7 +16,7 @@ from langchain_kimi import AgentLimits, Compaction, UsageMeter, agent_as_tool, c
 from langchain_kimi.agent.budget import RunBudget
 from langchain_kimi.testing import FakeKimi, Reply, Request, called, refused, said, thought
 from tests.agent.team.helpers import ASK, asks_for, caller, endless, look, ran, results
-from tests.conftest import SYNC_AND_ASYNC, Serve, kimi
+from tests.conftest import PAIRED, SYNC_AND_ASYNC, Serve, kimi
 from tests.databases import THREAD
 
 
@@ -72,6 +72,7 @@ async def test_an_object_is_returned_as_json_and_as_the_artifact(serve: Serve, w
     assert (result.content, result.artifact) == ('{"pages":3}', Finding(pages=3))
 
 
+@PAIRED
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize(
     ("play", "settings", "words"),
