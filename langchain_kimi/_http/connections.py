@@ -3,11 +3,12 @@
 import asyncio
 import os
 import ssl
+import sys
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -120,8 +121,9 @@ class Connections:
     def __reduce__(self) -> tuple[Any, ...]:
         return shared_connections, ()  # sockets stay in their process
 
-    def __del__(self) -> None:
-        self.close()
+    def __del__(self, _is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not _is_finalizing():  # the HTTP library's modules may be gone, and the sockets close with the process
+            self.close()
 
 
 class _Clients:
