@@ -189,6 +189,28 @@ def test_a_prompt_beyond_the_other_models_window_is_refused(run: Run, tmp_path: 
     assert "refused: its prompt of 300,000 tokens exceeds the window of 262,144 of kimi-k2.6\n" in result.out
 
 
+@pytest.mark.parametrize(("cap", "status"), [(131_072, 0), (100_000, 1)])
+def test_a_cap_that_is_the_recorded_models_default_does_not_count_for_the_other_window(
+    run: Run, tmp_path: Path, cap: int, status: int
+) -> None:
+    recording = go_vcr(2)
+    message = {"role": "assistant", "content": "Hi.", "reasoning_content": "Hm."}
+    recording["interactions"][0]["request"]["body"] = json.dumps(
+        {"model": "kimi-k3", "messages": [USER], "max_completion_tokens": cap}
+    )
+    recording["interactions"][0]["response"]["headers"] = {"Content-Type": ["application/json"]}
+    recording["interactions"][0]["response"]["body"] = json.dumps(
+        {
+            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+            "usage": {"prompt_tokens": 200_000, "completion_tokens": 10, "total_tokens": 200_010},
+        }
+    )
+    (tmp_path / "other.yaml").write_text(yaml.dump(recording))
+    result = run("migrate", "--to", "kimi-k2.6", str(tmp_path))
+    assert result.status == status
+    assert rows(result.out)["total"][:2] == ["1", str(status)]
+
+
 def test_json_has_the_same(recorded: Recorded, run: Run) -> None:
     path = recorded(thinking=False)
     result = run("migrate", "--json", str(path))
