@@ -10,6 +10,7 @@ import pytest
 from tests import forks
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+IN_POSTGRES = "once_in_postgres.py"
 
 SAYS = {
     "ask_a_file.py": ["tokens with the question", "lines and begins with"],
@@ -35,7 +36,9 @@ def without_colours(text: str) -> str:
     return re.sub(r"\033\[\d+m", "", text)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+@pytest.mark.parametrize(
+    "example", [one for one in EXAMPLES if one.name != IN_POSTGRES], ids=lambda example: example.name
+)
 def test_example_runs_without_a_key(example: Path, tmp_path: Path) -> None:
     out = run(example, str(tmp_path / "thread.sqlite"))
     assert [text for text in SAYS[example.name] if text not in out] == []
@@ -47,6 +50,17 @@ def test_example_is_short(example: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_payment_of_a_killed_process_is_not_made_twice(postgres: str) -> None:
+    (example,) = [example for example in EXAMPLES if example.name == IN_POSTGRES]
+    lines = run(example, postgres).splitlines()
+    assert lines == [
+        "paying Mara: paid",
+        "paying Mara: paid before, not again",
+        "The invoice is paid.",
+        "1 payment: [('Mara', 4200)]",
+    ]
+
+
 def test_example_runs_in_an_interpreter_that_has_imported_nothing(tmp_path: Path) -> None:
     example = next(example for example in EXAMPLES if example.name == "chat.py")
     done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, timeout=60, cwd=tmp_path)
