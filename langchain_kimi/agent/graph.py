@@ -103,11 +103,11 @@ def _build_graph(
     state, agent_input, agent_output = _schemas(state_schema)
     graph = StateGraph(state, context_schema, input_schema=agent_input, output_schema=agent_output)
     graph.add_node("begin", _begin_node(nodes, tools))
-    graph.add_node("model", _model_node(nodes.model, "model"))
+    graph.add_node("model", _steps_node(nodes.model, "model"))
     graph.add_node(TOOLS_NODE, GraphNode(tools.run, tools.arun, TOOLS_NODE))
     unusable: Runnable[Any, Any] = RunnableLambda(nodes.unusable, name="unusable")
     graph.add_node("unusable", unusable)
-    graph.add_node("wrap_up", _model_node(nodes.wrap_up, "wrap_up"))
+    graph.add_node("wrap_up", _steps_node(nodes.wrap_up, "wrap_up"))
     graph.add_edge(START, "begin")
     first, last = config.model_node, "model"
     if pre_model_hook is not None:
@@ -120,19 +120,19 @@ def _build_graph(
     end = END
     if config.has_response_format:
         end = "respond"
-        graph.add_node("respond", _model_node(nodes.respond, "respond"))
+        graph.add_node("respond", _steps_node(nodes.respond, "respond"))
         graph.add_edge("respond", END)
     targets = [TOOLS_NODE, "unusable", "wrap_up", *{end, END}]
     clarify = ["clarify"] if config.once.asks else []
     if config.approval:
-        graph.add_node("review", _without_annotations(nodes.review))
-        graph.add_node("review_call", RunnableLambda(nodes.review_call, name="review_call"))
+        graph.add_node("review", _steps_node(nodes.review, "review"))
+        graph.add_node("review_call", _steps_node(nodes.review_call, "review_call"))
         graph.add_edge("review_call", "review")
         after_review = [TOOLS_NODE, "unusable", "review", "review_call", first, *clarify]
         graph.add_conditional_edges("review", _route(routes.after_review), after_review)
         targets.append("review")
     if clarify:
-        graph.add_node("clarify", _without_annotations(nodes.clarify))
+        graph.add_node("clarify", _steps_node(nodes.clarify, "clarify"))
         targets += clarify
         graph.add_conditional_edges("clarify", _route(routes.after_clarify), [*targets, first])
     for node in ("begin", TOOLS_NODE, "unusable"):
@@ -142,8 +142,8 @@ def _build_graph(
     return graph
 
 
-def _model_node(steps: Callable[[AgentState], NodeSteps], name: str) -> Runnable[Any, Any]:
-    """A node that calls the model, for synchronous and asynchronous runs."""
+def _steps_node(steps: Callable[[Any], NodeSteps], name: str) -> Runnable[Any, Any]:
+    """A node whose code is written once, for synchronous and asynchronous runs."""
     return GraphNode(
         lambda state, config: run_steps(steps(state), config),
         lambda state, config: arun_steps(steps(state), config),
@@ -177,11 +177,6 @@ def _begin_node(nodes: AgentNodes, tools: ToolRunner) -> Runnable[Any, Any]:
         return nodes.begin(state)
 
     return GraphNode(begin, abegin, "begin")
-
-
-def _without_annotations(function: Callable[[AgentState], Any]) -> Any:
-    """The function without its annotations. LangGraph would pass only the annotated schema's keys of the state."""
-    return lambda state: function(state)
 
 
 def _schemas(state_schema: type) -> tuple[Any, Any, Any]:

@@ -6,9 +6,8 @@ around are read back, with `durability="sync"` and `"async"` alike. So a run tha
 intent of every call that may have started.
 """
 
-import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict
 from uuid import uuid4
@@ -17,14 +16,13 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from langchain_kimi._steps import Steps
+from langchain_kimi.agent.checkpoint_steps import Pause, Read, Write, checkpoints_of
 from langchain_kimi.agent.idempotency import CallIdentity
 from langchain_kimi.agent.thread_messages import call_text
 from langchain_kimi.errors import DurabilityError
 
 _CHANNEL = "kimi_intent"
 _RELEASED = "kimi_intent_released"
-_RESPONSE = ("00000000-0000-0000-0000-000000000000", "__resume__")
-"""The task id and the channel under which LangGraph stores the response to an interrupt."""
 _LONGEST_PAUSE = 0.05
 _PATIENCE = 60.0
 """Seconds after which a checkpoint that is not written counts as lost."""
@@ -63,7 +61,7 @@ class Attempt:
 
     def release(self) -> Steps[None]:
         """Record that the call ended by itself without a result: its tool interrupted the run, and begins again."""
-        yield _Write(self._saver, self._config, _RELEASED, self._id)
+        yield Write(self._saver, self._config, _RELEASED, self._id)
 
 
 def check_durability(config: RunnableConfig) -> None:
@@ -84,22 +82,20 @@ def record_intent(
     """
     check_durability(config)
     saver = config["configurable"]["__pregel_checkpointer"]
-    own, *around = _checkpoints(config)
+    own, *around = checkpoints_of(config)
     attempt = Attempt(saver, own, str(uuid4()))
     intent: Intent = {
         "message": identity.message,
         "call_id": identity.call["id"] or "",
         "shown": call_text(identity.call),
     }
-    yield _Write(saver, own, _CHANNEL, {"id": attempt._id, **intent})
+    yield Write(saver, own, _CHANNEL, {"id": attempt._id, **intent})
     saved = yield from _written(saver, own, identity, check_writes)
     for outer in around:
-        checkpoint = yield from _written(saver, outer, identity, check_writes)
-        if _has_response(checkpoint):
-            yield _Write(saver, outer, _RESPONSE[1], None, _RESPONSE[0])
+        yield from _written(saver, outer, identity, check_writes)
     others = [one for one in _intents_with_ids(saved) if one["id"] != attempt._id]
     while saved is not None and saved.metadata.get("source") == "fork" and saved.parent_config:
-        saved = yield _Read(saver, saved.parent_config)
+        saved = yield Read(saver, saved.parent_config)
         others += _intents_with_ids(saved)
     is_same = (intent["message"], intent["call_id"])
     return None if any((other["message"], other["call_id"]) == is_same for other in others) else attempt
@@ -113,33 +109,10 @@ def open_intents(saved: CheckpointTuple | None) -> list[Intent]:
     ]
 
 
-def _has_response(saved: CheckpointTuple) -> bool:
-    """Whether a response is stored that a graph inside would take again after a crash, for its next question."""
-    return any(
-        (task, channel) == _RESPONSE and value is not None for task, channel, value in saved.pending_writes or ()
-    )
-
-
 def _intents_with_ids(saved: CheckpointTuple | None) -> list[dict[str, Any]]:
     writes = (saved.pending_writes if saved else None) or []
     released = {value for _, channel, value in writes if channel == _RELEASED}
     return [value for _, channel, value in writes if channel == _CHANNEL and value["id"] not in released]
-
-
-def _checkpoints(config: RunnableConfig) -> Iterator[RunnableConfig]:
-    """The checkpoint with the task that a config belongs to, and those of the graphs around."""
-    configurable = config["configurable"]
-    ids: dict[str, str] = configurable["checkpoint_map"]
-    own = str(configurable["checkpoint_ns"]).rpartition("|")[0]
-    around = [namespace for namespace in ids if own and (not namespace or own.startswith(f"{namespace}|"))]
-    for namespace in (own, *around):
-        yield {
-            "configurable": {
-                "thread_id": str(configurable["thread_id"]),
-                "checkpoint_ns": namespace,
-                "checkpoint_id": ids[namespace],
-            }
-        }
 
 
 def _written(
@@ -149,54 +122,10 @@ def _written(
     end, pause = time.monotonic() + _PATIENCE, 0.001
     while True:
         check_writes()
-        saved: CheckpointTuple | None = yield _Read(saver, config)
+        saved: CheckpointTuple | None = yield Read(saver, config)
         if saved is not None:
             return saved
         if time.monotonic() > end:
             raise DurabilityError(_NOT_WRITTEN.format(name=identity.call["name"], seconds=_PATIENCE))
-        yield _Pause(pause)
+        yield Pause(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
-
-
-@dataclass(frozen=True, slots=True)
-class _Write:
-    """Adds a pending write to a checkpoint, as that of a task of its own."""
-
-    saver: BaseCheckpointSaver[Any]
-    config: RunnableConfig
-    channel: str
-    value: Any
-    task_id: str = ""
-
-    def run(self, context: Any) -> None:
-        self.saver.put_writes(self.config, [(self.channel, self.value)], self.task_id or str(uuid4()))
-
-    async def arun(self, context: Any) -> None:
-        await self.saver.aput_writes(self.config, [(self.channel, self.value)], self.task_id or str(uuid4()))
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """Reads a checkpoint; None if it is not written."""
-
-    saver: BaseCheckpointSaver[Any]
-    config: RunnableConfig
-
-    def run(self, context: Any) -> CheckpointTuple | None:
-        return self.saver.get_tuple(self.config)
-
-    async def arun(self, context: Any) -> CheckpointTuple | None:
-        return await self.saver.aget_tuple(self.config)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pause:
-    """Waits for so many seconds."""
-
-    seconds: float
-
-    def run(self, context: Any) -> None:
-        time.sleep(self.seconds)
-
-    async def arun(self, context: Any) -> None:
-        await asyncio.sleep(self.seconds)

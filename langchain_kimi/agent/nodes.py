@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolCall, ToolMessage
 from langgraph.config import get_config
 from langgraph.runtime import get_runtime
 
@@ -30,6 +30,7 @@ from langchain_kimi.agent.idempotency import identity_of
 from langchain_kimi.agent.model_call import ModelTurn
 from langchain_kimi.agent.model_request import ModelRequest, request_with_retry
 from langchain_kimi.agent.once import clarify
+from langchain_kimi.agent.questions import ask
 from langchain_kimi.agent.recovery import input_call_results
 from langchain_kimi.agent.routes import AgentConfig, AgentRoutes, GraphConfig, unknown_calls
 from langchain_kimi.agent.state import AgentState, LimitReason, add_kimi_messages
@@ -123,7 +124,7 @@ class AgentNodes:
         """An error result for a call that cannot run."""
         return {"messages": [unusable_result(rejected["call"], rejected["reason"], rejected.get("fingerprint"))]}
 
-    def review(self, state: AgentState) -> dict[str, Any]:
+    def review(self, state: AgentState) -> NodeSteps:
         """Asks people for decisions on calls."""
         calls = self._config.approval.undecided(state, pending_calls(state["messages"]))
         answer = last_answer(state["messages"])
@@ -131,13 +132,13 @@ class AgentNodes:
             return {}
         if not has_unique_ids(answer):  # an edit of the state added the answer
             return {"messages": [with_unique_ids(answer)]}
-        return self._config.approval.review(state, calls, lambda call: self._routes.rejection(state, call))
+        return (yield from ask(get_config(), lambda: self._decided(state, calls)))
 
-    def review_call(self, review: CallReview) -> dict[str, Any]:
+    def review_call(self, review: CallReview) -> NodeSteps:
         """Asks a person for a decision on one call."""
-        return self._config.approval.review_call(review)
+        return (yield from ask(get_config(), lambda: self._config.approval.review_call(review)))
 
-    def clarify(self, state: AgentState) -> dict[str, Any]:
+    def clarify(self, state: AgentState) -> NodeSteps:
         """Asks people what became of calls whose result is unknown."""
         calls, answer = unknown_calls(state, pending_calls(state["messages"])), last_answer(state["messages"])
         if not calls or answer is None:
@@ -145,8 +146,11 @@ class AgentNodes:
         config = get_config()
         run_id = budget_of(config).run_id
         keys = [identity_of(call, answer.id or "", config, run_id).key for call in calls]
-        update = clarify(state["kimi_unknown"], calls, keys)
+        update = yield from ask(config, lambda: clarify(state["kimi_unknown"], calls, keys))
         return update | counted_calls(config, self._agent_name(state), len(update.get("messages", ())))
+
+    def _decided(self, state: AgentState, calls: Sequence[ToolCall]) -> dict[str, Any]:
+        return self._config.approval.review(state, calls, lambda call: self._routes.rejection(state, call))
 
     def _agent(self, state: AgentState) -> AgentConfig:
         return self._config.active_agent(state)
