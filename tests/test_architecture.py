@@ -33,6 +33,21 @@ DESCRIBED = {name: " ".join(row) for row in rows(PACKAGES) for name in names(row
 """Each package and module of the first table with its row."""
 
 
+WHOLE = {"benchmarks", "frameworks", "secrets", "soak", "vendor", "versions", "chat_model/standard", "agent/team"}
+"""Folders of tests about more than one package."""
+
+
+def test_the_folders_of_the_tests_mirror_the_packages() -> None:
+    folders = {path.parent.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    packages = {path.parent.relative_to(PACKAGE).as_posix().removeprefix("_") for path in PACKAGE.rglob("__init__.py")}
+    assert folders - packages - WHOLE == set()
+
+
+def test_no_test_file_imports_from_another() -> None:
+    imports = re.compile(r"^from tests\.(?:\w+\.)*test_\w+ import", re.MULTILINE)
+    assert [path.name for path in (ROOT / "tests").rglob("*.py") if imports.search(path.read_text())] == []
+
+
 @pytest.mark.parametrize(
     "page", [".ci/run", "CONTRIBUTING.md", "docs/architecture.md", "docs/contributing.md", "docs/guarantees.md"]
 )

@@ -6,9 +6,13 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from langchain_core.rate_limiters import BaseRateLimiter
 
 from langchain_kimi._http import RateLimits
+from langchain_kimi.errors import RateLimitError
+from langchain_kimi.testing import Reply, Request, said
 from tests.clock import VirtualClock
+from tests.conftest import Serve, kimi
 
 
 def test_a_minute_takes_so_many_requests_and_tokens() -> None:
@@ -190,3 +194,55 @@ def test_copies_are_under_the_same_limits_and_nonsense_is_refused() -> None:
     assert copy.deepcopy(limits) is limits
     with pytest.raises(ValueError, match="rpm=0 would let no request through"):
         RateLimits(rpm=0)
+
+
+async def test_models_that_share_limits_do_not_drive_each_other_into_429(serve: Serve) -> None:
+    server = serve(lambda request: said("ok"), concurrency=2)
+    limits = RateLimits(concurrency=2)
+    models = [kimi(server, name, rate_limits=limits) for name in ("kimi-k2.6", "kimi-k3")]
+    async with asyncio.TaskGroup() as group:
+        for number in range(20):
+            model = models[number % 2]
+            group.create_task(model.ainvoke("go") if number % 3 else asyncio.to_thread(model.invoke, "go"))  # type: ignore[arg-type]
+    assert set(server.statuses) == {200}
+
+
+def test_without_limits_the_same_crowd_is_refused(serve: Serve) -> None:
+    arrived, gate = threading.Event(), threading.Event()
+
+    def script(request: Request) -> Reply:
+        arrived.set()
+        gate.wait(20)
+        return said("ok")
+
+    server = serve(script, concurrency=1)
+    first = threading.Thread(target=kimi(server).invoke, args=("go",))
+    first.start()
+    assert arrived.wait(20)
+    with pytest.raises(RateLimitError, match="max concurrency: 1"):
+        kimi(server).invoke("go")
+    gate.set()
+    first.join()
+
+
+class Counting(BaseRateLimiter):
+    """LangChain's own kind of limiter."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        self.asked += 1
+        return True
+
+    async def aacquire(self, *, blocking: bool = True) -> bool:
+        return self.acquire()
+
+
+async def test_langchains_rate_limiter_works(serve: Serve) -> None:
+    limiter = Counting()
+    model = kimi(serve(lambda request: said("ok")), rate_limiter=limiter)
+    model.invoke("a")
+    await model.ainvoke("b")
+    list(model.stream("c"))
+    assert limiter.asked == 3

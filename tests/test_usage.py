@@ -11,7 +11,7 @@ from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.testing import garbage
 from langchain_kimi.usage import Usage, cost_of, is_inconsistent, usage_metadata
 from tests.conftest import Serve, kimi
-from tests.response.test_decode import event, read, sse, whole
+from tests.response.helpers import event, read, sse, whole
 
 PLAIN = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
 

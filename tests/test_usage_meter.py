@@ -14,11 +14,13 @@ from langchain_core.tools import tool
 from langchain_kimi import KimiError, create_kimi_agent
 from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.errors import AnswerCutShort
-from langchain_kimi.testing import KimiServer, cut_after, empty, overloaded, said, thought
+from langchain_kimi.testing import KimiServer, called, cut_after, empty, overloaded, said, thought
 from langchain_kimi.usage import Usage
 from langchain_kimi.usage_meter import RunKey, UsageMeter
-from tests.conftest import FOUR_WAYS, SYNC_AND_ASYNC, Serve, kimi
-from tests.response.test_decode import whole
+from tests.conftest import FOUR_WAYS, SYNC_AND_ASYNC, Serve, add, kimi
+from tests.response.helpers import whole
+
+ASK: Any = {"messages": [("user", "go")]}
 
 
 @tool
@@ -193,3 +195,15 @@ async def test_an_answer_of_which_nothing_came_counts_alike_for_the_meter_and_th
     assert (state["spent"]["requests"], state["spent"]["unpriced"]) == (2, 1)
     assert meter.total.requests == 2
     assert meter.total.cost_usd is None
+
+
+async def test_meter_knows_agents_and_models(serve: Serve) -> None:
+    server = serve(lambda request: said("5") if request.tool_results() else called("add", a=2, b=3).thinking("x"))
+    meter = UsageMeter()
+    for name, model in (("first", "kimi-k2.6"), ("second", "kimi-k3")):
+        await create_kimi_agent(kimi(server, model), [add], name=name).ainvoke(ASK, {"callbacks": [meter]})
+    assert meter.total.requests == 4
+    assert set(meter.by_model) == {"kimi-k2.6", "kimi-k3"}
+    assert {run.agent for run in meter.by_run} == {"first", "second"}
+    assert meter.total.cost_usd is not None
+    assert meter.total.cost_usd > 0

@@ -25,6 +25,7 @@ from langchain_kimi.errors import AnswerCutShort, APITimeoutError, BrokenStreamE
 from langchain_kimi.testing import (
     Reply,
     Request,
+    called,
     cut_after,
     error_event,
     garbage,
@@ -34,7 +35,7 @@ from langchain_kimi.testing import (
     stall,
     thought,
 )
-from tests.conftest import FOUR_WAYS, PAIRED, TWO_OF_FOUR_WAYS, Serve, kimi
+from tests.conftest import FOUR_WAYS, PAIRED, TWO_OF_FOUR_WAYS, Serve, add, kimi
 
 ASK: Any = {"messages": [("user", "go")]}
 TWO_KINDS = pytest.mark.parametrize("way", ["invoke", "ainvoke"])
@@ -487,3 +488,31 @@ async def test_an_unknown_finish_reason_without_a_text_is_an_error_in_create_age
     assert state["messages"][-1].text.endswith("(finish reason 'brand_new').")
     assert state["stop_reason"] == "brand_new"
     assert WIPES == []
+
+
+async def test_agent_asks_once_more_with_a_larger_cap(serve: Serve) -> None:
+    server = serve([CUT, said("done"), CUT, said("done"), CUT, CUT])
+    agent = create_kimi_agent(kimi(server), [add])
+    states = [agent.invoke(ASK), await agent.ainvoke(ASK)]
+    assert [state["messages"][-1].text for state in states] == ["done", "done"]
+    assert [request.json["max_completion_tokens"] for request in server.requests[:2]] == [32_768, 65_536]
+    last = await agent.ainvoke(ASK)
+    assert last["stop_reason"] == "length"
+    assert last["messages"][-2].additional_kwargs["reasoning_content"] == "I think and think"
+    assert last["messages"][-1].text
+
+
+async def test_agent_repeats_a_turn_that_broke_off_and_keeps_nothing_of_it(serve: Serve) -> None:
+    def script(request: Request) -> Reply:
+        if request.number in (1, 4):
+            return cut_after(called("add", a=1, b=1).thinking("broken thought"), events=3)
+        return said("5") if request.tool_results() else called("add", a=2, b=3).thinking("whole")
+
+    server = serve(script)
+    agent = create_kimi_agent(kimi(server), [add])
+    for state in (await asyncio.to_thread(agent.invoke, ASK), await agent.ainvoke(ASK)):
+        thoughts = [m.additional_kwargs.get("reasoning_content") for m in state["messages"] if isinstance(m, AIMessage)]
+        assert thoughts == ["whole", None]
+    assert b"broken thought" not in b"".join(request.body for request in server.requests)
+    with pytest.raises(BrokenStreamError):
+        create_kimi_agent(kimi(serve(lambda request: cut_after(said("a b c"), events=2)))).invoke(ASK)

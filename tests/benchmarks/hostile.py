@@ -19,8 +19,7 @@ from dataclasses import fields
 from typing import Any
 
 from langchain_kimi import ChatKimi, KimiError, ResponseLimits
-from tests.http.test_response_body import EVENTS, chunk, sse
-from tests.http.test_response_limits import GZIP, SSE, bomb, without_end
+from tests.http.helpers import EVENTS, GZIP, SSE, bomb, chunk, sse, without_end
 from tests.raw_server import Body, RawServer, Sent
 
 WAYS = ["invoke", "ainvoke", "stream", "astream"]

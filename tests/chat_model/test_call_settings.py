@@ -22,7 +22,7 @@ from langchain_kimi.catalogue import suggestion
 from langchain_kimi.errors import ContextOverflowError, IllegalRequestError, KimiWarning, NotFoundError
 from langchain_kimi.testing import FakeKimi, Reply, Request, called, refused, said
 from tests.conftest import PAIRED, Serve, add, kimi
-from tests.request.test_poisoned_threads import WAYS, asked
+from tests.ways import WAYS, asked
 
 # Keywords of a call.
 

@@ -1,10 +1,7 @@
 """`ChatKimi` over real HTTP: what it sends, what it gives back, how it fails."""
 
 import asyncio
-import copy
 import gc
-import json
-import pickle
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,8 +11,6 @@ import httpx
 import httpx2
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
-from langchain_core.runnables import ConfigurableField
-from pydantic import BaseModel, ValidationError
 
 from langchain_kimi import ChatKimi, KimiWarning
 from langchain_kimi.errors import (
@@ -26,12 +21,9 @@ from langchain_kimi.errors import (
     NotFoundError,
     OverloadedError,
     QuotaExceededError,
-    StructuredOutputError,
     ToolChoiceError,
 )
 from langchain_kimi.testing import (
-    Request,
-    called,
     cut_after,
     overloaded,
     rate_limited,
@@ -42,6 +34,8 @@ from langchain_kimi.testing import (
 from tests.conftest import KEY, Serve, add, kimi
 
 THOUGHT = "Zwei plus drei … 加起来是 5.\u2028 "
+
+
 TURN = thought(THOUGHT).saying("I add.").calling("add", a=2, b=3).calling("add", a=1, b=1)
 
 
@@ -249,16 +243,6 @@ def test_retired_model_is_not_asked_for_on_kimis_own_hosts() -> None:
         ChatKimi(model="kimi-k2.5", api_key=KEY).invoke("hi")
 
 
-def test_configurable_fields_are_checked_the_same_way(serve: Serve) -> None:
-    server = serve(lambda request: said("ok"))
-    fields = {"model": ConfigurableField(id="model"), "thinking": ConfigurableField(id="thinking")}
-    model = kimi(server).configurable_fields(**fields)
-    model.with_config(configurable={"model": "kimi-k3", "thinking": "low"}).invoke("hi")
-    assert (server.requests[0].model, server.requests[0].json["reasoning_effort"]) == ("kimi-k3", "low")
-    with pytest.raises(IllegalRequestError, match="always thinks"):
-        model.with_config(configurable={"model": "kimi-k2.7-code", "thinking": False}).invoke("hi")
-
-
 async def test_refused_key_says_where_it_was_used(serve: Serve) -> None:
     server = serve([], api_key="sk-right-0123456")
     for ask in in_both_colours(kimi(server)):
@@ -335,57 +319,6 @@ def test_retries_end(serve: Serve) -> None:
         kimi(server, max_retries=0).invoke("hi")
 
 
-def test_base_url_region_and_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    def host(**settings: Any) -> str:
-        return ChatKimi(model="kimi-k2.6", api_key=KEY, **settings)._transport().host
-
-    assert host() == "api.moonshot.ai"
-    assert host(region="cn") == "api.moonshot.cn"
-    monkeypatch.setenv("MOONSHOT_BASE_URL", "https://gateway.example/v1/")
-    assert host() == "gateway.example"
-    assert host(region="intl") == "api.moonshot.ai"
-    assert host(base_url="http://127.0.0.1:9/v1") == "127.0.0.1:9"
-    with pytest.raises(IllegalRequestError, match="contradict"):
-        host(base_url="http://127.0.0.1:9/v1", region="cn")
-    with pytest.raises(IllegalRequestError, match="must begin with"):
-        host(base_url="gateway.example/v1")
-
-
-def test_missing_key_is_an_error_at_once_on_kimis_hosts_only() -> None:
-    with pytest.raises(AuthenticationError, match="MOONSHOT_API_KEY"):
-        ChatKimi(model="kimi-k2.6")
-    ChatKimi(model="kimi-k2.6", base_url="http://127.0.0.1:9/v1")
-
-
-def test_mistyped_setting_and_impossible_thinking_fail_at_once() -> None:
-    with pytest.raises(ValidationError, match="thinkng"):
-        ChatKimi(model="kimi-k2.6", api_key=KEY, thinkng=True)  # type: ignore[call-arg]
-    with pytest.raises(ValidationError, match="model"):
-        ChatKimi(api_key=KEY)  # type: ignore[call-arg]
-    with pytest.raises(IllegalRequestError, match="always thinks"):
-        ChatKimi(model="kimi-k3", api_key=KEY, thinking=False)
-
-
-def test_no_key_in_any_text(serve: Serve) -> None:
-    model = kimi(serve([]), default_headers={"x-secret": "s3cret"})
-    texts = [repr(model), str(model), model.model_dump_json(), str(model._identifying_params), repr(model._transport())]
-    assert not any(KEY in text or "s3cret" in text for text in texts[:2] + texts[3:])
-    assert KEY not in texts[2]
-
-
-def test_profile_and_tracing_names() -> None:
-    model = ChatKimi(model="kimi-k3", api_key=KEY)
-    profile = model.profile
-    assert profile is not None
-    assert profile["max_input_tokens"] == 1_048_576
-    assert profile["reasoning_effort_levels"] == ["low", "high", "max"]
-    assert profile["structured_output"] is True
-    assert model._get_ls_params()["ls_provider"] == "moonshot"
-    assert model._get_ls_params(model="kimi-k2.6")["ls_model_name"] == "kimi-k2.6"
-    assert model.lc_secrets == {"api_key": "MOONSHOT_API_KEY"}
-    assert ChatKimi(model="somebody/else", api_key=KEY).profile is None
-
-
 @pytest.mark.parametrize("family", [httpx, httpx2])
 async def test_given_clients_of_either_family_are_used_and_left_open(serve: Serve, family: Any) -> None:
     server = serve(lambda request: said("hi"))
@@ -410,101 +343,3 @@ def test_several_event_loops_one_after_another_leave_nothing_open(serve: Serve) 
             assert asyncio.run(model.ainvoke("hi")).text == "hi"
             assert model.invoke("hi").text == "hi"
         gc.collect()
-
-
-@pytest.mark.parametrize(
-    "copied",
-    [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model)), lambda model: model.model_copy()],
-    ids=["copy", "deepcopy", "pickle", "model_copy"],
-)
-def test_copies_of_a_model_work(serve: Serve, copied: Any) -> None:
-    model = kimi(serve(lambda request: said("hi")))
-    model.invoke("warm up")
-    assert copied(model).invoke("hi").text == "hi"
-
-
-class Joke(BaseModel):
-    """A joke."""
-
-    setup: str
-    punchline: str
-
-
-GOOD = {"setup": "Why?", "punchline": "Because."}
-
-
-def as_asked(request: Request) -> Any:
-    """Answers in the form asked for."""
-    if "response_format" in request.json:
-        return said(json.dumps(GOOD), thinking="hm")
-    return called("Joke", **GOOD).thinking("hm")
-
-
-@pytest.mark.parametrize(
-    ("model", "settings", "method", "wire"),
-    [
-        ("kimi-k2.6", {}, None, {"response_format": "json_schema"}),
-        ("kimi-k3", {}, None, {"response_format": "json_schema"}),
-        ("kimi-k2.6", {}, "function_calling", {"tool_choice": "named", "thinking": "disabled"}),
-        ("kimi-k2.6", {"thinking": True}, "function_calling", {"tool_choice": "auto", "thinking": "enabled"}),
-        ("kimi-k2.7-code", {}, "function_calling", {"tool_choice": "auto"}),
-        ("kimi-k3", {}, "function_calling", {"tool_choice": "required"}),
-        ("kimi-k2.5", {}, None, {"tool_choice": "named", "thinking": "disabled"}),
-        ("kimi-k2-thinking", {}, "json_schema", {"tool_choice": "auto"}),
-        ("kimi-k2.6", {}, "json_mode", {"response_format": "json_object"}),
-    ],
-)
-async def test_ladder_of_structured_output(
-    serve: Serve, model: str, settings: dict[str, Any], method: Any, wire: dict[str, str]
-) -> None:
-    server = serve(as_asked, models=("kimi-k2.5", "kimi-k2-thinking"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", KimiWarning)
-        structured = kimi(server, model, **settings).with_structured_output(Joke, method=method)
-        assert structured.invoke("Tell one.") == Joke(**GOOD) == await structured.ainvoke("Tell one.")
-    sent = server.requests[0].json
-    choice = sent.get("tool_choice")
-    seen = {
-        "response_format": sent.get("response_format", {}).get("type"),
-        "tool_choice": "named" if isinstance(choice, dict) else choice,
-        "thinking": sent.get("thinking", {}).get("type"),
-    }
-    assert {key: value for key, value in seen.items() if value} == wire
-
-
-async def test_model_that_cannot_be_forced_is_asked_again_then_given_up(serve: Serve) -> None:
-    def stubborn(request: Request) -> Any:
-        said_so_far = sum(message["role"] == "assistant" for message in request.messages)
-        return (
-            called("Joke", setup="Why?") if said_so_far == 0 else said("No.") if said_so_far == 1 else as_asked(request)
-        )
-
-    server = serve(stubborn)
-    structured = kimi(server, thinking=True).with_structured_output(Joke, method="function_calling")
-    assert structured.invoke("Tell one.") == await structured.ainvoke("Tell one.") == Joke(**GOOD)
-    assert len(server.requests) == 6
-    assert "punchline" in server.requests[1].last["content"]
-    assert server.requests[1].last["role"] == "tool"
-
-    server = serve(lambda request: said("I would rather not."))
-    structured = kimi(server, thinking=True).with_structured_output(Joke, method="function_calling")
-    with pytest.raises(StructuredOutputError, match="holds no JSON object") as caught:
-        structured.invoke("Tell one.")
-    assert caught.value.llm_output == "I would rather not."
-    assert len(server.requests) == 3
-
-
-@pytest.mark.parametrize(
-    "text", [json.dumps(GOOD), f"```json\n{json.dumps(GOOD)}\n```", f"Here: {json.dumps(GOOD)} ok?"]
-)
-def test_json_is_found_plain_fenced_and_among_words(serve: Serve, text: str) -> None:
-    structured = kimi(serve([said(text)])).with_structured_output(Joke.model_json_schema())
-    assert structured.invoke("Tell one.") == GOOD
-
-
-def test_include_raw_reports_instead_of_raising(serve: Serve) -> None:
-    structured = kimi(serve([said("{}")] * 2)).with_structured_output(Joke, include_raw=True)
-    outcome = structured.invoke("Tell one.")
-    assert outcome["parsed"] is None
-    assert outcome["raw"].content == "{}"
-    assert isinstance(outcome["parsing_error"], StructuredOutputError)

@@ -6,8 +6,8 @@ import pytest
 
 from langchain_kimi._host_checks.profile import HostProfile
 from tests.conftest import Serve
+from tests.host_checks.helpers import checked, not_passed
 from tests.host_checks.scripted_model import obedient
-from tests.host_checks.test_faults import checked, not_passed
 
 OTHER_KEY = {"reasoning_key": "differs", "usage_headers": "differs"}
 OTHER_HOST = {**OTHER_KEY, "thinking_off": "differs"}

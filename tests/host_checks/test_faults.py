@@ -2,19 +2,18 @@
 
 import pytest
 
-from langchain_kimi import ChatKimi
-from langchain_kimi._host_checks.profile import HostProfile
-from langchain_kimi._host_checks.run import Report, run_checks
-from langchain_kimi._http import transport_of
-from langchain_kimi.testing import KimiServer
-from tests.clock import VirtualClock, with_clock
-from tests.conftest import KEY
 from tests.host_checks.faults import FaultyServer, faults
+from tests.host_checks.helpers import checked, not_passed
 from tests.host_checks.scripted_model import obedient
 
 K26 = "kimi-k2.6"
+
+
 QUICK = ("reasoning dropped", "a dropped connection wedges the host")
+
+
 """The faults of the quick tests."""
+
 
 FOUND: dict[str, dict[str, str]] = {
     "reasoning dropped": {"reasoning_returned": "failed", "reasoning_key": "unclear", "thinking_off": "unclear"},
@@ -60,19 +59,9 @@ FOUND: dict[str, dict[str, str]] = {
     "errors with status 200": {"error_bodies": "differs"},
     "a dropped connection wedges the host": {"cancellation": "failed"},
 }
+
+
 """The checks that do not pass with each fault, on kimi-k2.6."""
-
-
-def checked(server: KimiServer, model: str = K26, cases: int = 2, *, quick: bool = False) -> Report:
-    """The report on a server; waits before retries pass at once."""
-    chat = with_clock(ChatKimi(model=model, base_url=server.url, api_key=KEY, timeout=20.0), VirtualClock())  # type: ignore[arg-type]
-    report = Report(HostProfile(server.url, model, cases, quick=quick))
-    run_checks(report, transport_of(chat), lambda group, answered, total: None)
-    return report
-
-
-def not_passed(report: Report) -> dict[str, str]:
-    return {finding.check.name: finding.outcome for finding in report.findings if finding.outcome != "passed"}
 
 
 def test_every_fault_is_tried() -> None:

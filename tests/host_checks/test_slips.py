@@ -9,8 +9,8 @@ import pytest
 from langchain_kimi._host_checks.findings import Check
 from langchain_kimi.testing import Reply, Request, said
 from tests.conftest import Serve
+from tests.host_checks.helpers import checked, not_passed
 from tests.host_checks.scripted_model import obedient, talkative
-from tests.host_checks.test_faults import checked, not_passed
 
 CHECK = Check("one", "must", "what is expected", "documentation")
 

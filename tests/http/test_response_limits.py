@@ -7,7 +7,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +20,18 @@ from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.chat_model import amedia_block, media_block
 from tests.clock import VirtualClock, with_clock
 from tests.conftest import PAIRED
-from tests.http.test_response_body import EVENTS, WAYS, ask, chunk, error_body, sse, whole
+from tests.http.helpers import EVENTS, GZIP, SSE, WAYS, ask, bomb, chunk, error_body, sse, whole, without_end
 from tests.raw_server import RawServer, Sent, raw_server
 
 LIMITS = ResponseLimits(response=400_000, document=100_000, characters=50_000, json_values=2_000, error=10_000)
+
+
 """Small, so that a test that reaches them is quick. A request's own room, by its cap, is small too."""
+
+
 SMALL: dict[str, Any] = {"response_limits": LIMITS, "max_tokens": 100}
 
 
-def without_end(piece: bytes, first: bytes = b"") -> Callable[[], Iterable[bytes]]:
-    """A body that goes on until the connection is closed."""
-    return lambda: itertools.chain([first], itertools.repeat(piece))
-
-
-def bomb(size: int, first: bytes = b"", piece: bytes = b" " * 1_000_000) -> bytes:
-    """Little gzip that holds very much."""
-    packer = zlib.compressobj(9, wbits=31)
-    parts = [packer.compress(first)] + [packer.compress(piece) for _ in range(size // len(piece))]
-    return b"".join(parts) + packer.flush()
-
-
-GZIP = {"content-encoding": "gzip"}
-SSE = "text/event-stream"
 HOSTILE = {
     "an event without an end": (Sent(without_end(b"x" * 5_000, b"data: "), SSE), "document"),
     "a comment without an end": (Sent(without_end(b"x" * 5_000, b": "), SSE), "document"),

@@ -14,7 +14,7 @@ from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.errors import BadRequestError, IllegalRequestError
 from langchain_kimi.testing import KimiServer, Reply, Request, said, thought
 from tests.conftest import FOUR_WAYS, PAIRED, Serve, add, kimi
-from tests.request.test_poisoned_threads import asked
+from tests.ways import asked
 
 MODEL = "moonshotai/kimi-k2.6"
 THOUGHT = "第一 step.\u2028 "

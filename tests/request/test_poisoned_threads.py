@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
-from langchain_core.runnables import Runnable
 from langchain_core.tools import tool
 
 from langchain_kimi import KimiPlatform, create_kimi_agent, dynamic_tools_message
@@ -17,9 +16,11 @@ from langchain_kimi.testing import Reply, Request, said, thought
 from tests.conftest import KEY, PAIRED, Serve, kimi
 from tests.databases import Database
 from tests.request.random_transcripts import BROKEN, strictly
+from tests.ways import WAYS, asked
 
-WAYS = ["invoke", "stream", "ainvoke", "astream"]
 SHORT = [text for text in BROKEN if text.strip() and "\ud800" not in text and len(text) < 99]
+
+
 HALF, WHOLE = "half \ud83d", "half \ufffd"
 
 
@@ -27,19 +28,6 @@ HALF, WHOLE = "half \ud83d", "half \ufffd"
 def add(a: int, b: int = 0) -> int:
     """Add two numbers."""
     return a + b
-
-
-async def asked(model: Runnable[Any, Any], given: Any, way: str) -> AIMessage:
-    """The answer, whichever way it is asked for."""
-    if way == "invoke":
-        return await asyncio.to_thread(model.invoke, given)  # type: ignore[no-any-return]
-    if way == "ainvoke":
-        return await model.ainvoke(given)  # type: ignore[no-any-return]
-    chunks = [one async for one in model.astream(given)] if way == "astream" else list(model.stream(given))
-    whole = chunks[0]
-    for chunk in chunks[1:]:
-        whole += chunk
-    return whole  # type: ignore[no-any-return]
 
 
 def arguments_of(request: Request, at: int = 1) -> list[str]:

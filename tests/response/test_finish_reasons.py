@@ -8,7 +8,7 @@ from langchain_kimi._finish_reasons import ABNORMAL, COMPLETE, LENGTH
 from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.testing import called, said
 from tests.conftest import FOUR_WAYS, Serve, kimi
-from tests.response.test_decode import event, read, sse, whole
+from tests.response.helpers import event, read, sse, whole
 
 CALL = {"index": 0, "id": "a:0", "type": "function", "function": {"name": "a", "arguments": "{}"}}
 

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from langchain_kimi.testing import KimiServer, Reply, called, no_choice, refused, said, thought
-from tests.testing.test_server import ADD
+from tests.testing.wire import ADD
 
 Json = dict[str, Any]
 

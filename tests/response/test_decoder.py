@@ -7,35 +7,20 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from langchain_core.language_models.chat_models import generate_from_stream
-from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.messages import AIMessageChunk
 
 from langchain_kimi._http import SSEParser
-from langchain_kimi._raw_calls import reparse_calls
 from langchain_kimi._response import ResponseDecoder
 from langchain_kimi.errors import BrokenStreamError, KimiError, OverloadedError
+from tests.response.helpers import HEAD, USAGE, chunks_of, event, read, sse, whole
 
-HEAD = {"id": "chatcmpl-7", "object": "chat.completion", "created": 1790000000, "model": "kimi-k2.6"}
-USAGE = {"prompt_tokens": 300, "completion_tokens": 40, "cached_tokens": 256, "total_tokens": 340}
 CALLS: list[dict[str, Any]] = [
     {"index": 0, "id": "add:0", "type": "function", "function": {"name": "add", "arguments": '{"a":1,  "b": 2}'}},
     {"index": 1, "id": "look:1", "type": "function", "function": {"name": "look", "arguments": '{"at":"线条\\u2028"}'}},
 ]
+
+
 THOUGHT = "Zuerst rechnen … 然后看。\u2028 "
-
-
-def whole(message: dict[str, Any], finish: str = "tool_calls") -> dict[str, Any]:
-    return {**HEAD, "choices": [{"index": 0, "message": message, "finish_reason": finish}], "usage": USAGE}
-
-
-def event(delta: dict[str, Any], finish: str | None = None, **more: Any) -> dict[str, Any]:
-    return {**HEAD, "choices": [{"index": 0, "delta": delta, "finish_reason": finish, **more}]}
-
-
-def sse(events: list[dict[str, Any]]) -> bytes:
-    lines = [b"data: " + json.dumps(one, ensure_ascii=False).encode() + b"\n\n" for one in events]
-    return b"".join(lines) + b"data: [DONE]\n\n"
 
 
 def streamed() -> list[dict[str, Any]]:
@@ -53,23 +38,6 @@ def streamed() -> list[dict[str, Any]]:
 
 
 WHOLE = whole({"role": "assistant", "content": "I look it up.", "reasoning_content": THOUGHT, "tool_calls": CALLS})
-
-
-def chunks_of(pieces: list[bytes], **settings: Any) -> list[AIMessageChunk]:
-    """What a stream of these bytes hands out."""
-    answer, events = ResponseDecoder(**settings), SSEParser()
-    chunks = [chunk for piece in pieces for data in events.feed(piece) for chunk in answer.chunks(data)]
-    chunks += [chunk for data in events.end() for chunk in answer.chunks(data)]
-    return chunks + answer.last_chunks()
-
-
-def read(pieces: list[bytes], **settings: Any) -> AIMessage:
-    """The message of a stream, by way of chunks and LangChain's joining, as `invoke` with callbacks takes it."""
-    chunks = (ChatGenerationChunk(message=chunk) for chunk in chunks_of(pieces, **settings))
-    message = generate_from_stream(chunks).generations[0].message
-    assert isinstance(message, AIMessage)
-    reparse_calls(message)
-    return message
 
 
 def test_whole_answer() -> None:
