@@ -32,6 +32,7 @@ from langchain_kimi.testing import (
     said,
     thought,
 )
+from langchain_kimi.tools import formulas
 from tests.clock import VirtualClock
 from tests.conftest import Serve, kimi
 
@@ -39,6 +40,12 @@ Load = Callable[..., Awaitable[list[BaseTool]]]
 Call = Callable[..., Awaitable[Any]]
 
 SEARCH, DATE = "moonshot/web-search:latest", "moonshot/date:latest"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_remembered() -> None:
+    """Forgets what earlier tests loaded: their servers may have had the port that this test's server gets."""
+    formulas._definitions.clear()
 
 
 @pytest.fixture(params=["sync", "async"])
