@@ -45,7 +45,8 @@ def run(question: str | None) -> str:
     with PostgresSaver.from_conn_string(DATABASE) as saver:
         saver.setup()
         agent = create_kimi_agent(FakeKimi(script), [pay], checkpointer=saver)
-        return str(agent.invoke(question and {"messages": [("user", question)]}, THREAD)["messages"][-1].text)
+        state = question and {"messages": [("user", question)]}
+        return str(agent.invoke(state, THREAD, durability="sync")["messages"][-1].text)
 
 
 if __name__ == "__main__":

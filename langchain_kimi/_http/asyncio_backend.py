@@ -34,10 +34,12 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         """A connection to a host. Raises httpcore2.ConnectTimeout or httpcore2.ConnectError."""
         local = (local_address, 0) if local_address else None
-        delay = None if _is_address(host) else _NEXT_ADDRESS
         loop = asyncio.get_running_loop()
+        # Other loops than asyncio's own, such as uvloop's, try the addresses one after the other.
+        by_turns = isinstance(loop, asyncio.BaseEventLoop) and not _is_address(host)
+        delay: dict[str, Any] = {"happy_eyeballs_delay": _NEXT_ADDRESS} if by_turns else {}
         async with _connecting(timeout):
-            _, stream = await loop.create_connection(_Stream, host, port, local_addr=local, happy_eyeballs_delay=delay)
+            _, stream = await loop.create_connection(_Stream, host, port, local_addr=local, **delay)
         for option in socket_options or ():
             stream.get_extra_info("socket").setsockopt(*option)
         return stream

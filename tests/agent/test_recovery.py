@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import signal
+import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -361,15 +362,11 @@ async def test_300_rounds_take_at_most_six_times_the_transcript(database: Databa
     @tool
     def read(page: int) -> str:
         """A page of 3 kB."""
-        return random.Random(page).randbytes(1500).hex()
+        return _words(page, 3_000)
 
     def script(request: Request) -> Reply:
         page = sum(message["role"] == "assistant" for message in request.messages)
-        return (
-            thought(random.Random(-page - 1).randbytes(1000).hex()).calling("read", page=page)
-            if page < ROUNDS
-            else said("Done.")
-        )
+        return thought(_words(-page - 1, 2_000)).calling("read", page=page) if page < ROUNDS else said("Done.")
 
     async with database.saver() as saver:
         agent = create_kimi_agent(FakeKimi(script, model="kimi-k3"), [read], checkpointer=saver)
@@ -379,6 +376,12 @@ async def test_300_rounds_take_at_most_six_times_the_transcript(database: Databa
     taken = await asyncio.to_thread(_bytes_of, database)
     assert transcript > ROUNDS * 5_000
     assert taken <= 6 * transcript, f"{taken} bytes for {transcript}"
+
+
+def _words(seed: int, length: int) -> str:
+    """A text that no archive makes much smaller, and that has few enough tokens for a window."""
+    letters = random.Random(seed).choices(string.ascii_lowercase, k=length)
+    return " ".join("".join(letters[start : start + 7]) for start in range(0, length, 8))
 
 
 def _essence(message: Any) -> Any:

@@ -125,7 +125,7 @@ def test_ctrl_c_prints_what_was_used_so_far() -> None:
             break
     rest, failures = process.communicate(timeout=30)
     assert (process.returncode, failures) == (130, "Stopped by Ctrl-C.\n")
-    assert "[stopped; so far] 180 tokens in" in rest
+    assert "[stopped; so far] 274 tokens in" in rest
 
 
 @pytest.mark.usefixtures("quick_pages")

@@ -367,3 +367,15 @@ async def test_a_name_with_several_addresses_is_tried_at_all_of_them(monkeypatch
 
         monkeypatch.setattr(loop, "getaddrinfo", two_addresses)
         assert await ask(server.url.replace("127.0.0.1", "api.kimi.test"), "async") == {"choices": []}
+
+
+def test_an_event_loop_that_is_not_asyncios_own(server_tls: ssl.SSLContext, trusted: Path) -> None:
+    uvloop = pytest.importorskip("uvloop", reason="uvloop does not run on Windows")
+    large = b'{"choices": [], "text": "' + b"y" * 3_000_000 + b'"}'
+
+    async def both(plain: str, secure: str) -> list[Any]:
+        return [await ask(url.replace("127.0.0.1", "localhost"), "async") for url in (plain, secure)]
+
+    with raw_server(ANSWER) as plain, raw_server(Sent(large), tls=server_tls) as secure:
+        first, second = uvloop.run(both(plain.url, secure.url))
+    assert (first, len(second["text"])) == ({"choices": []}, 3_000_000)

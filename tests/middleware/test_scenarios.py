@@ -126,7 +126,8 @@ async def test_the_middleware_does_what_create_kimi_agent_does(
         ours,
         theirs,
         DIFFERENCES.get((name, runner), set()),
-        same_prompt=runner == "create_agent",
+        # Recall shows the ids of archived messages, which are new in every run, and so are their tokens.
+        same_prompt=runner == "create_agent" and name != "compaction_with_recall",
         any_order=name == "crash_and_resume",
     )
     assert [open_calls(state) for state in theirs.states] == [[]] * len(theirs.states)
