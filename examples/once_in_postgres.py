@@ -6,7 +6,7 @@ Needs PostgreSQL: python examples/once_in_postgres.py postgresql://127.0.0.1:543
 import os
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import psycopg
 from langchain_core.tools import tool
@@ -40,12 +40,11 @@ def script(request: Request) -> Reply:
     return thought("I pay it.").calling("pay", payee="Mara", cents=4200)
 
 
-def run(question: str | None) -> str:
+def run(state: dict[str, Any] | None) -> str:
     """Ask on the thread, or resume it."""
     with PostgresSaver.from_conn_string(DATABASE) as saver:
         saver.setup()
         agent = create_kimi_agent(FakeKimi(script), [pay], checkpointer=saver)
-        state = question and {"messages": [("user", question)]}
         return str(agent.invoke(state, THREAD, durability="sync")["messages"][-1].text)
 
 
@@ -53,7 +52,7 @@ if __name__ == "__main__":
     with psycopg.connect(DATABASE) as connection:
         connection.execute(TABLE)
     if (child := os.fork()) == 0:
-        run("Pay Mara's invoice of 42 €.")
+        run({"messages": [("user", "Pay Mara's invoice of 42 €.")]})
     os.waitpid(child, 0)
     print(run(None))
     with psycopg.connect(DATABASE) as connection:
