@@ -213,13 +213,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def _new_client() -> Any:
-    if _has_proxy():
+    if _has_proxy() or not _have_pools():
         return httpx2.Client(verify=ssl_context(), limits=_LIMITS)
     return _single_connection().Client(ssl_context())
 
 
 def _new_async_client() -> Any:
-    if _has_proxy():
+    if _has_proxy() or not _have_pools():
         return httpx2.AsyncClient(verify=ssl_context(), limits=_LIMITS)
     return _single_connection().AsyncClient(ssl_context())
 
@@ -232,6 +232,16 @@ def _single_connection() -> Any:
 def _has_proxy() -> bool:
     """Whether a proxy is set for some hosts. httpx2's own clients know for which."""
     return any(scheme in ("http", "https", "all") for scheme in getproxies())
+
+
+@lru_cache(maxsize=1)
+def _have_pools() -> bool:
+    """Whether httpx2's transports keep their pools where `single_connection` puts its connection, which is not public.
+
+    If a version of httpx2 does not, its own clients are used.
+    """
+    transports = httpx2.HTTPTransport(verify=ssl_context()), httpx2.AsyncHTTPTransport(verify=ssl_context())
+    return all(hasattr(transport, "_pool") for transport in transports)
 
 
 @lru_cache(maxsize=1)

@@ -80,7 +80,10 @@ class AsyncClient(_BaseClient):
 
 
 class _Transport(httpx2.HTTPTransport):
-    """httpx2's transport, which maps exceptions and which cassettes intercept, over one connection and no pool."""
+    """httpx2's transport, which maps exceptions and which cassettes intercept, over one connection and no pool.
+
+    `_pool` is not public: `Connections` looks whether this version of httpx2 has it.
+    """
 
     def __init__(self, connection: "_Connection") -> None:
         self._pool = connection  # type: ignore[assignment]

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -16,7 +17,7 @@ import pytest
 import trustme
 
 from langchain_kimi import errors
-from langchain_kimi._http import Connections, Timeouts, Transport
+from langchain_kimi._http import Connections, Timeouts, Transport, connections, single_connection
 from langchain_kimi._http.asyncio_backend import AsyncioBackend
 from langchain_kimi._http.connections import ssl_context
 from tests.conftest import SYNC_AND_ASYNC
@@ -60,9 +61,9 @@ def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ssl_context.cache_clear()
 
 
-async def ask(url: str, way: str, body: bytes = BODY, connections: Connections | None = None, **timeouts: Any) -> Any:
+async def ask(url: str, way: str, body: bytes = BODY, used: Connections | None = None, **timeouts: Any) -> Any:
     """The answer to one request, over connections of its own that are closed after it."""
-    own = connections or Connections()
+    own = used or Connections()
     limits = Timeouts(**{"first_byte": LONG, "silence": LONG, **timeouts})
     headers = {"authorization": "Bearer sk-test-0123456789"}
     asked = Transport(url, own, headers, timeout=limits, max_retries=0)
@@ -379,3 +380,23 @@ def test_an_event_loop_that_is_not_asyncios_own(server_tls: ssl.SSLContext, trus
     with raw_server(ANSWER) as plain, raw_server(Sent(large), tls=server_tls) as secure:
         first, second = uvloop.run(both(plain.url, secure.url))
     assert (first, len(second["text"])) == ({"choices": []}, 3_000_000)
+
+
+@SYNC_AND_ASYNC
+async def test_a_version_of_httpx2_with_other_transports_gets_its_own_clients(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Renamed(httpx2.HTTPTransport):
+        def __init__(self, **settings: Any) -> None:
+            """Keeps no `_pool`."""
+
+    used: list[Any] = []
+    monkeypatch.setattr(connections, "httpx2", SimpleNamespace(**vars(httpx2) | {"HTTPTransport": Renamed}))
+    monkeypatch.setattr(single_connection._BaseClient, "build_request", lambda *_, **__: used.append(1))
+    connections._have_pools.cache_clear()
+    try:
+        with raw_server(ANSWER) as server:
+            assert await ask(server.url, way) == {"choices": []}
+    finally:
+        connections._have_pools.cache_clear()
+    assert used == []
