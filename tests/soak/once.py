@@ -214,7 +214,7 @@ def main(kinds: list[str], durabilities: list[str], kills: int, seed: int, secon
             counts, wrong = soak(kind, durability, kills, seed, seconds)
             lines = [f"{kind}, {durability}, {time.monotonic() - begun:.0f} s:"]
             lines += [f"{count:6} {what}" for what, count in sorted(counts.items())]
-            lines += [*[line[:900] for line in wrong[:20]], f"{len(wrong):6} wrong"]
+            lines += [*[line[-900:] for line in wrong[:20]], f"{len(wrong):6} wrong"]
             sys.stdout.write("\n".join(lines) + "\n")
             failed = failed or bool(wrong) or not counts["kills"]
     return int(failed)

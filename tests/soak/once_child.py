@@ -130,9 +130,13 @@ def given(job: dict[str, Any], waits: bool) -> Any:
 
 
 def may_be_edited(snapshot: Any) -> bool:
-    """Whether a thread waits, with no sub-agent open: an edit makes LangGraph begin sub-agents anew."""
+    """Whether a thread waits, with its input taken in and no sub-agent open.
+
+    An edit makes LangGraph drop an input that was not taken in, and begin sub-agents anew.
+    """
     open_calls = pending_calls(snapshot.values.get("messages", []))
-    return bool(snapshot.next) and all(call["name"] != "helper" for call in open_calls)
+    taken_in = bool(snapshot.next) and "__start__" not in snapshot.next
+    return taken_in and all(call["name"] != "helper" for call in open_calls)
 
 
 def tell_outcome(told: Told, state: dict[str, Any]) -> None:
