@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -40,17 +40,11 @@ def checks_parameter_names(
 
 def checks_field_names(cls: _Class) -> _Class:
     """Decorates a class so that its TypeError for an unknown keyword names those that exist, and the nearest one."""
-    known = list(signature(cls).parameters)
-    constructor: Callable[..., None] = cls.__init__  # type: ignore[misc]
-
-    @wraps(constructor)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
-        for name in kwargs:
-            if name not in known:
-                near = get_close_matches(name, known, 1)
-                meant = f" Did you mean {near[0]!r}?" if near else ""
-                raise TypeError(f"{cls.__name__}() has no argument {name!r}.{meant} It has {', '.join(known)}.")
-        constructor(self, *args, **kwargs)
-
-    cls.__init__ = checked  # type: ignore[misc]
+    cls.__init__ = checks_parameter_names(_nearest_and_all)(cls.__init__)  # type: ignore[misc]
     return cls
+
+
+def _nearest_and_all(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, 1)
+    meant = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{meant}It has {', '.join(known)}."
