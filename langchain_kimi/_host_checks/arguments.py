@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from langchain_kimi._host_checks.exchange import ChatRequest, Exchange, first_refusal, function, user
-from langchain_kimi._host_checks.findings import MOST_SLIPS, VERIFIER, Check, Finding, Group, Record
-from langchain_kimi._host_checks.profile import HostProfile
+from langchain_kimi._host_checks.checks import MOST_SLIPS, VERIFIER, Check, CheckResult, Group, Record
+from langchain_kimi._host_checks.host_profile import HostProfile
+from langchain_kimi._host_checks.responses import ChatRequest, HostResponse, first_refusal, function, user
 from langchain_kimi._json_schema import SchemaCheck
 from langchain_kimi._raw_calls import parse_json
 from langchain_kimi._response import REPORT
@@ -110,21 +110,21 @@ def _requests(profile: HostProfile) -> list[ChatRequest]:
     return requests
 
 
-def _judge(profile: HostProfile, record: Record) -> list[Finding]:
-    exchanges = [*record["parallel"], *record.get("arguments", ())]
+def _judge(profile: HostProfile, record: Record) -> list[CheckResult]:
+    responses = [*record["parallel"], *record.get("arguments", ())]
     problems: list[str] = []
     valid = total = without_call = 0
-    for exchange in exchanges:
-        if not exchange.is_answer or exchange.was_cut:
+    for response in responses:
+        if not response.is_answer or response.was_cut:
             continue
-        if not exchange.calls and not _leaks(exchange):
+        if not response.calls and not _leaks(response):
             without_call += 1
             continue
         total += 1
-        problem = _problem(exchange)
+        problem = _problem(response)
         valid += problem is None
         problems += [problem] if problem else []
-    if total == 0 and (refusal := first_refusal(exchanges)):
+    if total == 0 and (refusal := first_refusal(responses)):
         return [ARGUMENTS.failed(f"tools are refused: {refusal}")]
     if without_call > max(total, MOST_SLIPS):
         return [ARGUMENTS.failed(f"{without_call} of {total + without_call} answers have no call", _ADVICE)]
@@ -137,12 +137,12 @@ def _note(problems: list[str], without_call: int) -> str:
     return "".join(f"; {note}" for note in notes)
 
 
-def _problem(exchange: Exchange) -> str | None:
+def _problem(response: HostResponse) -> str | None:
     """Why the calls of an answer are not valid; None where they are."""
-    if _leaks(exchange):
+    if _leaks(response):
         return "markup of calls in the text"
-    schemas = {tool["function"]["name"]: tool["function"]["parameters"] for tool in exchange.request.fields["tools"]}
-    for call in exchange.calls:
+    schemas = {tool["function"]["name"]: tool["function"]["parameters"] for tool in response.request.fields["tools"]}
+    for call in response.calls:
         name, arguments = call["name"], call["arguments"]
         if name not in schemas:
             return f"a call of {name!r}, which is no tool"
@@ -155,9 +155,9 @@ def _problem(exchange: Exchange) -> str | None:
     return None
 
 
-def _leaks(exchange: Exchange) -> bool:
+def _leaks(response: HostResponse) -> bool:
     """Whether the answer has the markup of tool calls in its text."""
-    return exchange.answer is not None and "leaked_tool_markup" in exchange.answer.response_metadata.get(REPORT, ())
+    return response.answer is not None and "leaked_tool_markup" in response.answer.response_metadata.get(REPORT, ())
 
 
 VALID_ARGUMENTS = Group("arguments", (ARGUMENTS,), _requests, _judge)

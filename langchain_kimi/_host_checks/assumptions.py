@@ -8,9 +8,9 @@ from typing import Any, Literal
 from langchain_core.messages import convert_to_messages
 
 from langchain_kimi import tokens
-from langchain_kimi._host_checks.exchange import ChatRequest, Exchange, function, user
-from langchain_kimi._host_checks.findings import Record
-from langchain_kimi._host_checks.profile import HostProfile
+from langchain_kimi._host_checks.checks import Record
+from langchain_kimi._host_checks.host_profile import HostProfile
+from langchain_kimi._host_checks.responses import ChatRequest, HostResponse, function, user
 from langchain_kimi._host_checks.streams import WEATHER
 
 _CAP = 4
@@ -49,7 +49,7 @@ class Settled:
 
 
 def settled(profile: HostProfile, record: Record) -> list[Settled]:
-    """What the exchanges show of each assumption that applies to the model."""
+    """What the responses show of each assumption that applies to the model."""
     return [Settled(one, *one.judge(record)) for one in ASSUMPTIONS if one.applies(profile)]
 
 
@@ -69,19 +69,19 @@ def _refused(name: str) -> Callable[[Record], tuple[Verdict, str]]:
 
 
 def _by_status(record: Record, name: str, *, refused: bool) -> tuple[Verdict, str]:
-    exchanges = record.get(name)
-    if not exchanges:
+    responses = record.get(name)
+    if not responses:
         return "unclear", "not asked"
-    exchange = exchanges[0]
-    if exchange.is_answer:
+    response = responses[0]
+    if response.is_answer:
         return ("refuted" if refused else "confirmed"), "taken"
-    if exchange.status == 400:
-        return ("confirmed" if refused else "refuted"), exchange.outcome
-    return "unclear", exchange.outcome
+    if response.status == 400:
+        return ("confirmed" if refused else "refuted"), response.outcome
+    return "unclear", response.outcome
 
 
 def _call_ids(record: Record) -> tuple[Verdict, str]:
-    ids = [str(call_id) for exchange in record["parallel"] for call_id in exchange.call_ids]
+    ids = [str(call_id) for response in record["parallel"] for call_id in response.call_ids]
     if not ids:
         return "unclear", "no call"
     good = all(re.fullmatch(r"(functions\.)?\w+:\d+", one) for one in ids)
@@ -102,41 +102,41 @@ def _reasoning_tokens(record: Record) -> tuple[Verdict, str]:
 
 
 def _has_usage(record: Record, holds: Callable[[dict[str, Any]], bool]) -> tuple[Verdict, str]:
-    usages = [exchange.wire_usage for exchange in record["greeting"] if exchange.wire_usage]
+    usages = [response.wire_usage for response in record["greeting"] if response.wire_usage]
     if not usages:
         return "unclear", "no usage"
     return ("confirmed", "there") if holds(usages[0]) else ("refuted", f"only {', '.join(usages[0])}")
 
 
 def _usage_place(record: Record) -> tuple[Verdict, str]:
-    exchange = record["no_include_usage"][0]
-    if not exchange.is_answer:
-        return "unclear", exchange.outcome
-    in_choice = any(choice.get("usage") for choice in exchange.choices)
-    on_top = any(chunk.get("usage") for chunk in exchange.chunks)
+    response = record["no_include_usage"][0]
+    if not response.is_answer:
+        return "unclear", response.outcome
+    in_choice = any(choice.get("usage") for choice in response.choices)
+    on_top = any(chunk.get("usage") for chunk in response.chunks)
     places = [name for name, there in (("in the choice", in_choice), ("beside the choices", on_top)) if there]
     return ("confirmed" if places else "refuted"), " and ".join(places) or "nowhere"
 
 
 def _estimate(record: Record) -> tuple[Verdict, str]:
-    exchange = record["cached"][0]
-    estimate = tokens.count(convert_to_messages(exchange.request.messages))
-    if not exchange.usage:
+    response = record["cached"][0]
+    estimate = tokens.count(convert_to_messages(response.request.messages))
+    if not response.usage:
         return "unclear", "no usage"
-    counted = exchange.usage["input_tokens"]
+    counted = response.usage["input_tokens"]
     close = abs(estimate - counted) <= _CLOSE * counted
     return ("confirmed" if close else "refuted"), f"estimated {estimate}, counted {counted}"
 
 
 def _alias(record: Record) -> tuple[Verdict, str]:
-    exchange = record["capped_by_alias"][0]
-    if not exchange.is_answer:
-        return "refuted", exchange.outcome
-    return ("confirmed" if exchange.finish_reason == "length" else "refuted"), f"finish `{exchange.finish_reason}`"
+    response = record["capped_by_alias"][0]
+    if not response.is_answer:
+        return "refuted", response.outcome
+    return ("confirmed" if response.finish_reason == "length" else "refuted"), f"finish `{response.finish_reason}`"
 
 
 def _instant_required(record: Record) -> tuple[Verdict, str]:
-    first: Exchange = record["required"][0]
+    first: HostResponse = record["required"][0]
     if first.is_answer:
         return ("confirmed", "taken")
     return ("refuted" if first.status == 400 else "unclear"), first.outcome

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import orjson
 
 from langchain_kimi import tokens
-from langchain_kimi._host_checks.exchange import ChatRequest, Exchange
+from langchain_kimi._host_checks.responses import ChatRequest, HostResponse
 from langchain_kimi.catalogue import Model, find
 from langchain_kimi.usage import MILLION, Usage
 
@@ -40,16 +40,16 @@ def _prompt_tokens(request: ChatRequest, row: Model | None) -> int:
     return tokens.per_request(frames) + frames.message * len(request.messages) + tokens.count_text(prompt.decode())
 
 
-def spent(exchanges: Iterable[Exchange], model: str) -> tuple[Usage, int]:
+def spent(responses: Iterable[HostResponse], model: str) -> tuple[Usage, int]:
     """The usage of answers at list price, and how many answers reported none.
 
     The answer to a stream that was dropped is one of those, since its usage would have come last.
     """
     total, unknown = Usage(cost_usd=0.0 if _has_price(model) else None), 0
-    for exchange in exchanges:
-        if exchange.usage is not None:
-            total += Usage.of_response(exchange.usage, model)
-        elif exchange.status == 200:
+    for response in responses:
+        if response.usage is not None:
+            total += Usage.of_response(response.usage, model)
+        elif response.status == 200:
             unknown += 1
     return total, unknown
 

@@ -1,8 +1,8 @@
 """How answers end: finish reasons, output caps, errors, and a connection that the client drops."""
 
-from langchain_kimi._host_checks.exchange import ChatRequest, Exchange, user
-from langchain_kimi._host_checks.findings import DOCUMENTATION, Check, Finding, Group, Record
-from langchain_kimi._host_checks.profile import HostProfile
+from langchain_kimi._host_checks.checks import DOCUMENTATION, Check, CheckResult, Group, Record
+from langchain_kimi._host_checks.host_profile import HostProfile
+from langchain_kimi._host_checks.responses import ChatRequest, HostResponse, user
 from langchain_kimi.catalogue import default_output
 
 CAP = 12
@@ -31,22 +31,22 @@ def _requests(profile: HostProfile) -> list[ChatRequest]:
     ]
 
 
-def _judge(profile: HostProfile, record: Record) -> list[Finding]:
+def _judge(profile: HostProfile, record: Record) -> list[CheckResult]:
     return [_reasons(record), _length(profile, record), _errors([*record["unknown_model"], *record["no_messages"]])]
 
 
-def _reasons(record: Record) -> Finding:
-    answers = [exchange for name in ("greeting", "parallel") for exchange in record[name] if exchange.is_answer]
-    for exchange in answers:
-        expected = "tool_calls" if exchange.calls else "stop"
-        if exchange.finish_reason not in (expected, "length", None):
-            what = "calls" if exchange.calls else "a text"
-            observed = f"`{exchange.finish_reason}` after {what}"
+def _reasons(record: Record) -> CheckResult:
+    answers = [response for name in ("greeting", "parallel") for response in record[name] if response.is_answer]
+    for response in answers:
+        expected = "tool_calls" if response.calls else "stop"
+        if response.finish_reason not in (expected, "length", None):
+            what = "calls" if response.calls else "a text"
+            observed = f"`{response.finish_reason}` after {what}"
             return REASONS.differs(observed, "none needed: ChatKimi looks at the calls")
     return REASONS.passed()
 
 
-def _length(profile: HostProfile, record: Record) -> Finding:
+def _length(profile: HostProfile, record: Record) -> CheckResult:
     capped, alias = record["capped"][0], record["capped_by_alias"][0]
     if _is_capped(capped):
         return LENGTH.passed()
@@ -56,27 +56,27 @@ def _length(profile: HostProfile, record: Record) -> Finding:
     return LENGTH.failed(_end(capped), "none: an answer that was cut looks whole")
 
 
-def _is_capped(exchange: Exchange) -> bool:
-    return exchange.is_answer and exchange.finish_reason == "length"
+def _is_capped(response: HostResponse) -> bool:
+    return response.is_answer and response.finish_reason == "length"
 
 
-def _end(exchange: Exchange) -> str:
-    return f"finish reason `{exchange.finish_reason}`" if exchange.is_answer else exchange.outcome
+def _end(response: HostResponse) -> str:
+    return f"finish reason `{response.finish_reason}`" if response.is_answer else response.outcome
 
 
-def _errors(exchanges: list[Exchange]) -> Finding:
-    for exchange in exchanges:
-        if exchange.is_answer:
-            return ERRORS.differs(f"{exchange.request.name}: answered as if nothing were wrong", "none needed")
-        if not 400 <= exchange.status < 500 or not _is_error_object(exchange):
-            label = exchange.headers.get("content-type", "no content type").partition(";")[0]
-            observed = f"{exchange.request.name}: {exchange.status or 'no status'} with {label}"
+def _errors(responses: list[HostResponse]) -> CheckResult:
+    for response in responses:
+        if response.is_answer:
+            return ERRORS.differs(f"{response.request.name}: answered as if nothing were wrong", "none needed")
+        if not 400 <= response.status < 500 or not _is_error_object(response):
+            label = response.headers.get("content-type", "no content type").partition(";")[0]
+            observed = f"{response.request.name}: {response.status or 'no status'} with {label}"
             return ERRORS.differs(observed, "none needed: ChatKimi reads the body, and retries what may pass")
     return ERRORS.passed()
 
 
-def _is_error_object(exchange: Exchange) -> bool:
-    bodies = [chunk.get("error") for chunk in exchange.chunks]
+def _is_error_object(response: HostResponse) -> bool:
+    bodies = [chunk.get("error") for chunk in response.chunks]
     return any(isinstance(body, dict) and body.get("message") and body.get("type") for body in bodies)
 
 
@@ -88,7 +88,7 @@ def _drop_requests(profile: HostProfile) -> list[ChatRequest]:
     ]
 
 
-def _judge_drop(profile: HostProfile, record: Record) -> list[Finding]:
+def _judge_drop(profile: HostProfile, record: Record) -> list[CheckResult]:
     dropped, after = record["dropped"][0], record["after_drop"][0]
     if dropped.status != 200:
         return [CANCELLATION.unclear(f"there was no stream to drop: {dropped.outcome}")]

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from langchain_kimi._host_checks.exchange import ChatRequest, Exchange, call_and_result, user
-from langchain_kimi._host_checks.findings import RECORDED, VERIFIER, Check, Finding, Group, Record
-from langchain_kimi._host_checks.profile import HostProfile
+from langchain_kimi._host_checks.checks import RECORDED, VERIFIER, Check, CheckResult, Group, Record
+from langchain_kimi._host_checks.host_profile import HostProfile
+from langchain_kimi._host_checks.responses import ChatRequest, HostResponse, call_and_result, user
 from langchain_kimi._host_checks.streams import WEATHER
 from langchain_kimi._raw_calls import NO_REASONING, wire_arguments
 
@@ -63,9 +63,9 @@ def _without_reasoning(profile: HostProfile) -> list[ChatRequest]:
     ]
 
 
-def _request(profile: HostProfile, name: str, exchange: list[dict[str, Any]]) -> ChatRequest:
+def _request(profile: HostProfile, name: str, call: list[dict[str, Any]]) -> ChatRequest:
     fields = {"tools": [WEATHER], **profile.least_effort()}
-    return ChatRequest(name, [user("How is the weather in Oslo?"), *exchange], _CAP, fields, stream=False)
+    return ChatRequest(name, [user("How is the weather in Oslo?"), *call], _CAP, fields, stream=False)
 
 
 def _with_id(messages: list[dict[str, Any]], call_id: str) -> list[dict[str, Any]]:
@@ -74,20 +74,20 @@ def _with_id(messages: list[dict[str, Any]], call_id: str) -> list[dict[str, Any
     return [{**assistant, "tool_calls": calls}, {**result, "tool_call_id": call_id}]
 
 
-def _judge(profile: HostProfile, record: Record) -> list[Finding]:
-    findings = [
+def _judge(profile: HostProfile, record: Record) -> list[CheckResult]:
+    results = [
         _ids([*record["parallel"], *record.get("arguments", ())]),
         _foreign(profile, record),
         _raw_and_repaired(REPEATED, record["repeated_id"], record["suffixed_id"]),
         _raw_and_repaired(BROKEN_ARGUMENTS, record["broken"], record["repaired"]),
     ]
-    return [*findings, _padded(profile, record["padded"][0])] if profile.thinks else findings
+    return [*results, _padded(profile, record["padded"][0])] if profile.thinks else results
 
 
-def _ids(exchanges: Iterable[Exchange]) -> Finding:
+def _ids(responses: Iterable[HostResponse]) -> CheckResult:
     setting = "none needed: ChatKimi gives such calls ids of their own"
-    for exchange in exchanges:
-        ids = exchange.call_ids
+    for response in responses:
+        ids = response.call_ids
         if None in ids or "" in ids:
             return IDS.differs("a call has no id", setting)
         if len(set(ids)) < len(ids):
@@ -95,7 +95,7 @@ def _ids(exchanges: Iterable[Exchange]) -> Finding:
     return IDS.passed()
 
 
-def _foreign(profile: HostProfile, record: Record) -> Finding:
+def _foreign(profile: HostProfile, record: Record) -> CheckResult:
     foreign, kimi = record["foreign_id"][0], record["kimi_id"][0]
     if foreign.is_answer:
         return FOREIGN.passed() if kimi.is_answer else FOREIGN.failed(f"Kimi's own form is refused: {kimi.outcome}")
@@ -107,7 +107,7 @@ def _foreign(profile: HostProfile, record: Record) -> Finding:
     return FOREIGN.failed(foreign.outcome, "begin a new thread on this host")
 
 
-def _raw_and_repaired(check: Check, raw: list[Exchange], repaired: list[Exchange]) -> Finding:
+def _raw_and_repaired(check: Check, raw: list[HostResponse], repaired: list[HostResponse]) -> CheckResult:
     """The history as it may come about, and in the form in which `ChatKimi` sends it."""
     if not repaired[0].is_answer:
         return check.failed(f"what ChatKimi sends instead is refused: {repaired[0].outcome}")
@@ -118,7 +118,7 @@ def _raw_and_repaired(check: Check, raw: list[Exchange], repaired: list[Exchange
     return check.differs(raw[0].outcome, "none needed: ChatKimi never sends it")
 
 
-def _padded(profile: HostProfile, padded: Exchange) -> Finding:
+def _padded(profile: HostProfile, padded: HostResponse) -> CheckResult:
     if padded.is_answer:
         return PADDED.passed()
     if profile.switch is not None:

@@ -1,9 +1,9 @@
 """Whether the model obeys `tool_choice`, `response_format` and a request for parallel calls."""
 
 from langchain_kimi import _surrogates as surrogates
-from langchain_kimi._host_checks.exchange import ChatRequest, Exchange, first_refusal, rate, user
-from langchain_kimi._host_checks.findings import DOCUMENTATION, VERIFIER, Check, Finding, Group, Record
-from langchain_kimi._host_checks.profile import HostProfile
+from langchain_kimi._host_checks.checks import DOCUMENTATION, VERIFIER, Check, CheckResult, Group, Record
+from langchain_kimi._host_checks.host_profile import HostProfile
+from langchain_kimi._host_checks.responses import ChatRequest, HostResponse, first_refusal, rate, user
 from langchain_kimi._host_checks.streams import CITIES, WEATHER
 from langchain_kimi._json_schema import SchemaCheck
 from langchain_kimi._raw_calls import RawCall, parse_json
@@ -53,43 +53,43 @@ def _follows_schemas(profile: HostProfile) -> bool:
     return profile.row is None or profile.row.json_schema
 
 
-def _judge(profile: HostProfile, record: Record) -> list[Finding]:
+def _judge(profile: HostProfile, record: Record) -> list[CheckResult]:
     required = _required(record["required"])
-    findings = [required, _parallel(record["parallel"])]
+    results = [required, _parallel(record["parallel"])]
     if _follows_schemas(profile):
-        findings.append(_schema(record["json_schema"], can_be_forced=required.outcome == "passed"))
-    return findings
+        results.append(_schema(record["json_schema"], can_be_forced=required.outcome == "passed"))
+    return results
 
 
-def _required(exchanges: list[Exchange]) -> Finding:
-    if (refusal := first_refusal(exchanges)) is not None:
+def _required(responses: list[HostResponse]) -> CheckResult:
+    if (refusal := first_refusal(responses)) is not None:
         incompatible = "incompatible with thinking" in refusal
         return REQUIRED.passed("400: not while the model thinks") if incompatible else REQUIRED.failed(refusal)
-    good, total = rate(exchanges, lambda exchange: bool(exchange.calls))
+    good, total = rate(responses, lambda response: bool(response.calls))
     advice = 'with_structured_output(…, method="json_schema") forces no call'
     return REQUIRED.by_rate(good, total, _FLOOR, "answers have a call", advice)
 
 
-def _schema(exchanges: list[Exchange], *, can_be_forced: bool) -> Finding:
-    refusal = first_refusal(exchanges)
-    good, total = rate(exchanges, follows_schema)
-    finding = SCHEMA.failed(refusal) if refusal else SCHEMA.by_rate(good, total, _FLOOR, "answers fit it")
-    if finding.outcome == "failed" and can_be_forced:
-        return SCHEMA.differs(finding.observed, 'with_structured_output(…, method="function_calling")')
-    return finding
+def _schema(responses: list[HostResponse], *, can_be_forced: bool) -> CheckResult:
+    refusal = first_refusal(responses)
+    good, total = rate(responses, follows_schema)
+    result = SCHEMA.failed(refusal) if refusal else SCHEMA.by_rate(good, total, _FLOOR, "answers fit it")
+    if result.outcome == "failed" and can_be_forced:
+        return SCHEMA.differs(result.observed, 'with_structured_output(…, method="function_calling")')
+    return result
 
 
-def follows_schema(exchange: Exchange) -> bool:
+def follows_schema(response: HostResponse) -> bool:
     """Whether the text of an answer is JSON of the schema."""
     try:
-        value = surrogates.loads(exchange.text.encode())
+        value = surrogates.loads(response.text.encode())
     except ValueError:
         return False
     return SchemaCheck("response_format", COLOUR).reasons(value) is None
 
 
-def _parallel(exchanges: list[Exchange]) -> Finding:
-    both, total = rate(exchanges, lambda exchange: set(CITIES) <= set(map(_city, exchange.calls)))
+def _parallel(responses: list[HostResponse]) -> CheckResult:
+    both, total = rate(responses, lambda response: set(CITIES) <= set(map(_city, response.calls)))
     if both:
         return PARALLEL.passed(f"{both} of {total} answers have both calls")
     if total < 2:

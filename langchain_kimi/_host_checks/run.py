@@ -8,15 +8,15 @@ import orjson
 
 from langchain_kimi._host_checks import assumptions
 from langchain_kimi._host_checks.arguments import VALID_ARGUMENTS
+from langchain_kimi._host_checks.checks import Check, CheckResult, Group
 from langchain_kimi._host_checks.cost import Estimate, estimate_requests
 from langchain_kimi._host_checks.endings import DROPPED, ENDINGS
-from langchain_kimi._host_checks.exchange import CHAT_PATH, ChatRequest, Exchange, leave_after_text
-from langchain_kimi._host_checks.findings import Check, Finding, Group
 from langchain_kimi._host_checks.history import HISTORY
+from langchain_kimi._host_checks.host_profile import HostProfile
 from langchain_kimi._host_checks.obedience import OBEDIENCE
-from langchain_kimi._host_checks.profile import HostProfile
-from langchain_kimi._host_checks.reasoning import REASONING, THINKING_OFF
+from langchain_kimi._host_checks.responses import CHAT_PATH, ChatRequest, HostResponse, leave_after_text
 from langchain_kimi._host_checks.streams import STREAMS
+from langchain_kimi._host_checks.thinking import REASONING, THINKING_OFF
 from langchain_kimi._host_checks.token_usage import USAGE
 from langchain_kimi._http import RetryPolicy, Transport, raw_exchange
 from langchain_kimi.errors import (
@@ -40,18 +40,18 @@ class Report:
     """What is known of a host, also of one whose checks were interrupted."""
 
     profile: HostProfile
-    findings: list[Finding] = field(default_factory=list)
-    record: dict[str, list[Exchange]] = field(default_factory=dict)
+    results: list[CheckResult] = field(default_factory=list)
+    record: dict[str, list[HostResponse]] = field(default_factory=dict)
 
     @property
-    def exchanges(self) -> list[Exchange]:
-        """All exchanges."""
-        return [exchange for sent in self.record.values() for exchange in sent]
+    def responses(self) -> list[HostResponse]:
+        """All responses."""
+        return [response for sent in self.record.values() for response in sent]
 
     @property
-    def failed_musts(self) -> list[Finding]:
-        """The findings for which the host is no faithful Kimi."""
-        return [one for one in self.findings if one.outcome == "failed" and one.check.level == "must"]
+    def failed_musts(self) -> list[CheckResult]:
+        """The results for which the host is no faithful Kimi."""
+        return [one for one in self.results if one.outcome == "failed" and one.check.level == "must"]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -59,8 +59,8 @@ class Report:
         settings: dict[str, Any] = {"model": self.profile.model, "base_url": self.profile.url}
         if self.profile.dialect:
             settings["dialect"] = self.profile.dialect
-        for finding in self.findings:
-            settings |= finding.arguments
+        for result in self.results:
+            settings |= result.arguments
         return settings
 
 
@@ -84,26 +84,26 @@ def run_checks(report: Report, transport: Transport, on_progress: Progress) -> N
         requests = group.requests(report.profile)
         for number, request in enumerate(requests):
             on_progress(group.name, number, len(requests))
-            exchange = _send(transport, request, report.profile.model)
-            report.record.setdefault(request.name, []).append(exchange)
-            _raise_if_hopeless(exchange, is_first=len(report.record) == 1)
-        report.findings += group.judge(report.profile, report.record)
+            response = _send(transport, request, report.profile.model)
+            report.record.setdefault(request.name, []).append(response)
+            _raise_if_hopeless(response, is_first=len(report.record) == 1)
+        report.results += group.judge(report.profile, report.record)
         on_progress(group.name, len(requests), len(requests))
 
 
-def _raise_if_hopeless(exchange: Exchange, *, is_first: bool) -> None:
-    error = exchange.error
+def _raise_if_hopeless(response: HostResponse, *, is_first: bool) -> None:
+    error = response.error
     if error is not None and (is_first or isinstance(error, _HOPELESS)):
         raise error
 
 
-def _send(transport: Transport, request: ChatRequest, model: str) -> Exchange:
-    """The exchange, after retries of failures that may pass."""
+def _send(transport: Transport, request: ChatRequest, model: str) -> HostResponse:
+    """The response, after retries of failures that may pass."""
     body, retries = orjson.dumps(request.body(model)), RetryPolicy(None if request.retries else 0)
     leave = leave_after_text if request.leaves else None
     while True:
-        exchange = Exchange(request, raw_exchange(transport, CHAT_PATH, body, leave), transport.host)
-        seconds = None if exchange.error is None else retries.delay(exchange.error)
+        response = HostResponse(request, raw_exchange(transport, CHAT_PATH, body, leave), transport.host)
+        seconds = None if response.error is None else retries.delay(response.error)
         if seconds is None:
-            return exchange
+            return response
         transport.clock.sleep(seconds)

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from langchain_kimi._host_checks.exchange import ChatRequest, Exchange, function, is_done, user
-from langchain_kimi._host_checks.findings import STREAM_SPECIFICATION, Check, Finding, Group, Record
-from langchain_kimi._host_checks.profile import HostProfile
+from langchain_kimi._host_checks.checks import STREAM_SPECIFICATION, Check, CheckResult, Group, Record
+from langchain_kimi._host_checks.host_profile import HostProfile
+from langchain_kimi._host_checks.responses import ChatRequest, HostResponse, function, is_done, user
 from langchain_kimi._hosts import REASONING_DETAILS_KEY
 
 LINE = "🙂 東京 naïve, ready"
@@ -48,39 +48,39 @@ def _requests(profile: HostProfile) -> list[ChatRequest]:
     ]
 
 
-def _judge(profile: HostProfile, record: Record) -> list[Finding]:
-    streams = [exchange for exchange in (*record["greeting"], *record["parallel"]) if exchange.is_answer]
-    keys = [key for exchange in streams for key in exchange.reasoning_keys]
+def _judge(profile: HostProfile, record: Record) -> list[CheckResult]:
+    streams = [response for response in (*record["greeting"], *record["parallel"]) if response.is_answer]
+    keys = [key for response in streams for key in response.reasoning_keys]
     if keys:
         profile.reasoning_key = REASONING_DETAILS_KEY if REASONING_DETAILS_KEY in keys else keys[0]
-    if not all(exchange.is_stream for exchange in streams):
+    if not all(response.is_stream for response in streams):
         observed = "the answer to a streaming request is no event stream"
         return [EVENTS.differs(observed, f"streaming=False: {_WHOLE}", streaming=False)]
     return [
-        _finding(EVENTS, map(_odd_event, streams), "ChatKimi skips what is no JSON object"),
-        _finding(DONE, map(_odd_end, streams), "none needed: ChatKimi also ends at the finish reason"),
-        _finding(FIELDS, map(_odd_fields, streams), "none needed"),
-        _finding(CHOICES, map(_odd_choices, streams), "none needed: ChatKimi reads the first choice"),
-        _finding(ROLE, map(_odd_role, streams), "none needed: ChatKimi takes it as the assistant's"),
+        _result(EVENTS, map(_odd_event, streams), "ChatKimi skips what is no JSON object"),
+        _result(DONE, map(_odd_end, streams), "none needed: ChatKimi also ends at the finish reason"),
+        _result(FIELDS, map(_odd_fields, streams), "none needed"),
+        _result(CHOICES, map(_odd_choices, streams), "none needed: ChatKimi reads the first choice"),
+        _result(ROLE, map(_odd_role, streams), "none needed: ChatKimi takes it as the assistant's"),
         _finish(streams),
-        _finding(CALLS, map(_odd_calls, streams), "none needed: ChatKimi joins calls by index, place and id"),
-        _finding(CHARACTERS, map(_cut_character, streams), "none needed: ChatKimi joins halves of characters"),
+        _result(CALLS, map(_odd_calls, streams), "none needed: ChatKimi joins calls by index, place and id"),
+        _result(CHARACTERS, map(_cut_character, streams), "none needed: ChatKimi joins halves of characters"),
     ]
 
 
-def _finding(check: Check, problems: Iterator[str | None], setting: str) -> Finding:
+def _result(check: Check, problems: Iterator[str | None], setting: str) -> CheckResult:
     """`differs` with the first problem, since `ChatKimi` copes with each of these."""
     problem = next(filter(None, problems), None)
     return check.differs(problem, setting) if problem else check.passed()
 
 
-def _finish(streams: list[Exchange]) -> Finding:
+def _finish(streams: list[HostResponse]) -> CheckResult:
     if problem := next(filter(None, map(_odd_finish, streams)), None):
         return FINISH.differs(problem, f"streaming=False: {_WHOLE}", streaming=False)
     return FINISH.passed()
 
 
-def _odd_event(stream: Exchange) -> str | None:
+def _odd_event(stream: HostResponse) -> str | None:
     lines = [line for line in stream.body.splitlines() if line.strip() and not line.startswith((b"data:", b":"))]
     if lines:
         return f"a line that is no data: {lines[0][:60]!r}"
@@ -88,11 +88,11 @@ def _odd_event(stream: Exchange) -> str | None:
     return None if events == len(stream.chunks) else "an event that is no JSON object"
 
 
-def _odd_end(stream: Exchange) -> str | None:
+def _odd_end(stream: HostResponse) -> str | None:
     return None if stream.documents and is_done(stream.documents[-1]) else "the stream ends without it"
 
 
-def _odd_fields(stream: Exchange) -> str | None:
+def _odd_fields(stream: HostResponse) -> str | None:
     for name in ("id", "object", "created", "model"):
         values = [chunk.get(name) for chunk in stream.chunks]
         if None in values:
@@ -102,7 +102,7 @@ def _odd_fields(stream: Exchange) -> str | None:
     return None
 
 
-def _odd_choices(stream: Exchange) -> str | None:
+def _odd_choices(stream: HostResponse) -> str | None:
     for chunk in stream.chunks:
         choices = chunk.get("choices")
         if choices == [] and chunk.get("usage"):
@@ -114,14 +114,14 @@ def _odd_choices(stream: Exchange) -> str | None:
     return None
 
 
-def _odd_role(stream: Exchange) -> str | None:
+def _odd_role(stream: HostResponse) -> str | None:
     roles = [delta.get("role") for delta in stream.deltas]
     if roles[:1] != ["assistant"]:
         return "the first chunk has no role"
     return f"{len(roles) - roles.count(None)} chunks have a role" if any(roles[1:]) else None
 
 
-def _odd_finish(stream: Exchange) -> str | None:
+def _odd_finish(stream: HostResponse) -> str | None:
     places = [place for place, choice in enumerate(stream.choices) if choice.get("finish_reason")]
     if not places:
         return "no chunk has a finish reason"
@@ -133,7 +133,7 @@ def _has_output(delta: dict[str, Any]) -> bool:
     return bool(delta.get("content") or delta.get("tool_calls"))
 
 
-def _odd_calls(stream: Exchange) -> str | None:
+def _odd_calls(stream: HostResponse) -> str | None:
     begun: list[Any] = []
     for part in (part for delta in stream.deltas for part in delta.get("tool_calls") or ()):
         function_part = part.get("function") or {}
@@ -153,7 +153,7 @@ def _odd_calls(stream: Exchange) -> str | None:
     return None
 
 
-def _cut_character(stream: Exchange) -> str | None:
+def _cut_character(stream: HostResponse) -> str | None:
     texts = [value for delta in stream.deltas for value in delta.values() if isinstance(value, str)]
     halves = any("\ud800" <= character <= "\udfff" or character == "\ufffd" for text in texts for character in text)
     return "a character is cut between two chunks" if halves else None

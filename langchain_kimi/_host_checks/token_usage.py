@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable
 
-from langchain_kimi._host_checks.exchange import ChatRequest, Exchange, user
-from langchain_kimi._host_checks.findings import DOCUMENTATION, STREAM_SPECIFICATION, Check, Finding, Group, Record
-from langchain_kimi._host_checks.profile import HostProfile
+from langchain_kimi._host_checks.checks import DOCUMENTATION, STREAM_SPECIFICATION, Check, CheckResult, Group, Record
+from langchain_kimi._host_checks.host_profile import HostProfile
+from langchain_kimi._host_checks.responses import ChatRequest, HostResponse, user
 from langchain_kimi.usage import is_inconsistent, usage_of_headers
 
 _RULES = " ".join(f"Rule {number}: the door with the number {number} stays shut." for number in range(1, 31))
@@ -34,10 +34,10 @@ def _requests(profile: HostProfile) -> list[ChatRequest]:
     return [again] * (2 if profile.quick else 3)
 
 
-def _judge(profile: HostProfile, record: Record) -> list[Finding]:
-    answers = [exchange for sent in record.values() for exchange in sent if exchange.is_answer]
-    streamed = [exchange for exchange in answers if exchange.is_stream]
-    whole = [exchange for exchange in answers if not exchange.is_stream]
+def _judge(profile: HostProfile, record: Record) -> list[CheckResult]:
+    answers = [response for sent in record.values() for response in sent if response.is_answer]
+    streamed = [response for response in answers if response.is_stream]
+    whole = [response for response in answers if not response.is_stream]
     return [
         _in_stream(streamed, whole),
         _whole(streamed, whole),
@@ -48,11 +48,11 @@ def _judge(profile: HostProfile, record: Record) -> list[Finding]:
     ]
 
 
-def _reported(exchanges: Iterable[Exchange]) -> bool:
-    return all(exchange.wire_usage for exchange in exchanges)
+def _reported(responses: Iterable[HostResponse]) -> bool:
+    return all(response.wire_usage for response in responses)
 
 
-def _in_stream(streamed: list[Exchange], whole: list[Exchange]) -> Finding:
+def _in_stream(streamed: list[HostResponse], whole: list[HostResponse]) -> CheckResult:
     if not streamed:
         return IN_STREAM.unclear("no stream")
     if _reported(streamed):
@@ -62,7 +62,7 @@ def _in_stream(streamed: list[Exchange], whole: list[Exchange]) -> Finding:
     return IN_STREAM.failed("missing", "none: AgentLimits(tokens=…, cost_usd=…) cannot bind; use turns and seconds")
 
 
-def _whole(streamed: list[Exchange], whole: list[Exchange]) -> Finding:
+def _whole(streamed: list[HostResponse], whole: list[HostResponse]) -> CheckResult:
     if not whole:
         return WHOLE.unclear("no whole response")
     if _reported(whole):
@@ -72,31 +72,33 @@ def _whole(streamed: list[Exchange], whole: list[Exchange]) -> Finding:
     return WHOLE.failed("missing", "none: AgentLimits(tokens=…, cost_usd=…) cannot bind; use turns and seconds")
 
 
-def _every(check: Check, answers: list[Exchange], is_odd: Callable[[Exchange], bool], setting: str) -> Finding:
-    reporting = [exchange for exchange in answers if exchange.wire_usage]
+def _every(
+    check: Check, answers: list[HostResponse], is_odd: Callable[[HostResponse], bool], setting: str
+) -> CheckResult:
+    reporting = [response for response in answers if response.wire_usage]
     odd = sum(map(is_odd, reporting))
     if not reporting:
         return check.unclear("no answer reports usage")
     return check.differs(f"not so in {odd} of {len(reporting)} answers", setting) if odd else check.passed()
 
 
-def _lacks_details(exchange: Exchange) -> bool:
-    usage = exchange.wire_usage or {}
+def _lacks_details(response: HostResponse) -> bool:
+    usage = response.wire_usage or {}
     prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     has_prompt = isinstance(prompt, dict) and "cached_tokens" in prompt
     return not (has_prompt and isinstance(completion, dict) and "reasoning_tokens" in completion)
 
 
-def _odd_headers(exchange: Exchange) -> bool:
-    reported, usage = usage_of_headers(exchange.headers, 0), exchange.usage
+def _odd_headers(response: HostResponse) -> bool:
+    reported, usage = usage_of_headers(response.headers, 0), response.usage
     if reported is None or usage is None:
         return True
     cached = usage.get("input_token_details", {}).get("cache_read", 0)
     return (reported["prompt_tokens"], reported["cached_tokens"]) != (usage["input_tokens"], cached)
 
 
-def _cached(exchanges: list[Exchange]) -> Finding:
-    usages = [exchange.usage for exchange in exchanges if exchange.usage]
+def _cached(responses: list[HostResponse]) -> CheckResult:
+    usages = [response.usage for response in responses if response.usage]
     if len(usages) < 2:
         return CACHED.unclear("no usage to see it in")
     cached = max(usage.get("input_token_details", {}).get("cache_read", 0) for usage in usages[1:])

@@ -59,7 +59,7 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class Wait:
     """Waits for so many seconds."""
 
     seconds: float

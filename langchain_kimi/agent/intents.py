@@ -16,7 +16,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from langchain_kimi._steps import Steps
-from langchain_kimi.agent.checkpoint_steps import Pause, Read, Write, checkpoints_of
+from langchain_kimi.agent.checkpoint_steps import Read, Wait, Write, checkpoints_of
 from langchain_kimi.agent.idempotency import CallIdentity
 from langchain_kimi.agent.thread_messages import call_text
 from langchain_kimi.errors import DurabilityError
@@ -127,5 +127,5 @@ def _written(
             return saved
         if time.monotonic() > end:
             raise DurabilityError(_NOT_WRITTEN.format(name=identity.call["name"], seconds=_PATIENCE))
-        yield Pause(pause)
+        yield Wait(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)

@@ -18,7 +18,7 @@ from langchain_kimi.catalogue import find
 from langchain_kimi.errors import AnswerCutShort, IncompleteAnswerError, KimiError
 
 
-class Request(Operation, Protocol):
+class ModelOperation(Operation, Protocol):
     """A request to a model, as an operation for `run_steps`."""
 
     @property
@@ -79,7 +79,7 @@ class CompleteAnswers:
         return bool(self._full_cap)
 
     def steps(
-        self, request: Request, billed: list[AIMessage], *, full_cap: bool, retry_empty: bool
+        self, request: ModelOperation, billed: list[AIMessage], *, full_cap: bool, retry_empty: bool
     ) -> Steps[AIMessage]:
         """The answer. Those of failed attempts are added to `billed`.
 
@@ -99,7 +99,7 @@ class CompleteAnswers:
             answer = error.message  # its calls do not run
         return answer
 
-    def _with_larger_cap(self, request: Request, billed: list[AIMessage]) -> Steps[AIMessage]:
+    def _with_larger_cap(self, request: ModelOperation, billed: list[AIMessage]) -> Steps[AIMessage]:
         """The answer, from a second request with a larger output cap if the first used up its cap by thinking."""
         answer: AIMessage
         try:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from langchain_kimi._host_checks.assumptions import Settled, settled
+from langchain_kimi._host_checks.checks import CheckResult
 from langchain_kimi._host_checks.cost import Estimate, spent
-from langchain_kimi._host_checks.findings import Finding
 from langchain_kimi._host_checks.run import Report
 from langchain_kimi._redaction import shown_line
 from langchain_kimi.cli.output import write_line
@@ -40,7 +40,7 @@ def write_report(report: Report, expected: Estimate, key_variable: str | None, *
         write_line("The checks were interrupted; this is what they showed until then.")
     write_line(_verdict(report, interrupted))
     write_line("")
-    _write_table(("check", "Moonshot expects", "the host", "ChatKimi"), map(_finding_row, report.findings))
+    _write_table(("check", "Moonshot expects", "the host", "ChatKimi"), map(_result_row, report.results))
     if assumptions := _settled(report, interrupted):
         write_line("")
         write_line(_ON_KIMI if report.profile.is_kimi else _ELSEWHERE)
@@ -54,7 +54,7 @@ def write_report(report: Report, expected: Estimate, key_variable: str | None, *
 
 def write_json(report: Report, expected: Estimate, key_variable: str | None, *, interrupted: bool) -> None:
     """Print the report as one JSON object, whose fields `docs/hosts.md` describes."""
-    usage, unknown = spent(report.exchanges, report.profile.model)
+    usage, unknown = spent(report.responses, report.profile.model)
     document = {
         "version": 1,
         "host": report.profile.url,
@@ -63,7 +63,7 @@ def write_json(report: Report, expected: Estimate, key_variable: str | None, *, 
         "quick": report.profile.quick,
         "interrupted": interrupted,
         "faithful": not report.failed_musts and not interrupted,
-        "checks": [_finding_json(finding) for finding in report.findings],
+        "checks": [_result_json(result) for result in report.results],
         "assumptions": [
             {"name": one.assumption.name, "verdict": one.verdict, "assumed": one.assumption.text}
             | {"observed": _shown(one.observed)}
@@ -72,7 +72,7 @@ def write_json(report: Report, expected: Estimate, key_variable: str | None, *, 
         "settings": report.settings,
         "python": settings_code(report.settings, key_variable),
         "cost": {
-            "requests": len(report.exchanges),
+            "requests": len(report.responses),
             "without_usage": unknown,
             "input_tokens": usage.input_tokens,
             "cached_tokens": usage.cached_tokens,
@@ -103,24 +103,24 @@ def _settled(report: Report, interrupted: bool) -> list[Settled]:
     return [] if interrupted else settled(report.profile, report.record)
 
 
-def _finding_json(finding: Finding) -> dict[str, Any]:
+def _result_json(result: CheckResult) -> dict[str, Any]:
     return {
-        "name": finding.check.name,
-        "level": finding.check.level,
-        "outcome": finding.outcome,
-        "expected": finding.check.expected,
-        "source": finding.check.source,
-        "observed": _shown(finding.observed),
-        "advice": finding.setting,
-        "settings": dict(finding.arguments),
+        "name": result.check.name,
+        "level": result.check.level,
+        "outcome": result.outcome,
+        "expected": result.check.expected,
+        "source": result.check.source,
+        "observed": _shown(result.observed),
+        "advice": result.setting,
+        "settings": dict(result.arguments),
     }
 
 
-def _finding_row(finding: Finding) -> tuple[str, ...]:
-    check = finding.check
-    advice = finding.setting if finding.outcome in ("differs", "failed") else _NOTHING
-    name = f"{_MARKS[finding.outcome]} {check.name}"
-    return name, f"{check.level}: {check.expected} ({check.source})", _shown(finding.observed), advice
+def _result_row(result: CheckResult) -> tuple[str, ...]:
+    check = result.check
+    advice = result.setting if result.outcome in ("differs", "failed") else _NOTHING
+    name = f"{_MARKS[result.outcome]} {check.name}"
+    return name, f"{check.level}: {check.expected} ({check.source})", _shown(result.observed), advice
 
 
 def _assumption_row(one: Settled) -> tuple[str, ...]:
@@ -134,22 +134,22 @@ def _shown(text: str) -> str:
 
 def _verdict(report: Report, interrupted: bool) -> str:
     if failed := report.failed_musts:
-        return f"No faithful Kimi: {', '.join(finding.check.name for finding in failed)} must hold and fails."
-    others = [finding.check.name for finding in report.findings if finding.outcome in ("differs", "failed")]
+        return f"No faithful Kimi: {', '.join(result.check.name for result in failed)} must hold and fails."
+    others = [result.check.name for result in report.results if result.outcome in ("differs", "failed")]
     so_far = " so far" if interrupted else ""
     notes = f"; it differs in {', '.join(others)}" if others else ""
     return f"A faithful Kimi{so_far}: everything holds that must hold{notes}."
 
 
 def _cost_line(report: Report, expected: Estimate) -> str:
-    usage, unknown = spent(report.exchanges, report.profile.model)
+    usage, unknown = spent(report.responses, report.profile.model)
     price = f"${usage.cost_usd:.4f} at Kimi's list prices" if usage.cost_usd is not None else "unknown price"
     limit = f", of at most ${expected.usd:.4f} expected" if expected.usd is not None else ""
     silent = ""
     if unknown:
         silent = f" Of {unknown} other answer{'' if unknown == 1 else 's'} the usage is not known."
     return (
-        f"Cost: {price}{limit}: {len(report.exchanges)} requests, {usage.input_tokens:,} tokens "
+        f"Cost: {price}{limit}: {len(report.responses)} requests, {usage.input_tokens:,} tokens "
         f"read ({usage.cached_tokens:,} cached), {usage.output_tokens:,} written.{silent}"
     )
 

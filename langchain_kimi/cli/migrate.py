@@ -10,7 +10,7 @@ import orjson
 
 from langchain_kimi.catalogue import Model, find, suggestion
 from langchain_kimi.cli.command_errors import CHECK_FAILED, NOT_RUN, CommandError, one_line
-from langchain_kimi.cli.migration import Migration, Money, differences
+from langchain_kimi.cli.migration import Migration, Money, model_differences
 from langchain_kimi.cli.output import write_error, write_line
 from langchain_kimi.cli.recorded_calls import find_recordings, read_calls
 from langchain_kimi.testing.cassettes import CassetteError
@@ -59,7 +59,9 @@ def _as_json(runs: dict[Path, Migration], row: Model) -> dict[str, Any]:
     models = dict.fromkeys(model for run in runs.values() for model in run.models)
     return {
         "to": row.id,
-        "differences": {model: {name: [old, new] for name, old, new in differences(model, row)} for model in models},
+        "differences": {
+            model: {name: [old, new] for name, old, new in model_differences(model, row)} for model in models
+        },
         "runs": [{"file": str(file), **asdict(run)} for file, run in runs.items()],
         "total": {"calls": sum(run.calls for run in runs.values()), "money": asdict(_total(runs))},
     }
@@ -67,7 +69,7 @@ def _as_json(runs: dict[Path, Migration], row: Model) -> dict[str, Any]:
 
 def _write_runs(runs: dict[Path, Migration], row: Model) -> None:
     for model in dict.fromkeys(model for run in runs.values() for model in run.models):
-        if (facts := differences(model, row)) or find(model) is None:
+        if (facts := model_differences(model, row)) or find(model) is None:
             write_line(f"{model} → {row.id}" if facts else f"{model} → {row.id}: {model} is not in the catalogue")
             width = max((len(name) for name, _, _ in facts), default=0)
             for name, old, new in facts:

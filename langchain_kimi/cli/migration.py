@@ -18,7 +18,7 @@ _NOT_SETTINGS = ("model", "messages", "stream", "stream_options", "thinking", "m
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class MigrationFinding:
     """Something of one request that the other model would refuse or do otherwise."""
 
     request: int
@@ -57,7 +57,7 @@ class Migration:
 
     calls: int
     models: tuple[str, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[MigrationFinding, ...]
     money: Money
 
     @classmethod
@@ -72,7 +72,7 @@ class Migration:
         return len({finding.request for finding in self.findings if finding.kind == kind})
 
 
-def differences(model: str, row: Model) -> list[tuple[str, str, str]]:
+def model_differences(model: str, row: Model) -> list[tuple[str, str, str]]:
     """What differs between a model and the model `row` in every request: name, and the fact of each."""
     old = find(model)
     if old is None or old.id == row.id:
@@ -81,10 +81,10 @@ def differences(model: str, row: Model) -> list[tuple[str, str, str]]:
     return [(name, before, after) for name, before, after in facts if before != after]
 
 
-def _findings(call: RecordedCall, row: Model) -> Iterator[Finding]:
+def _findings(call: RecordedCall, row: Model) -> Iterator[MigrationFinding]:
     compare = _compare_usage if call.body is None else _compare_requests
     for kind, text in compare(call, row):
-        yield Finding(call.number, kind, text)
+        yield MigrationFinding(call.number, kind, text)
 
 
 _Compared = Iterator[tuple[Literal["refused", "changes"], str]]

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from langchain_kimi._api_keys import NO_KEY, is_loopback
-from langchain_kimi._host_checks.profile import HostProfile
+from langchain_kimi._host_checks.host_profile import HostProfile
 from langchain_kimi._host_checks.run import Report, estimate, run_checks
 from langchain_kimi._http import Transport, transport_of
 from langchain_kimi.chat_model import ChatKimi
@@ -31,7 +31,7 @@ def run_verify_host_command(options: argparse.Namespace) -> int:
     try:
         run_checks(report, transport, _show_progress)
     except KimiError as error:
-        if not report.findings:
+        if not report.results:
             raise CommandError(f"the first request was not answered. {one_line(error)}") from error
         write(report, expected, options.api_key_env, interrupted=True)
         raise

@@ -19,10 +19,10 @@ from langchain_kimi.agent.parameters import check_types, suggested_parameter_or_
 from langchain_kimi.agent.tool_errors import ToolErrors
 from langchain_kimi.middleware.begin_turn import begin_turn
 from langchain_kimi.middleware.langchain_types import AgentMiddleware, ExtendedModelResponse, ModelRequest
+from langchain_kimi.middleware.middleware_state import KimiMiddlewareState
 from langchain_kimi.middleware.model_context import ModelContexts, Policies
-from langchain_kimi.middleware.model_turn import MiddlewareTurn
-from langchain_kimi.middleware.state import KimiMiddlewareState
-from langchain_kimi.middleware.tool_calls import ToolCalls
+from langchain_kimi.middleware.wrap_model_call import MiddlewareTurn
+from langchain_kimi.middleware.wrap_tool_call import ToolCalls
 
 
 class KimiMiddleware(AgentMiddleware[KimiMiddlewareState, Any, Any]):

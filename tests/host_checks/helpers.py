@@ -1,7 +1,7 @@
 """Checks of a host that run without waiting, and what they did not find good."""
 
 from langchain_kimi import ChatKimi
-from langchain_kimi._host_checks.profile import HostProfile
+from langchain_kimi._host_checks.host_profile import HostProfile
 from langchain_kimi._host_checks.run import Report, run_checks
 from langchain_kimi._http import transport_of
 from langchain_kimi.testing import KimiServer
@@ -18,4 +18,4 @@ def checked(server: KimiServer, model: str = "kimi-k2.6", cases: int = 2, *, qui
 
 
 def not_passed(report: Report) -> dict[str, str]:
-    return {finding.check.name: finding.outcome for finding in report.findings if finding.outcome != "passed"}
+    return {result.check.name: result.outcome for result in report.results if result.outcome != "passed"}

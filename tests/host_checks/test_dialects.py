@@ -1,10 +1,10 @@
-"""A faithful server of every dialect and kind of model: the right settings, and no invented finding."""
+"""A faithful server of every dialect and kind of model: the right settings, and no invented result."""
 
 from typing import Any
 
 import pytest
 
-from langchain_kimi._host_checks.profile import HostProfile
+from langchain_kimi._host_checks.host_profile import HostProfile
 from tests.conftest import Serve
 from tests.host_checks.helpers import checked, not_passed
 from tests.host_checks.scripted_model import obedient

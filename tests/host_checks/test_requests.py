@@ -8,8 +8,8 @@ import pytest
 from langchain_kimi._api_keys import HOSTS
 from langchain_kimi._host_checks.assumptions import ASSUMPTIONS
 from langchain_kimi._host_checks.cost import estimate_requests
-from langchain_kimi._host_checks.exchange import ChatRequest, user
-from langchain_kimi._host_checks.profile import HostProfile
+from langchain_kimi._host_checks.host_profile import HostProfile
+from langchain_kimi._host_checks.responses import ChatRequest, user
 from langchain_kimi._host_checks.run import CHECKS, GROUPS, estimate
 from langchain_kimi._rules import check
 from langchain_kimi.catalogue import MODELS, find

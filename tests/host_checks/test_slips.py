@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from langchain_kimi._host_checks.findings import Check
+from langchain_kimi._host_checks.checks import Check
 from langchain_kimi.testing import Reply, Request, said
 from tests.conftest import Serve
 from tests.host_checks.helpers import checked, not_passed

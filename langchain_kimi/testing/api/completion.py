@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_kimi._rules import thinks
 from langchain_kimi.testing.api.prompt_tokens import byte_length, token_estimate
-from langchain_kimi.testing.api.token_details import logprobs, token_ids
+from langchain_kimi.testing.api.token_details import token_ids, token_logprobs
 from langchain_kimi.testing.dialects import (
     ServedDialect,
     call_id,
@@ -88,7 +88,7 @@ class Completion:
             message["tool_calls"] = self._calls
         choice = {"index": index, "message": to_host_message(message, self._dialect), "finish_reason": self._finish}
         if self._top_logprobs is not None and text:
-            choice["logprobs"] = logprobs(_WORD.findall(text), self._top_logprobs)
+            choice["logprobs"] = token_logprobs(_WORD.findall(text), self._top_logprobs)
         return choice
 
     def events(self) -> Iterator[list[bytes]]:
@@ -121,7 +121,7 @@ class Completion:
                 delta["internal_content"] = {"token_ids": token_ids(text)}
             details = b',"finish_reason":null}'
             if self._top_logprobs is not None and text and is_answer:
-                details = b',"logprobs":%b%b' % (encode_json(logprobs([text], self._top_logprobs)), details)
+                details = b',"logprobs":%b%b' % (encode_json(token_logprobs([text], self._top_logprobs)), details)
             return before + encode_json(delta) + details + after
 
         yield [chunk({"role": "assistant", "content": ""})]

@@ -16,7 +16,7 @@ def token_ids(text: str) -> list[int]:
     return [zlib.crc32(encoded[start : start + _BYTES_PER_TOKEN]) % _VOCABULARY for start in starts]
 
 
-def logprobs(tokens: Sequence[str], top: int) -> dict[str, Any]:
+def token_logprobs(tokens: Sequence[str], top: int) -> dict[str, Any]:
     """The `logprobs` of a choice, each token with `top` alternatives, itself the first of them."""
     return {"content": [_entry(token, 0) | {"top_logprobs": _alternatives(token, top)} for token in tokens]}
 

@@ -51,7 +51,7 @@ def leave_after_text(body: bytes) -> bool:
     return body.count(b"data:") >= 2
 
 
-class Exchange:
+class HostResponse:
     """A request and its response."""
 
     def __init__(self, request: ChatRequest, response: RawResponse, host: str) -> None:
@@ -204,15 +204,15 @@ def is_done(document: bytes) -> bool:
     return document == DONE
 
 
-def rate(exchanges: list[Exchange], holds: Callable[[Exchange], bool]) -> tuple[int, int]:
+def rate(responses: list[HostResponse], holds: Callable[[HostResponse], bool]) -> tuple[int, int]:
     """How many of the answers that were not cut hold, and how many there are."""
-    whole = [exchange for exchange in exchanges if exchange.is_answer and not exchange.was_cut]
+    whole = [response for response in responses if response.is_answer and not response.was_cut]
     return sum(map(holds, whole)), len(whole)
 
 
-def first_refusal(exchanges: list[Exchange]) -> str | None:
+def first_refusal(responses: list[HostResponse]) -> str | None:
     """What the host did at the first request that it did not answer; None where it answered all."""
-    return next((exchange.outcome for exchange in exchanges if not exchange.is_answer), None)
+    return next((response.outcome for response in responses if not response.is_answer), None)
 
 
 def _parsed(document: bytes) -> Any:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from langchain_kimi._host_checks.exchange import ChatRequest, Exchange
-from langchain_kimi._host_checks.profile import HostProfile
+from langchain_kimi._host_checks.host_profile import HostProfile
+from langchain_kimi._host_checks.responses import ChatRequest, HostResponse
 
 Level = Literal["must", "should"]
 Outcome = Literal["passed", "differs", "failed", "unclear"]
@@ -24,7 +24,7 @@ MOST_SLIPS = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What a host did at one check.
 
     `differs` means that the host is not as Kimi, but `ChatKimi` copes, with `setting` where one is named. `failed`
@@ -50,23 +50,23 @@ class Check:
     expected: str
     source: str
 
-    def passed(self, observed: str = "as expected") -> Finding:
+    def passed(self, observed: str = "as expected") -> CheckResult:
         """The host does as Kimi does."""
-        return Finding(self, "passed", observed)
+        return CheckResult(self, "passed", observed)
 
-    def differs(self, observed: str, setting: str = "", **arguments: Any) -> Finding:
+    def differs(self, observed: str, setting: str = "", **arguments: Any) -> CheckResult:
         """The host is not as Kimi, and `ChatKimi` copes."""
-        return Finding(self, "differs", observed, setting, arguments)
+        return CheckResult(self, "differs", observed, setting, arguments)
 
-    def failed(self, observed: str, setting: str = "") -> Finding:
+    def failed(self, observed: str, setting: str = "") -> CheckResult:
         """The host is not as Kimi, and `ChatKimi` does not cope."""
-        return Finding(self, "failed", observed, setting)
+        return CheckResult(self, "failed", observed, setting)
 
-    def unclear(self, observed: str) -> Finding:
+    def unclear(self, observed: str) -> CheckResult:
         """The responses did not show it."""
-        return Finding(self, "unclear", observed)
+        return CheckResult(self, "unclear", observed)
 
-    def by_rate(self, good: int, total: int, floor: float, words: str, setting: str = "") -> Finding:
+    def by_rate(self, good: int, total: int, floor: float, words: str, setting: str = "") -> CheckResult:
         """A check of the model's obedience: it fails by two slips or more, and by a rate below `floor`."""
         if not total:
             return self.unclear("no answer reached its end")
@@ -78,8 +78,8 @@ class Check:
         return self.passed(observed)
 
 
-Record = Mapping[str, list[Exchange]]
-"""All exchanges so far by the names of their requests."""
+Record = Mapping[str, list[HostResponse]]
+"""All responses so far by the names of their requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,5 +89,5 @@ class Group:
     name: str
     checks: tuple[Check, ...]
     requests: Callable[[HostProfile], list[ChatRequest]]
-    judge: Callable[[HostProfile, Record], list[Finding]]
-    """Judges the exchanges, and notes in the profile what the next groups need to know of the host."""
+    judge: Callable[[HostProfile, Record], list[CheckResult]]
+    """Judges the responses, and notes in the profile what the next groups need to know of the host."""

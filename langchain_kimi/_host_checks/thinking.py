@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_kimi._host_checks.exchange import (
+from langchain_kimi._host_checks.checks import DOCUMENTATION, Check, CheckResult, Group, Record
+from langchain_kimi._host_checks.host_profile import HostProfile, off_fields
+from langchain_kimi._host_checks.responses import (
     ChatRequest,
-    Exchange,
+    HostResponse,
     call_and_result,
     first_refusal,
     function,
     rate,
     user,
 )
-from langchain_kimi._host_checks.findings import DOCUMENTATION, Check, Finding, Group, Record
-from langchain_kimi._host_checks.profile import HostProfile, off_fields
 from langchain_kimi._hosts import KIMI_REASONING_KEY, ThinkingSwitch
 
 NUMBERS = ("4817", "2953", "7364", "8126", "5079")
@@ -44,10 +44,10 @@ def _switch_requests(profile: HostProfile) -> list[ChatRequest]:
     ]
 
 
-def _judge_switch(profile: HostProfile, record: Record) -> list[Finding]:
+def _judge_switch(profile: HostProfile, record: Record) -> list[CheckResult]:
     if not profile.may_be_instant:
         return []
-    if not any(exchange.reasoning_keys for exchange in (*record["greeting"], *record["parallel"])):
+    if not any(response.reasoning_keys for response in (*record["greeting"], *record["parallel"])):
         return [SWITCH.unclear("no answer had reasoning, with or without it")]
     working = [switch for switch in _SWITCHES if all(map(_is_instant, record.get(f"off_by_{switch}", (None,))))]
     if not working:
@@ -62,8 +62,8 @@ def _judge_switch(profile: HostProfile, record: Record) -> list[Finding]:
     return [SWITCH.differs(f"only `{profile.switch}` does", _dialect(profile))]
 
 
-def _is_instant(exchange: Exchange | None) -> bool:
-    return exchange is not None and exchange.is_answer and not exchange.reasoning_keys and bool(exchange.text.strip())
+def _is_instant(response: HostResponse | None) -> bool:
+    return response is not None and response.is_answer and not response.reasoning_keys and bool(response.text.strip())
 
 
 def _dialect(profile: HostProfile) -> str:
@@ -91,18 +91,18 @@ def _planted(reasoning: Mapping[str, Any], turn: int) -> list[dict[str, Any]]:
     return [user(question), *call_and_result(f"clock:{turn}", "clock", "{}", "12:00", reasoning)]
 
 
-def _judge_reasoning(profile: HostProfile, record: Record) -> list[Finding]:
+def _judge_reasoning(profile: HostProfile, record: Record) -> list[CheckResult]:
     if not profile.thinks:
         return []
-    planted = {number: exchange for number in NUMBERS for exchange in record.get(f"planted_{number}", ())}
-    exchanges = [*record["greeting"], *record["parallel"], *planted.values()]
-    return [_returned(profile, exchanges), *_key(profile), _read(planted)]
+    planted = {number: response for number in NUMBERS for response in record.get(f"planted_{number}", ())}
+    responses = [*record["greeting"], *record["parallel"], *planted.values()]
+    return [_returned(profile, responses), *_key(profile), _read(planted)]
 
 
-def _returned(profile: HostProfile, exchanges: list[Exchange]) -> Finding:
-    streamed = any(exchange.reasoning_keys for exchange in exchanges if exchange.is_stream)
-    whole = any(exchange.reasoning_keys for exchange in exchanges if not exchange.is_stream)
-    if (streamed and whole) or (whole and not any(exchange.is_stream for exchange in exchanges)):
+def _returned(profile: HostProfile, responses: list[HostResponse]) -> CheckResult:
+    streamed = any(response.reasoning_keys for response in responses if response.is_stream)
+    whole = any(response.reasoning_keys for response in responses if not response.is_stream)
+    if (streamed and whole) or (whole and not any(response.is_stream for response in responses)):
         return RETURNED.passed()
     if streamed:
         return RETURNED.differs("only in streams", "leave `streaming` unset: ChatKimi streams on the wire")
@@ -113,7 +113,7 @@ def _returned(profile: HostProfile, exchanges: list[Exchange]) -> Finding:
     return RETURNED.failed("no answer has reasoning", "another host: agents lose the thread of their own work")
 
 
-def _key(profile: HostProfile) -> list[Finding]:
+def _key(profile: HostProfile) -> list[CheckResult]:
     if profile.reasoning_key is None:
         return [KEY.unclear("no answer has reasoning")]
     if profile.reasoning_key == KIMI_REASONING_KEY:
@@ -121,12 +121,12 @@ def _key(profile: HostProfile) -> list[Finding]:
     return [KEY.differs(f"under `{profile.reasoning_key}`", _dialect(profile))]
 
 
-def _read(planted: Mapping[str, Exchange]) -> Finding:
-    exchanges = list(planted.values())
-    if (refusal := first_refusal(exchanges)) is not None:
+def _read(planted: Mapping[str, HostResponse]) -> CheckResult:
+    responses = list(planted.values())
+    if (refusal := first_refusal(responses)) is not None:
         return READ.failed(f"the history was refused: {refusal}", "another host")
-    numbers = {id(exchange): number for number, exchange in planted.items()}
-    good, total = rate(exchanges, lambda exchange: numbers[id(exchange)] in exchange.text)
+    numbers = {id(response): number for number, response in planted.items()}
+    good, total = rate(responses, lambda response: numbers[id(response)] in response.text)
     return READ.by_rate(good, total, _FLOOR, "answers know the number", "another host: reasoning is not read")
 
 

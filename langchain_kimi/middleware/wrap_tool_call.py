@@ -19,8 +19,8 @@ from langchain_kimi.agent.budget import RunBudget, agent_name, calling_budget
 from langchain_kimi.agent.thread_messages import error_result, last_answer, pending_calls
 from langchain_kimi.agent.tool_call import CallReport, ToolJob, refused_by_caller
 from langchain_kimi.agent.tool_errors import collected_errors, error_handler, with_recorded_errors
+from langchain_kimi.middleware.middleware_state import OUTPUT_KEYS
 from langchain_kimi.middleware.model_context import UNNAMED, Policies
-from langchain_kimi.middleware.state import OUTPUT_KEYS
 
 
 class ToolCalls:
