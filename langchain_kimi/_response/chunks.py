@@ -8,7 +8,7 @@ lists: LangChain holds every chunk until the stream ends, and the garbage collec
 
 from typing import Any, NamedTuple, TypeVar
 
-from langchain_core.messages import AIMessageChunk, ToolCallChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, ToolCallChunk
 from langchain_core.outputs import ChatGenerationChunk
 from pydantic import BaseModel
 
@@ -92,9 +92,17 @@ class BlockChunks:
 
 def generation_chunk(message: AIMessageChunk) -> ChatGenerationChunk:
     """The message chunk as LangChain wants it from `_stream`."""
+    if message.chunk_position == "last":
+        return ChatGenerationChunk(message=message, generation_info=generation_info(message))
     if _CAN_SKIP_VALIDATION and type(message.content) is str:
         return _unvalidated_generation(message)
     return ChatGenerationChunk(message=message)
+
+
+def generation_info(message: AIMessage) -> dict[str, Any] | None:
+    """The finish reason where the callbacks of some tracers read it."""
+    reason = message.response_metadata.get("finish_reason")
+    return None if reason is None else {"finish_reason": reason}
 
 
 def _unvalidated_generation(message: AIMessageChunk) -> ChatGenerationChunk:

@@ -29,6 +29,9 @@ out of checkpoints and traces."""
 AGENT_NAME = "__kimi_agent_name"
 """The key in `configurable` of a sub-agent's name, which is the name of its tool."""
 
+SPAN_NAME = "agent_name"
+"""The key in the metadata of a run by which OpenTelemetry's instrumentation of LangChain makes a span of an agent."""
+
 _USAGE_FIELDS = tuple(field.name for field in fields(Usage))
 
 Countable = Literal["turns", "tool_calls", "tool_errors"]
@@ -217,6 +220,7 @@ def with_budget(config: RunnableConfig | None, name: str) -> RunnableConfig:
     inside = any(key.startswith("__pregel") for key in configurable)
     chosen = None if inside else metadata.get("lc_agent_name")
     metadata["lc_agent_name"] = configurable.get(AGENT_NAME) or chosen or name
+    metadata[SPAN_NAME] = (None if inside else metadata.get(SPAN_NAME)) or metadata["lc_agent_name"]
     budget = RunBudget(calling_budget(config))
     own = {_KEY: budget, AGENT_NAME: None, CALLER: configurable.get(CALLER) or calling_line()}
     return {**(config or {}), "metadata": metadata, "configurable": {**configurable, **own}}

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from langchain_kimi._finish_reasons import COMPLETE
-from langchain_kimi.agent.budget import AGENT_NAME
+from langchain_kimi.agent.budget import AGENT_NAME, SPAN_NAME
 from langchain_kimi.agent.compaction.archive import SUBAGENT_THREAD
 from langchain_kimi.agent.compiled import KimiAgent
 from langchain_kimi.agent.thread_messages import CLOSING_MESSAGE
@@ -79,7 +79,7 @@ def _input(task: str) -> dict[str, Any]:
 
 def _config(agent: Runnable[Any, Any], config: RunnableConfig, name: str) -> RunnableConfig:
     own: dict[str, Any] = getattr(agent, "config", None) or {}
-    merged = merge_configs(config, {"metadata": {"lc_agent_name": name}, "run_name": name})
+    merged = merge_configs(config, {"metadata": {"lc_agent_name": name, SPAN_NAME: name}, "run_name": name})
     merged["recursion_limit"] = _least(own.get("recursion_limit"), merged.get("recursion_limit")) or _RECURSION_LIMIT
     merged["max_concurrency"] = _least(own.get("max_concurrency"), merged.get("max_concurrency"))
     configurable = merged.get("configurable", {})

@@ -11,7 +11,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 
 from langchain_kimi._http import ResponseLimits, Transport
 from langchain_kimi._request import EncodedRequest
-from langchain_kimi._response import REPORT, ResponseDecoder, check_complete, check_output_cap
+from langchain_kimi._response import REPORT, ResponseDecoder, check_complete, check_output_cap, generation_info
 from langchain_kimi.chat_model.reports import Reports
 from langchain_kimi.chat_model.retry_events import retry_reporter
 from langchain_kimi.errors import IllegalRequestError, KimiError
@@ -89,7 +89,8 @@ class ChatCall:
         """The response as LangChain wants it from `_generate`. Raises where it is not whole."""
         message = self.message()
         self.check_output_cap(message)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        generation = ChatGeneration(message=message, generation_info=generation_info(message))
+        return ChatResult(generations=[generation], llm_output=_llm_output(message))
 
     def message(self) -> AIMessage:
         """The message of the response. Raises IncompleteAnswerError where the host gave up on it."""
@@ -122,3 +123,8 @@ class ChatCall:
         self.encoded = refitted
         self.reports.warn_of_changes(refitted)
         return refitted.json
+
+
+def _llm_output(message: AIMessage) -> dict[str, Any]:
+    """The model and the id of a response where the callbacks of some tracers read them."""
+    return {key: message.response_metadata[key] for key in ("model_name", "id") if key in message.response_metadata}

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
+from functools import cached_property
 from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, Callbacks
@@ -54,10 +55,23 @@ class ChatKimi(ChatKimiSettings):
     def _identifying_params(self) -> Mapping[str, Any]:
         return self._call_settings() | {"base_url": self._url}
 
+    @cached_property
+    def _serialized(self) -> dict[str, Any]:
+        """What callbacks get of the model: its class, and its settings, from which some tracers read the model's id."""
+        return {**super()._serialized, "kwargs": self._call_settings()}
+
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        return super()._get_invocation_params(stop=stop or self._stop(), **kwargs)
+
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        if "max_completion_tokens" in kwargs:
+            kwargs["max_tokens"] = kwargs["max_completion_tokens"]
         params = super()._get_ls_params(stop=stop or self._stop(), **kwargs)
         params["ls_provider"] = PROVIDER
         return params
+
+    def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None], /) -> dict[str, Any]:
+        return next((output for output in llm_outputs if output), {})
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         row = find(self.model)
