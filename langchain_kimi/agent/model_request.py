@@ -1,5 +1,6 @@
 """Requests to an agent's model, which are sent again if an answer is not complete."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
@@ -13,6 +14,7 @@ from langchain_core.runnables.config import merge_configs
 from langchain_kimi import tokens
 from langchain_kimi._finish_reasons import ABNORMAL
 from langchain_kimi._steps import Operation, Steps
+from langchain_kimi.agent.measured_times import measured_times
 from langchain_kimi.agent.thread_messages import is_complete, is_empty
 from langchain_kimi.catalogue import find
 from langchain_kimi.errors import AnswerCutShort, IncompleteAnswerError, KimiError
@@ -86,7 +88,17 @@ class CompleteAnswers:
         The request is sent once more if the answer broke off, if it used up its output cap by thinking (with twice the
         cap), or, with `retry_empty`, if it has neither text nor calls. With `full_cap`, a request that leaves less
         space than the output cap is refused. Raises IncompleteAnswerError if the host gave up on the answer.
+
+        The answer holds when the first request began and how long all of them took.
         """
+        started, start = time.time(), time.perf_counter()
+        answer = yield from self._complete(request, billed, full_cap=full_cap, retry_empty=retry_empty)
+        times = measured_times(started, time.perf_counter() - start)
+        return answer.model_copy(update={"additional_kwargs": {**answer.additional_kwargs, **times}})
+
+    def _complete(
+        self, request: ModelOperation, billed: list[AIMessage], *, full_cap: bool, retry_empty: bool
+    ) -> Steps[AIMessage]:
         request = request.with_settings({**self._settings, **(self._full_cap if full_cap else {})})
         try:
             answer = yield from self._with_larger_cap(request, billed)

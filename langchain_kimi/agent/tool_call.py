@@ -24,6 +24,7 @@ from langchain_kimi.agent.idempotency import CallIdentity, identity_of, running,
 from langchain_kimi.agent.intents import Attempt, check_durability, record_intent
 from langchain_kimi.agent.limits import RemainingLimits
 from langchain_kimi.agent.loop_guard import fingerprint, with_hint
+from langchain_kimi.agent.measured_times import SECONDS, measured_times
 from langchain_kimi.agent.once import Once, OnUnknown, given_up, interrupted, unknown_result
 from langchain_kimi.agent.thread_messages import ADDED_BY_CALL, call_text, error_result
 from langchain_kimi.agent.tool_errors import (
@@ -44,9 +45,6 @@ from langchain_kimi.agent.tool_threads import (
     with_interruption,
 )
 from langchain_kimi.errors import AsyncOnlyToolError
-
-TOOL_SECONDS = "kimi_seconds"
-"""The key in `additional_kwargs` of a result: how long its tool ran."""
 
 _EDITED = (
     "A person changed this call before it ran, on purpose; your own call was not executed. Do not make it again. "
@@ -246,7 +244,7 @@ class CallReport:
         call = job["call"]
         self._name, self._id = call["name"], call["id"]
         self._emit({"event": "tool_started", "name": self._name, "tool_call_id": self._id, "args": call["args"]})
-        self._start = time.perf_counter()
+        self._started, self._start = time.time(), time.perf_counter()
         self.errors: list[Exception] = []
         """The exceptions of the tool that became its result."""
 
@@ -292,7 +290,7 @@ class CallReport:
             return message.model_copy(update={"additional_kwargs": additional_kwargs})
         if not isinstance(message, ToolMessage) or message.tool_call_id != self._id:
             return message
-        additional_kwargs = {**message.additional_kwargs, TOOL_SECONDS: round(seconds, 3)}
+        additional_kwargs = {**message.additional_kwargs, **measured_times(self._started, seconds)}
         message = message.model_copy(update={"additional_kwargs": additional_kwargs})
         count, earlier = self._job.get("repeats", (0, ""))
         if count and fingerprint(message) == earlier:
@@ -358,7 +356,7 @@ def tool_seconds(messages: Sequence[BaseMessage], sequential: Collection[str] = 
     for message in reversed(messages):
         if not isinstance(message, ToolMessage):
             break
-        seconds = message.additional_kwargs.get(TOOL_SECONDS, 0.0)
+        seconds = message.additional_kwargs.get(SECONDS, 0.0)
         if message.name in sequential:
             in_sequence += seconds
         else:
