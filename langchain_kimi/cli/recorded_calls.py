@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
 from langchain_core.messages.ai import UsageMetadata
 
-from langchain_kimi.testing.cassettes import CassetteError
+from langchain_kimi._recorded_runs.log import is_reasoning_log, log_records
 from langchain_kimi.testing.cassettes.assistant_messages import response_message
 from langchain_kimi.testing.cassettes.audit import in_kimi_form
 from langchain_kimi.testing.cassettes.cassette_file import SUFFIX, Interaction, load_cassette
@@ -18,7 +17,6 @@ from langchain_kimi.usage import usage_metadata
 
 _RECORDING = re.compile(rb'^(?:interactions|requests):|^\s*\{\s*"(?:version|interactions|requests)"', re.MULTILINE)
 """How the recordings of other libraries begin."""
-_LOG_LINE = re.compile(rb'^\{"time": .*"run_id": ')
 _HEAD = 4_096
 _ENDINGS = (".yaml", ".yml", ".json", ".jsonl", ".gz")
 
@@ -51,8 +49,8 @@ def read_calls(path: Path) -> list[RecordedCall]:
     """The calls of a file. Raises CassetteError or OSError where it cannot be read."""
     if path.name.endswith(SUFFIX):
         return list(_calls_of_recording(load_cassette(path)))
-    if _LOG_LINE.match(_head(path)) or path.suffix == ".jsonl":
-        return list(_calls_of_log(path))
+    if is_reasoning_log(path) or path.suffix == ".jsonl":
+        return [_call_of_line(number, record) for number, record in log_records(path)]
     return list(_calls_of_recording(read_recording(path)))
 
 
@@ -61,7 +59,7 @@ def _begins_as_recording(path: Path) -> bool:
         return False
     head = _head(path)
     is_packed = path.suffix == ".gz" and ".yaml" in path.name
-    return path.name.endswith(SUFFIX) or is_packed or bool(_RECORDING.search(head) or _LOG_LINE.match(head))
+    return path.name.endswith(SUFFIX) or is_packed or bool(_RECORDING.search(head)) or is_reasoning_log(path)
 
 
 def _head(path: Path) -> bytes:
@@ -76,17 +74,6 @@ def _calls_of_recording(interactions: Iterable[Interaction]) -> Iterator[Recorde
         answer = response_message(interaction)
         failed = answer.error is not None
         yield RecordedCall(number, str(body.get("model")), in_kimi_form(body), usage_metadata(answer.usage), failed)
-
-
-def _calls_of_log(path: Path) -> Iterator[RecordedCall]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                record = orjson.loads(line)
-                call = _call_of_line(number, record)
-            except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-                raise CassetteError(f"{path}, line {number} is not a line of a reasoning log: {error}") from error
-            yield call
 
 
 def _call_of_line(number: int, record: Mapping[str, Any]) -> RecordedCall:

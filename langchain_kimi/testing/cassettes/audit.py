@@ -22,6 +22,7 @@ from langchain_kimi.testing.cassettes.cassette_file import (
     load_cassette,
     packed_body,
 )
+from langchain_kimi.testing.cassettes.conversations import RecordedTurn, is_assistant, previous_turn
 from langchain_kimi.testing.cassettes.matching import MISSING, Difference, common_length, differences
 from langchain_kimi.testing.cassettes.scrub import learn_bodies, remaining_secrets
 from langchain_kimi.testing.cassettes.secret_values import Secrets
@@ -100,56 +101,17 @@ def _retired(body: dict[str, Any], host: str | None) -> str:
     return f"{row.retirement_text()} Record again with it."
 
 
-@dataclass(slots=True)
-class _Turn:
-    """A chat request with its response."""
-
-    at: int
-    body: dict[str, Any]
-    response: AssistantMessage
-
-    @property
-    def messages(self) -> list[Any]:
-        messages = self.body.get("messages")
-        return messages if isinstance(messages, list) else []
-
-    @property
-    def history(self) -> list[tuple[int, AssistantMessage]]:
-        """The assistant messages with their indexes."""
-        return [(at, parse_message(message)) for at, message in enumerate(self.messages) if _is_assistant(message)]
-
-
 def _check_conversations(interactions: list[Interaction]) -> Iterator[tuple[str, int, str]]:
-    turns: list[_Turn] = []
+    turns: list[RecordedTurn] = []
     for at, interaction in enumerate(interactions, 1):
         if interaction.chat is not None:
-            turn = _Turn(at, interaction.chat, response_message(interaction))
-            if earlier := _previous_turn(turn, turns):
+            turn = RecordedTurn(at, interaction.chat, response_message(interaction))
+            if earlier := previous_turn(turn, turns):
                 yield from _check_turns(earlier, turn)
             turns.append(turn)
 
 
-def _previous_turn(turn: _Turn, turns: list[_Turn]) -> _Turn | None:
-    """The turn that this one continues; None for the first turn of a conversation."""
-    history = turn.history
-    if not history:
-        return None
-    best: tuple[tuple[int, int, int], _Turn] | None = None
-    for earlier in turns:
-        if earlier.response.error:
-            continue
-        common = common_length(earlier.messages, turn.messages)
-        extends = common == len(earlier.messages) < len(turn.messages)
-        repeated = max((at for at, message in history if earlier.response.is_repeated_by(message)), default=-1)
-        if repeated < 0 and not (extends and _is_assistant(turn.messages[common])):
-            continue
-        rank = (max(repeated, common if extends else -1), common, earlier.at)
-        if best is None or rank > best[0]:
-            best = rank, earlier
-    return best[1] if best else None
-
-
-def _check_turns(earlier: _Turn, turn: _Turn) -> Iterator[tuple[str, int, str]]:
+def _check_turns(earlier: RecordedTurn, turn: RecordedTurn) -> Iterator[tuple[str, int, str]]:
     common = common_length(earlier.messages, turn.messages)
     if common < len(earlier.messages):
         path = f"messages[{common}]"
@@ -163,13 +125,13 @@ def _check_turns(earlier: _Turn, turn: _Turn) -> Iterator[tuple[str, int, str]]:
         yield "prefix", turn.at, f"the tools are not those of request {earlier.at}: {_joined(changes)}"
     repeated = [(at, message) for at, message in turn.history if earlier.response.is_repeated_by(message)]
     index = len(earlier.messages)
-    if common == index < len(turn.messages) and _is_assistant(turn.messages[index]):
+    if common == index < len(turn.messages) and is_assistant(turn.messages[index]):
         repeated = [(index, parse_message(turn.messages[index]))]
     if repeated:
         yield from (("reasoning", turn.at, text) for text in _changes_of_response(earlier, *repeated[-1]))
 
 
-def _changes_of_response(earlier: _Turn, at: int, sent: AssistantMessage) -> Iterator[str]:
+def _changes_of_response(earlier: RecordedTurn, at: int, sent: AssistantMessage) -> Iterator[str]:
     """How a message of the history differs from the response that it repeats."""
     response = earlier.response
     path = f"messages[{at}]"
@@ -189,10 +151,6 @@ def _changes_of_response(earlier: _Turn, at: int, sent: AssistantMessage) -> Ite
 
 def _joined(changes: list[Difference]) -> str:
     return "; ".join(map(str, changes))
-
-
-def _is_assistant(message: Any) -> bool:
-    return isinstance(message, dict) and message.get("role") == "assistant" and not message.get("partial")
 
 
 def find_cassettes(paths: Iterable[str | Path]) -> list[Path]:
