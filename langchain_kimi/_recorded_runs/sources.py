@@ -103,7 +103,7 @@ def _open_postgres(source: str) -> Iterator[tuple[BaseCheckpointSaver[Any], list
 
 def _not_installed(kind: str) -> str:
     package = f"langgraph-checkpoint-{kind}"
-    return f"Reading this database needs {package}. Install it with `pip install {package}`."
+    return f"Reading this database needs {package}. Install it with `pip install 'langchain-kimi-agent[report]'`."
 
 
 def _chosen(threads: list[str], thread_id: str | None, source: str) -> str:
