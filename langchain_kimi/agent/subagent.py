@@ -7,7 +7,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool
-from langgraph.errors import GraphBubbleUp
+from langgraph.errors import GraphBubbleUp, is_invalid_resume
 from pydantic import BaseModel
 from pydantic_core import to_json
 
@@ -29,6 +29,8 @@ _RECURSION_LIMIT = 10_007
 """LangGraph's default `recursion_limit`. Inside tools, langchain-core writes its default of 25 into the config, which
 LangGraph would obey."""
 
+_FOR_THE_CALLER = (GraphBubbleUp, AsyncOnlyToolError, DurabilityError)
+
 _CUT_SHORT = "{name} was cut short ({reason}). What it had by then: {text}"
 _FAILED = "{name} failed: {error}"
 _WAITS = "{name} waits for a person, and without a checkpointer of its caller it cannot."
@@ -45,7 +47,8 @@ def agent_as_tool(agent: Runnable[Any, Any], *, name: str, description: str) -> 
     An agent with a `response_format` returns the object as JSON, and as the result's artifact. If the agent fails, or a
     limit, the loop guard or a cut answer ended its turn, the result is an error result with any partial output. Its
     usage counts for the agent that called it. Its own limits hold, and so do those of its callers, including
-    `max_concurrency` and `recursion_limit`.
+    `max_concurrency` and `recursion_limit`. An invalid response to one of its questions raises ValidationError in the
+    run of the outermost caller, and the question stays open.
 
     Raises ValueError for an agent compiled with `checkpointer=True`, whose calls would share one thread.
     """
@@ -55,8 +58,6 @@ def agent_as_tool(agent: Runnable[Any, Any], *, name: str, description: str) -> 
     def run(task: str, tool_call_id: Annotated[str, InjectedToolCallId], config: RunnableConfig) -> ToolMessage:
         try:
             state = agent.invoke(_input(task), _config(agent, config, name))
-        except (GraphBubbleUp, AsyncOnlyToolError, DurabilityError):
-            raise
         except Exception as error:
             return _error_result_of(name, tool_call_id, error)
         return _result(name, tool_call_id, state, config)
@@ -64,8 +65,6 @@ def agent_as_tool(agent: Runnable[Any, Any], *, name: str, description: str) -> 
     async def arun(task: str, tool_call_id: Annotated[str, InjectedToolCallId], config: RunnableConfig) -> ToolMessage:
         try:
             state = await agent.ainvoke(_input(task), _config(agent, config, name))
-        except (GraphBubbleUp, AsyncOnlyToolError, DurabilityError):
-            raise
         except Exception as error:
             return _error_result_of(name, tool_call_id, error)
         return _result(name, tool_call_id, state, config)
@@ -96,6 +95,12 @@ def _least(*limits: int | None) -> int | None:
 
 
 def _error_result_of(name: str, call_id: str, error: Exception) -> ToolMessage:
+    """The result of a call whose agent failed. Raises errors that are for the caller of the whole run.
+
+    One of these is an invalid response to a question of the agent, which stays open.
+    """
+    if isinstance(error, _FOR_THE_CALLER) or is_invalid_resume(error):
+        raise error
     record_error(error)
     text = _FAILED.format(name=name, error=error_text(error))
     return ToolMessage(text, tool_call_id=call_id, name=name, status="error")

@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, ToolCall, ToolMes
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool, StructuredTool, Tool
-from langgraph.errors import GraphInterrupt
+from langgraph.errors import GraphInterrupt, is_invalid_resume
 from langgraph.prebuilt import ToolNode
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
@@ -131,8 +131,9 @@ class ToolRunner:
             return self._unknown(job, config)
         try:
             return self._run_call(job, config)
-        except GraphInterrupt:
-            run_steps(attempt.release(), None)
+        except Exception as error:
+            if _waits_for_a_person(error):
+                run_steps(attempt.release(), None)
             raise
 
     async def arun(self, job: ToolJob, config: RunnableConfig) -> Any:
@@ -144,8 +145,9 @@ class ToolRunner:
             return self._unknown(job, config)
         try:
             return await self._arun_call(job, config)
-        except GraphInterrupt:
-            await arun_steps(attempt.release(), None)
+        except Exception as error:
+            if _waits_for_a_person(error):
+                await arun_steps(attempt.release(), None)
             raise
 
     def _unknown(self, job: ToolJob, config: RunnableConfig) -> dict[str, Any]:
@@ -314,6 +316,11 @@ def _emit_unknown(emit: Callable[[KimiEvent], None], call: ToolCall) -> None:
 
 def _identity(job: ToolJob, config: RunnableConfig) -> CallIdentity:
     return identity_of(job["call"], job["message"], config, budget_of(config).run_id)
+
+
+def _waits_for_a_person(error: Exception) -> bool:
+    """Whether a tool ended because a question of it has no response, or one that does not fit."""
+    return isinstance(error, GraphInterrupt) or is_invalid_resume(error)
 
 
 def _record_intent(job: ToolJob, config: RunnableConfig) -> Steps[Attempt | None]:
