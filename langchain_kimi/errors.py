@@ -18,6 +18,7 @@
     ├── APITimeoutError            (ModelTimeoutError)          retryable
     ├── IncompleteAnswerError      (ModelAPIError)              the host gave up on an answer; has `finish_reason`
     ├── ResponseTooLargeError      (ModelAPIError)              a response beyond the limits; has `limit`, `maximum`
+    ├── RateLimitsUnavailableError                              retryable: Redis does not answer, nothing was sent
     ├── AnswerCutShort                                          the output cap went into thinking; has `max_tokens`
     ├── StructuredOutputError      (OutputParserException)      no valid object came back
     ├── AsyncOnlyToolError         (NotImplementedError)        an asynchronous tool in a synchronous run
@@ -65,6 +66,7 @@ __all__ = [
     "PermissionDeniedError",
     "QuotaExceededError",
     "RateLimitError",
+    "RateLimitsUnavailableError",
     "ResponseTooLargeError",
     "ServerError",
     "StructuredOutputError",
@@ -200,6 +202,12 @@ class QuotaExceededError(RateLimitError):
     """The account has no balance left (HTTP 429 or 403 `exceeded_current_quota_error`); retrying cannot help."""
 
     is_retryable = False
+
+
+class RateLimitsUnavailableError(KimiError):
+    """The Redis server by which processes share their `RateLimits` does not answer, so the request was not sent."""
+
+    is_retryable = True
 
 
 class ServerError(KimiError, core.ModelAPIError):

@@ -5,10 +5,14 @@
 
 import os
 import secrets
+import shutil
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
@@ -38,6 +42,46 @@ def no_redis(port: int = 6379) -> str | None:
     except OSError as error:
         return f"no Redis answers at 127.0.0.1:{port}: {error}"
     return None
+
+
+class OwnRedis:
+    """A Redis server of one test, which can be stopped, killed and started again; it stores nothing on disk."""
+
+    def __init__(self, folder: Path, *settings: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self._command = ["redis-server", "--port", str(self.port), "--save", "", "--dir", str(folder), *settings]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the server, empty, and wait until it answers."""
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        for _ in range(1000):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                connection.sendall(b"PING\r\n")
+                if connection.recv(64):
+                    return
+            time.sleep(0.01)
+        pytest.fail(f"redis-server does not answer at port {self.port}")
+
+    def kill(self) -> None:
+        """Kill the server with all its data."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
+    """A running Redis server that only this test uses; skips where there is no program `redis-server`."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("there is no program redis-server")
+    server = OwnRedis(tmp_path)
+    server.start()
+    yield server
+    server.kill()
 
 
 @contextmanager

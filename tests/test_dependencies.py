@@ -18,7 +18,12 @@ from tests import forks
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "langchain_kimi"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = {"testing": ["testing"], "cli": ["cli"], "report": ["_recorded_runs", "_run_report"]}
+EXTRAS = {
+    "testing": ["testing"],
+    "cli": ["cli"],
+    "redis": ["_shared_limits"],
+    "report": ["_recorded_runs", "_run_report"],
+}
 """The extras of users, each for some folders of the package."""
 distributions = cache(packages_distributions)
 PEERS = {"langchain"}
@@ -131,6 +136,14 @@ def test_without_pyyaml_its_users_say_what_to_install(use: str, tmp_path: Path) 
     last = ended.output.strip().splitlines()[-1]
     assert "need PyYAML. Install it with `pip install 'langchain-kimi-agent[testing]'`." in last
     assert "cli" not in use or ended.output.count("\n") == 1
+
+
+def test_without_redis_py_shared_limits_say_what_to_install() -> None:
+    use = "from langchain_kimi import RateLimits; RateLimits(rpm=1); RateLimits(shared='redis://127.0.0.1')"
+    ended = forks.run(run_without, "redis", use)
+    assert ended.output.strip().splitlines()[-1] == (
+        "ImportError: Shared rate limits need redis-py. Install it with `pip install 'langchain-kimi-agent[redis]'`."
+    )
 
 
 def run_without(names: str, code: str) -> None:

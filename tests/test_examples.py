@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests import forks
+from tests.services import no_redis
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
-IN_POSTGRES = "once_in_postgres.py"
+IN_POSTGRES, WITH_REDIS = "once_in_postgres.py", "shared_limits.py"
 
 SAYS = {
     "ask_a_file.py": ["tokens with the question", "lines and begins with"],
@@ -38,7 +39,7 @@ def without_colours(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "example", [one for one in EXAMPLES if one.name != IN_POSTGRES], ids=lambda example: example.name
+    "example", [one for one in EXAMPLES if one.name not in (IN_POSTGRES, WITH_REDIS)], ids=lambda example: example.name
 )
 def test_example_runs_without_a_key(example: Path, tmp_path: Path) -> None:
     out = run(example, str(tmp_path / "thread.sqlite"))
@@ -59,6 +60,18 @@ def test_a_payment_of_a_killed_process_is_not_made_twice(postgres: str) -> None:
         "paying Mara: paid before, not again",
         "The invoice is paid.",
         "1 payment: [('Mara', 4200)]",
+    ]
+
+
+@pytest.mark.slow
+def test_workers_that_share_limits_are_not_refused() -> None:
+    if reason := no_redis():
+        pytest.skip(reason)
+    (example,) = [example for example in EXAMPLES if example.name == WITH_REDIS]
+    assert run(example).splitlines() == [
+        "40 requests of 4 workers, 3 at a time",
+        "each worker with limits of its own: some refused",
+        "with shared limits: none refused",
     ]
 
 

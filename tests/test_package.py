@@ -119,7 +119,7 @@ def hinted(value: Any) -> Iterator[Any]:
             yield function
 
 
-NEVER_NAMED = {"Clock", "Declared", "Repeats", "RateLimitSlot", "TextFile", "CacheOptions", "Transport"}
+NEVER_NAMED = {"Clock", "Declared", "Repeats", "RateLimitSlot", "SharedSlot", "TextFile", "CacheOptions", "Transport"}
 """Classes in signatures that users neither create nor annotate."""
 
 

@@ -1,4 +1,4 @@
-"""Connections, server-sent events, timeouts and retries: the only package with I/O.
+"""Connections, server-sent events, timeouts and retries: the only package with I/O to hosts.
 
 It does not know what a request or a response means. What to send, when to retry and which error to raise is decided
 without I/O, in `call`; the synchronous and the asynchronous methods of `transport` only send, read and wait.

@@ -19,6 +19,7 @@ from langchain_kimi._http.retries import RetryPolicy, RetryWait
 from langchain_kimi._http.sse import DONE
 from langchain_kimi._http.timeouts import Timeouts
 from langchain_kimi._redaction import mask_bytes, mask_values, secret_values
+from langchain_kimi._shared_limits import SharedSlot
 from langchain_kimi.errors import KimiError
 from langchain_kimi.rate_limits import RateLimitSlot
 
@@ -42,6 +43,8 @@ class CallOptions(TypedDict, total=False):
     """The requested model, for error messages."""
     tokens: int
     """The tokens of the prompt and the output cap, which count against `RateLimits` and the size of the response."""
+    charged_tokens: Callable[[], int | None]
+    """The tokens for which the host counts the request, by its response; None if that is not known."""
     raw: bool
     """Whether the result is the bytes of the response, whatever they are."""
     once: bool
@@ -85,12 +88,31 @@ class ApiCall:
         self._last_event = self._started
         self._event_timeout: float | None = None
         self._has_output = False
+        self._slot: RateLimitSlot | SharedSlot | None = None
         self.response_body: ResponseBody
 
-    def rate_limit_slot(self) -> RateLimitSlot | nullcontext[None]:
+    def rate_limit_slot(self) -> RateLimitSlot | SharedSlot | nullcontext[None]:
         """The slot among the requests that may be in progress together."""
-        limits = self._transport.rate_limits
-        return limits.slot(self._options.get("tokens", 0)) if limits else nullcontext()
+        if (limits := self._transport.rate_limits) is None:
+            return nullcontext()
+        self._slot = limits.slot(self._options.get("tokens", 0), self._options.get("charged_tokens"))
+        return self._slot
+
+    def trace(self, step: str, details: dict[str, Any]) -> None:
+        """The HTTP library calls this for each step of sending a request.
+
+        It records the secrets of the request when it is sent, including those of the client's `auth` and event hooks: a
+        host may repeat them in the head of its response, which the library logs before it is returned.
+        """
+        if step.endswith(".send_request_headers.started"):
+            headers = details["request"].headers
+            secret_values((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+        elif self._slot is not None and step.endswith(".send_request_body.complete"):
+            self._slot.sent()
+
+    async def atrace(self, step: str, details: dict[str, Any]) -> None:
+        """`trace` for asynchronous use."""
+        self.trace(step, details)
 
     @property
     def pool_timeout(self) -> float | None:
@@ -118,6 +140,8 @@ class ApiCall:
         url = self._transport.base_url + self._path
         if self._is_own_client:
             self._secrets = secret_values(headers.items())
+            if self._slot is not None and self._slot.reports_sending:
+                extensions["trace"] = trace
             return client.build_request(self._method, parsed_url(url), headers, extensions, **self._content())
         request = client.build_request(
             self._method,
@@ -136,6 +160,8 @@ class ApiCall:
         A client that has already read the body, as test clients and recorders do, has decompressed it too. Otherwise
         it is decompressed here, within limits. From here on the timeout `silence` replaces `first_byte`.
         """
+        if self._slot is not None:
+            self._slot.sent()  # at the latest now: not every client reports it
         if not self._is_own_client:
             self._secrets = secret_values(response.request.headers.items())  # including those of the client's `auth`
         headers = dict(response.headers.items())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from langchain_kimi._http.call import ApiCall
 from langchain_kimi._http.decompression import Decompressor
-from langchain_kimi._http.transport import Transport, record_secrets
+from langchain_kimi._http.transport import Transport
 from langchain_kimi._redaction import mask_bytes, secret_values
 from langchain_kimi.errors import KimiError
 
@@ -35,7 +35,7 @@ def raw_exchange(transport: Transport, path: str, body: bytes, leave: Callable[[
     try:
         with (
             transport.connections.client(transport.host, call.pool_timeout) as client,
-            closing(client.send(call.new_request(client, record_secrets), stream=True)) as response,
+            closing(client.send(call.new_request(client, call.trace), stream=True)) as response,
         ):
             status, secrets = response.status_code, secret_values(response.request.headers.items())
             headers = {name.lower(): value for name, value in response.headers.items()}

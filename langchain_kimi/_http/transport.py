@@ -13,7 +13,7 @@ from langchain_kimi._http.credentials import check_headers
 from langchain_kimi._http.multipart import UploadForm
 from langchain_kimi._http.response_limits import ResponseLimits
 from langchain_kimi._http.retries import MAX_RETRY_WAIT
-from langchain_kimi._redaction import LogFilter, secret_values
+from langchain_kimi._redaction import LogFilter
 from langchain_kimi.rate_limits import RateLimits
 
 _PARTS = ("connection", "http11", "http2", "proxy", "socks")
@@ -87,7 +87,7 @@ class Transport:
                 with (
                     call.rate_limit_slot(),
                     self.connections.client(self.host, call.pool_timeout) as client,
-                    closing(client.send(call.new_request(client, record_secrets), stream=True)) as response,
+                    closing(client.send(call.new_request(client, call.trace), stream=True)) as response,
                 ):
                     for piece in call.begin_response(response, response.iter_raw, response.iter_bytes):
                         yield from call.documents(piece)
@@ -107,7 +107,7 @@ class Transport:
                 async with (
                     call.rate_limit_slot(),
                     self.connections.async_client(self.host, call.pool_timeout) as client,
-                    aclosing(await client.send(call.new_request(client, _arecord_secrets), stream=True)) as response,
+                    aclosing(await client.send(call.new_request(client, call.atrace), stream=True)) as response,
                 ):
                     async for piece in call.begin_response(response, response.aiter_raw, response.aiter_bytes):
                         for document in call.documents(piece):
@@ -122,18 +122,3 @@ class Transport:
             if (seconds := call.retry_delay(error)) is None:
                 return
             await self.clock.asleep(seconds)
-
-
-def record_secrets(step: str, details: dict[str, Any]) -> None:
-    """Record the secrets of a request when it is sent, including those of the client's `auth` and event hooks.
-
-    A host may repeat them in the head of its response, which the HTTP library logs before it is returned.
-    """
-    if step.endswith(".send_request_headers.started"):
-        headers = details["request"].headers
-        secret_values((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
-
-
-async def _arecord_secrets(step: str, details: dict[str, Any]) -> None:
-    """`record_secrets` for asynchronous use."""
-    record_secrets(step, details)

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
 
 from langchain_kimi import _surrogates as surrogates
 from langchain_kimi import errors
@@ -127,6 +128,10 @@ class ResponseDecoder:
             chunk_position="last",
         )
         return [*rest, *closing, last]
+
+    def usage(self) -> UsageMetadata | None:
+        """The usage that the response has reported so far; None if it has not."""
+        return usage_metadata(self._metadata.usage)
 
     # Events.
 

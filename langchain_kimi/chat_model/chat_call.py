@@ -9,6 +9,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
+from langchain_kimi._api_keys import HOSTS
 from langchain_kimi._http import ResponseLimits, Transport
 from langchain_kimi._request import EncodedRequest
 from langchain_kimi._response import REPORT, ResponseDecoder, check_complete, check_output_cap, generation_info
@@ -74,7 +75,7 @@ class ChatCall:
             "retried_headers": retried_headers,
         }
         call = cls(encoded, transport, decoder, reports, on_cut_short, arguments)  # type: ignore[arg-type]
-        arguments["shrink"] = call._lower_output_cap
+        arguments |= {"shrink": call._lower_output_cap, "charged_tokens": call._charged_tokens}
         return call
 
     def events(self) -> Generator[bytes, None, None]:
@@ -114,6 +115,17 @@ class ChatCall:
             if error.message is None:
                 error.message = self.decoder.partial_message()
             raise
+
+    def _charged_tokens(self) -> int | None:
+        """The tokens that count against the rate limits, by the usage of the response; None before it has arrived.
+
+        Kimi counts the prompt and the output cap, whatever the output is; other hosts are taken to count what was used.
+        """
+        if (usage := self.decoder.usage()) is None:
+            return None
+        if self.transport.base_url in HOSTS.values():
+            return usage["input_tokens"] + int(self.encoded.fields["max_completion_tokens"])
+        return usage["total_tokens"]
 
     def _lower_output_cap(self, error: KimiError) -> bytes | None:
         """The body of the request with the output cap that fits by the host's refusal; None where none fits."""

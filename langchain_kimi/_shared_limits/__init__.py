@@ -1,0 +1,12 @@
+"""Rate limits that many processes share by a Redis server.
+
+The counting is one Lua script, `exchange.lua`, which Redis runs as one step: a process reports what it did since its
+last call, and the script begins those of its requests whose turn it is. One thread of each process calls it, so that
+tasks of all event loops and threads only wait for events of their own process.
+"""
+
+from langchain_kimi._shared_limits.redis_server import RedisServer
+from langchain_kimi._shared_limits.shared_limits import OwnShare, SharedLimits, Timing
+from langchain_kimi._shared_limits.shared_slot import SharedSlot
+
+__all__ = ["OwnShare", "RedisServer", "SharedLimits", "SharedSlot", "Timing"]

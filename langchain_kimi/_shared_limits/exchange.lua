@@ -1,0 +1,284 @@
+-- Rate limits that many processes share. A process reports what it did since its last call, and this script begins those
+-- of its requests whose turn it is. Redis runs a script as one step; its clock is the only one.
+--
+-- All times are in milliseconds. The id of a request begins with the 16 characters of its process.
+--
+--   state       hash: epoch, next (the last number in the queue), tokens (the sum in the window), paused_until,
+--               overloads (in a row), recovery (a lower limit of concurrency after an overload), head (the first request
+--               of the queue whose process was woken to learn its time), settled_at, woken:<process> (when)
+--   processes   sorted set: process, until when it counts as alive
+--   queue       sorted set: request, its number in the order of arrival
+--   leases      set: the requests in progress
+--   window      sorted set: request, when it leaves the window; `inf` until it is known when it was sent
+--   tokens      hash: request in the queue or in the window, its tokens
+local STATE, PROCESSES, QUEUE, LEASES, WINDOW, TOKENS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local call, message = redis.call, cjson.decode(ARGV[1])
+local me, limits, timing = message.process, message.limits, message.timing
+local clock = call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local OWNER_LENGTH = 16
+
+local function owner(request)
+    return string.sub(request, 1, OWNER_LENGTH)
+end
+
+local function number(key, field)
+    return tonumber(call('HGET', key, field) or 0)
+end
+
+local function wake(process)
+    call('HSET', STATE, 'woken:' .. process, now)
+    call('PUBLISH', message.channel .. process, '')
+end
+
+local function leave_window(request)
+    call('ZREM', WINDOW, request)
+    call('HINCRBY', STATE, 'tokens', -number(TOKENS, request))
+    call('HDEL', TOKENS, request)
+end
+
+local function enter_window(request, tokens, leaves_at)
+    call('ZADD', WINDOW, leaves_at, request)
+    call('HINCRBY', STATE, 'tokens', tokens)
+    call('HSET', TOKENS, request, tokens)
+end
+
+-- A request counts for a whole window after it was sent, `age` milliseconds ago.
+local function sent(request, age)
+    if call('ZSCORE', WINDOW, request) == 'inf' then
+        call('ZADD', WINDOW, now - age + timing.window, request)
+    end
+end
+
+local function correct_tokens(request, tokens)
+    if call('ZSCORE', WINDOW, request) then
+        call('HINCRBY', STATE, 'tokens', tokens - number(TOKENS, request))
+        call('HSET', TOKENS, request, tokens)
+    end
+end
+
+local function drop_ticket(request)
+    if call('ZREM', QUEUE, request) == 1 then
+        call('HDEL', TOKENS, request)
+    end
+end
+
+-- A process that is no longer alive has no requests in progress and none that wait.
+local function bury(process)
+    for _, request in ipairs(call('SMEMBERS', LEASES)) do
+        if owner(request) == process then
+            call('SREM', LEASES, request)
+            sent(request, 0)
+        end
+    end
+    for _, request in ipairs(call('ZRANGE', QUEUE, 0, -1)) do
+        if owner(request) == process then
+            drop_ticket(request)
+        end
+    end
+    call('ZREM', PROCESSES, process)
+    call('HDEL', STATE, 'woken:' .. process)
+end
+
+-- Removes a request that was not sent and will not be.
+local function withdraw(request)
+    drop_ticket(request)
+    if call('SREM', LEASES, request) == 1 and call('ZSCORE', WINDOW, request) then
+        leave_window(request)
+    end
+end
+
+local function pause(milliseconds)
+    local until_then = now + math.min(milliseconds, timing.longest_pause)
+    if until_then > number(STATE, 'paused_until') then
+        call('HSET', STATE, 'paused_until', until_then)
+    end
+end
+
+-- Overloads that come while all wait for an earlier one are the same one.
+local function overloaded(milliseconds)
+    local again = now >= number(STATE, 'paused_until')
+    local overloads = again and call('HINCRBY', STATE, 'overloads', 1) or number(STATE, 'overloads')
+    pause(math.max(milliseconds, timing.overload_pause * 2 ^ math.min(math.max(overloads, 1) - 1, 10)))
+    call('HSET', STATE, 'recovery', 1)
+end
+
+local function answered()
+    local recovery = number(STATE, 'recovery')
+    if recovery > 0 and now >= number(STATE, 'paused_until') then
+        call('HDEL', STATE, 'overloads')
+        if recovery >= (limits.concurrency or timing.recovered) then
+            call('HDEL', STATE, 'recovery')
+        else
+            call('HSET', STATE, 'recovery', recovery + 1)
+        end
+    end
+end
+
+-- What Redis holds of this process becomes what the process itself knows.
+local function take_over()
+    local held, waiting = {}, {}
+    for _, entry in ipairs(message.held) do
+        held[entry.id] = true
+    end
+    for _, entry in ipairs(message.tickets) do
+        waiting[entry.id] = true
+    end
+    for _, request in ipairs(call('ZRANGE', QUEUE, 0, -1)) do
+        if owner(request) == me and not waiting[request] then
+            drop_ticket(request)
+        end
+    end
+    for _, request in ipairs(call('SMEMBERS', LEASES)) do
+        if owner(request) == me and not held[request] and not waiting[request] then
+            call('SREM', LEASES, request)
+        end
+    end
+    for _, entry in ipairs(message.held) do
+        call('SADD', LEASES, entry.id)
+        if entry.age < 0 and not call('ZSCORE', WINDOW, entry.id) then
+            enter_window(entry.id, entry.tokens, '+inf')
+        end
+    end
+    for _, entry in ipairs(message.history) do
+        sent(entry.id, entry.age)
+        if call('ZSCORE', WINDOW, entry.id) then
+            correct_tokens(entry.id, entry.tokens)
+        elseif entry.age < timing.window then
+            enter_window(entry.id, entry.tokens, now - entry.age + timing.window)
+        end
+    end
+    for _, request in ipairs(call('ZRANGEBYSCORE', WINDOW, '+inf', '+inf')) do
+        if owner(request) == me and call('SISMEMBER', LEASES, request) == 0 then
+            leave_window(request)
+        end
+    end
+    -- Others that lost Redis too have yet to report. Their time to do so comes once a window, however often one reports.
+    if message.was_away and now - number(STATE, 'settled_at') > timing.window then
+        call('HSET', STATE, 'settled_at', now)
+        pause(timing.settle)
+    end
+end
+
+-- When so many of the requests and of the tokens in the window will have left it.
+local function room_at(requests, tokens)
+    local at = now
+    if requests > 0 then
+        local entry = call('ZRANGE', WINDOW, requests - 1, requests - 1, 'WITHSCORES')
+        at = tonumber(entry[2] or 'inf') or math.huge
+    end
+    local first = 0
+    while tokens > 0 do
+        local entries = call('ZRANGE', WINDOW, first, first + 99, 'WITHSCORES')
+        if #entries == 0 then
+            return at
+        end
+        for index = 1, #entries, 2 do
+            if tokens > 0 then
+                tokens = tokens - number(TOKENS, entries[index])
+                at = math.max(at, tonumber(entries[index + 1]) or math.huge)
+            end
+        end
+        first = first + 100
+    end
+    return at
+end
+
+-- Begins requests of this process in the order of arrival, and appends their ids to `begun`. Returns the milliseconds
+-- until the first request that cannot begin yet may; -1 if it is not this process's, or waits for the end of another.
+local function begin(begun)
+    local requests, tokens = call('ZCARD', WINDOW), number(STATE, 'tokens')
+    local in_progress = call('SCARD', LEASES)
+    local paused = number(STATE, 'paused_until') - now
+    local concurrency, recovery = limits.concurrency or math.huge, number(STATE, 'recovery')
+    if recovery > 0 then
+        concurrency = math.min(concurrency, recovery)
+    end
+    for _, request in ipairs(call('ZRANGE', QUEUE, 0, 255)) do
+        local process, size = owner(request), number(TOKENS, request)
+        local excess = limits.tpm and tokens > 0 and tokens + size - limits.tpm or 0
+        local full = in_progress >= concurrency
+        if paused > 0 or full or requests >= (limits.rpm or math.huge) or excess > 0 then
+            if process ~= me and call('HGET', STATE, 'head') ~= request then
+                wake(process)
+            end
+            call('HSET', STATE, 'head', request)
+            if process ~= me or (full and paused <= 0) then
+                return -1
+            end
+            local at = room_at(math.max(0, requests - (limits.rpm or math.huge) + 1), math.min(excess, tokens))
+            at = math.max(at, now + paused)
+            return at == math.huge and -1 or at - now
+        end
+        local woken_at = tonumber(call('HGET', STATE, 'woken:' .. process) or now)
+        if process == me then
+            call('ZREM', QUEUE, request)
+            call('SADD', LEASES, request)
+            enter_window(request, size, '+inf')
+            begun[#begun + 1] = request
+        elseif woken_at == now then
+            wake(process)
+        end
+        -- The room of a request ahead is left to its process, unless that was woken and does not come.
+        if process == me or now - woken_at <= timing.patience then
+            in_progress, requests, tokens = in_progress + 1, requests + 1, tokens + size
+        end
+    end
+    return -1
+end
+
+for _, request in ipairs(call('ZRANGEBYSCORE', WINDOW, '-inf', now)) do
+    leave_window(request)
+end
+for _, process in ipairs(call('ZRANGEBYSCORE', PROCESSES, '-inf', now)) do
+    bury(process)
+end
+
+local epoch = call('HGET', STATE, 'epoch')
+if not epoch then
+    epoch = clock[1] .. '.' .. clock[2]
+    call('HSET', STATE, 'epoch', epoch)
+end
+local forgotten = message.epoch ~= epoch or (message.is_known and not call('ZSCORE', PROCESSES, me))
+if forgotten and not message.takes_over then
+    return { epoch, -1, 0, 1, {} }
+end
+
+call('ZADD', PROCESSES, now + timing.lease, me)
+call('HDEL', STATE, 'woken:' .. me)
+if message.takes_over then
+    take_over()
+end
+for _, entry in ipairs(message.sent) do
+    sent(entry.id, entry.age)
+end
+for _, entry in ipairs(message.ended) do
+    call('SREM', LEASES, entry.id)
+    sent(entry.id, entry.age)
+    correct_tokens(entry.id, entry.tokens)
+    if entry.outcome == 'overloaded' then
+        overloaded(entry.wait)
+    elseif entry.outcome == 'rate_limited' then
+        pause(entry.wait)
+    elseif entry.outcome == 'answered' then
+        answered()
+    end
+end
+for _, request in ipairs(message.withdrawn) do
+    withdraw(request)
+end
+local begun = {}
+for _, entry in ipairs(message.tickets) do
+    if call('SISMEMBER', LEASES, entry.id) == 1 then
+        begun[#begun + 1] = entry.id -- in a call whose reply was lost
+    elseif not call('ZSCORE', QUEUE, entry.id) then
+        call('ZADD', QUEUE, call('HINCRBY', STATE, 'next', 1), entry.id)
+        call('HSET', TOKENS, entry.id, entry.tokens)
+    end
+end
+
+local wait = begin(begun)
+for _, key in ipairs(KEYS) do
+    call('PEXPIRE', key, timing.expire)
+end
+return { epoch, wait, call('ZCARD', PROCESSES), 0, begun }
