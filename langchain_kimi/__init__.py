@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         media_block,
         register_with_langchain,
     )
+    from langchain_kimi.cost_tracer import CostTracer
     from langchain_kimi.errors import KimiError, KimiWarning
     from langchain_kimi.platform import (
         Balance,
@@ -87,6 +88,7 @@ _PACKAGES = {
     "Compaction": "agent.compaction.config",
     "CompactionChange": "agent.events",
     "CompactionEvent": "agent.events",
+    "CostTracer": "cost_tracer",
     "DecisionType": "agent.approval",
     "DialectName": "chat_model",
     "InjectedIdempotencyKey": "agent.idempotency",
@@ -161,6 +163,7 @@ __all__ = [
     "Compaction",
     "CompactionChange",
     "CompactionEvent",
+    "CostTracer",
     "DecisionType",
     "DialectName",
     "InjectedIdempotencyKey",

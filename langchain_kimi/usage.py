@@ -75,8 +75,24 @@ def is_inconsistent(wire: Mapping[str, Any] | None) -> bool:
     )
 
 
-def cost_of(usage: UsageMetadata | None, model: str, currency: Literal["usd", "cny"] = "usd") -> float | None:
-    """The cost of `usage` with `model` at list price, in US dollars or yuan; None where usage or price is unknown.
+class TokenCosts(NamedTuple):
+    """What the tokens of a response cost, by their kind."""
+
+    uncached: float
+    cached: float
+    cache_writes: float
+    output: float
+    reasoning: float
+    """The part of `output` that is thinking."""
+
+    @property
+    def total(self) -> float:
+        """The cost of the response."""
+        return self.uncached + self.cached + self.cache_writes + self.output
+
+
+def token_costs(usage: UsageMetadata | None, model: str, currency: Literal["usd", "cny"] = "usd") -> TokenCosts | None:
+    """The costs of `usage` with `model` at list price, in US dollars or yuan; None where usage or price is unknown.
 
     Cache writes count at the five-minute price where the model bills them.
     """
@@ -84,12 +100,24 @@ def cost_of(usage: UsageMetadata | None, model: str, currency: Literal["usd", "c
     price = getattr(row, currency) if row else None
     if usage is None or price is None:
         return None
-    details = usage.get("input_token_details", {})
-    cached, written = details.get("cache_read") or 0, details.get("cache_creation") or 0
-    missed = usage["input_tokens"] - cached - written
-    write_price = price.miss if price.write_5m is None else price.write_5m
-    cost = missed * price.miss + cached * price.hit + written * write_price + usage["output_tokens"] * price.output
-    return float(cost / MILLION)
+    input_details, output_details = usage.get("input_token_details", {}), usage.get("output_token_details", {})
+    cached, written = input_details.get("cache_read") or 0, input_details.get("cache_creation") or 0
+    return TokenCosts(
+        uncached=(usage["input_tokens"] - cached - written) * price.miss / MILLION,
+        cached=cached * price.hit / MILLION,
+        cache_writes=written * (price.miss if price.write_5m is None else price.write_5m) / MILLION,
+        output=usage["output_tokens"] * price.output / MILLION,
+        reasoning=(output_details.get("reasoning") or 0) * price.output / MILLION,
+    )
+
+
+def cost_of(usage: UsageMetadata | None, model: str, currency: Literal["usd", "cny"] = "usd") -> float | None:
+    """The cost of `usage` with `model` at list price, in US dollars or yuan; None where usage or price is unknown.
+
+    Cache writes count at the five-minute price where the model bills them.
+    """
+    costs = token_costs(usage, model, currency)
+    return None if costs is None else costs.total
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,57 @@
+"""`CostTracer`, LangSmith's tracer with the cost of each answer."""
+
+from typing import Any
+from uuid import UUID
+
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.tracers.langchain import LangChainTracer
+from langchain_core.tracers.schemas import Run
+
+from langchain_kimi.usage import TokenCosts, is_from_cache, token_costs
+
+
+class CostTracer(LangChainTracer):
+    """LangChain's tracer for LangSmith, which also reports what each answer of a Kimi model cost:
+    `config={"callbacks": [CostTracer()]}`.
+
+    Its parameters are those of `LangChainTracer`, which it replaces in the runs below it. Costs are in US dollars at
+    list price, in the fields of `usage_metadata` from which LangSmith sums them: `input_cost`, `output_cost`,
+    `total_cost` and their details. They are added to what is sent only: the message of your program stays as it is,
+    because LangChain cannot add up usage with fractions. Answers of models without a known price have none.
+    """
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> Run:
+        """A model responded."""
+        run = self.run_map.get(str(run_id))
+        requested = str(run.metadata.get("ls_model_name")) if run else ""
+        return super().on_llm_end(_with_costs(response, requested), run_id=run_id, **kwargs)
+
+
+def _with_costs(response: LLMResult, requested_model: str) -> LLMResult:
+    """The response with the costs of its answer, if it has one answer of a known price."""
+    match response.generations:
+        case [[ChatGeneration(message=AIMessage() as answer) as generation]] if not is_from_cache(answer):
+            model = str(answer.response_metadata.get("model_name") or requested_model)
+            costs = token_costs(answer.usage_metadata, model)
+        case _:
+            return response
+    if costs is None:
+        return response
+    usage = {**(answer.usage_metadata or {}), **_cost_fields(costs)}
+    priced = generation.model_copy(update={"message": answer.model_copy(update={"usage_metadata": usage})})
+    return response.model_copy(update={"generations": [[priced]]})
+
+
+def _cost_fields(costs: TokenCosts) -> dict[str, Any]:
+    """The costs in the fields of LangSmith's usage metadata."""
+    fields: dict[str, Any] = {
+        "input_cost": costs.uncached + costs.cached + costs.cache_writes,
+        "output_cost": costs.output,
+        "total_cost": costs.total,
+        "input_cost_details": {"cache_read": costs.cached},
+        "output_cost_details": {"reasoning": costs.reasoning},
+    }
+    if costs.cache_writes:
+        fields["input_cost_details"]["cache_creation"] = costs.cache_writes
+    return fields
