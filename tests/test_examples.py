@@ -23,6 +23,7 @@ SAYS = {
     "researchers.py": ["20 topics: copper in 2020: 1400 kt.", "'turns': 42, 'tool_calls': 40"],
     "supervisor.py": ["researcher: Rare since 1950.", "writer: The blue moth: an obituary."],
     "team.py": ["waits for shipping", "billing: Your order A-17 was refunded.", "'billing': '2 turns'"],
+    "team_pictures.py": ["billing reads: ['text', 'image_url', 'text']", "billing: Refunded."],
     "traced_agent.py": ["has 2469 metres.", "invoke_agent guide", "    invoke_agent research", "tokens)"],
     "resume.py": ["That makes 3.20 € so far."],
 }

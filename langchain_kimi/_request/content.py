@@ -14,8 +14,8 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
+from langchain_kimi._media_parts import sendable
 from langchain_kimi._raw_calls import PROVIDER, REASONING, RawCall, is_call_block, parse_calls
-from langchain_kimi._request.media import sendable
 from langchain_kimi._request.tools import has_dynamic_tools
 from langchain_kimi._surrogates import replaced_in
 

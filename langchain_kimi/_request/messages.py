@@ -5,8 +5,8 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
+from langchain_kimi._media_parts import UnsupportedBlockError, encode_part
 from langchain_kimi._raw_calls import NO_REASONING, PROVIDER, REASONING, raw_calls, wire_arguments
-from langchain_kimi._request.media import UnsupportedBlockError, encode_part
 from langchain_kimi._request.tools import DYNAMIC_TOOLS, dynamic_tools, has_dynamic_tools, wire_name
 from langchain_kimi.errors import IllegalRequestError
 

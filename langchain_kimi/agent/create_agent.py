@@ -13,12 +13,13 @@ from langchain_kimi.agent import parameters
 from langchain_kimi.agent.approval import Approval, InterruptMode, InterruptOn
 from langchain_kimi.agent.compaction.compactor import Compactor
 from langchain_kimi.agent.compaction.config import Compaction
-from langchain_kimi.agent.compaction.recall import always_recall, check_no_recall_tool, recall_tool
+from langchain_kimi.agent.compaction.recall import RECALL, check_no_recall_tool, recall_tool
 from langchain_kimi.agent.compiled import KimiAgent
 from langchain_kimi.agent.graph import compile_graph, response_runnable
 from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.loop_guard import LoopGuard
 from langchain_kimi.agent.model_call import ModelCaller, SystemPrompt, ToolSelection
+from langchain_kimi.agent.model_request import model_name
 from langchain_kimi.agent.once import OnUnknown
 from langchain_kimi.agent.parameters import suggested_parameter_or_limit
 from langchain_kimi.agent.routes import AgentConfig, GraphConfig
@@ -104,14 +105,13 @@ def create_kimi_agent(
     if compaction and compaction.archive:
         check_no_recall_tool(owner, own_tools)
         own_tools.append(recall_tool())
-        select_tools = always_recall(select_tools) if select_tools else None
     runner = ToolRunner(own_tools, tool_timeout, tool_errors, once, on_unknown)
     limits = limits or AgentLimits()
     parameters.check_sequential_tools(sequential_tools, runner.tools_by_name)
-    parameters.check_prices(limits, [model])
+    parameters.check_prices(limits, [model_name(model)])
     parameters.check_state_schema(state_schema, KimiState)
     agent = AgentConfig(
-        ModelCaller(model, own_tools, system_prompt, select_tools),
+        ModelCaller(model, own_tools, system_prompt, select_tools, always=[RECALL]),
         Compactor(compaction, model, own_tools) if compaction else None,
         response_runnable(model, own_tools, response_format),
     )
@@ -124,8 +124,6 @@ def create_kimi_agent(
         sequential_tools=frozenset(sequential_tools),
         has_response_format=response_format is not None,
         run_input_tool_calls=run_input_tool_calls,
-        has_pre_model_hook=pre_model_hook is not None,
-        has_post_model_hook=post_model_hook is not None,
     )
     return compile_graph(
         config,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 from langchain_core.language_models import BaseChatModel
@@ -18,10 +19,10 @@ from langchain_kimi.agent.compaction.compactor import Compactor
 from langchain_kimi.agent.compaction.config import Compaction
 from langchain_kimi.agent.compaction.recall import check_no_recall_tool, recall_tool
 from langchain_kimi.agent.compiled import KimiAgent
-from langchain_kimi.agent.graph import compile_graph, response_runnable
+from langchain_kimi.agent.graph import compile_graph, member_hook, response_runnable
 from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.loop_guard import LoopGuard
-from langchain_kimi.agent.model_call import ModelCaller, SystemPrompt
+from langchain_kimi.agent.model_call import ModelCaller, SystemPrompt, ToolSelection
 from langchain_kimi.agent.once import OnUnknown
 from langchain_kimi.agent.parameters import suggested_parameter_or_limit
 from langchain_kimi.agent.routes import AgentConfig, GraphConfig
@@ -44,6 +45,9 @@ class TeamMember:
       all others if that is None.
     - `system_prompt`: as for `create_kimi_agent`.
     - `description`: tells the other agents when to hand over to this one.
+    - `select_tools`: as for `create_kimi_agent`, among the agent's own tools. Those to hand over are in each request.
+    - `pre_model_hook`, `post_model_hook`: as for `create_kimi_agent`, before and after this agent's model. The agent
+      reads `llm_input_messages` as it reads the conversation: with a report of other agents' messages.
     """
 
     name: str
@@ -52,6 +56,9 @@ class TeamMember:
     system_prompt: SystemPrompt = None
     description: str = ""
     transfers_to: Collection[str] | None = None
+    select_tools: ToolSelection = None
+    pre_model_hook: Any = None
+    post_model_hook: Any = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -105,39 +112,25 @@ def create_kimi_team(
     parameters.check_types(
         "create_kimi_team", limits=(limits, AgentLimits), guard=(guard, LoopGuard), compaction=(compaction, Compaction)
     )
-    by_name = {member.name: member for member in members}
-    first = default_active_agent or next(iter(by_name), "")
-    _check_members(members, by_name, first)
-    models = {member.name: parameters.to_chat_model(member.model, f"TeamMember({member.name!r})") for member in members}
+    first = _first_member(members, default_active_agent)
     handoffs = {member.name: handoff_tool(member.name, member.description) for member in members}
-    own_tools = _own_tools(members)
-    archive = [recall_tool()] if compaction and compaction.archive else []
-    for member in members if archive else ():
-        check_no_recall_tool(f"TeamMember({member.name!r})", own_tools[member.name])
-    tools = {member.name: [*own_tools[member.name], *archive, *_handoff_tools(member, handoffs)] for member in members}
+    tools = _tools_by_member(members, handoffs, archive=bool(compaction and compaction.archive))
     runner = ToolRunner(_distinct_tools(tools), tool_timeout, tool_errors, once, on_unknown)
-    limits = limits or AgentLimits()
+    agents = {member.name: _agent(member, tools[member.name], compaction, response_format) for member in members}
+    limits, handoff_names = limits or AgentLimits(), frozenset(tool.name for tool in handoffs.values())
     parameters.check_sequential_tools(sequential_tools, runner.tools_by_name)
-    parameters.check_prices(limits, models.values())
+    parameters.check_prices(limits, [agent.model.name for agent in agents.values()])
     parameters.check_state_schema(state_schema, TeamState)
-    agents = {
-        member.name: AgentConfig(
-            ModelCaller(models[member.name], tools[member.name], member.system_prompt, agent=member.name),
-            Compactor(compaction, models[member.name], tools[member.name], member.name) if compaction else None,
-            response_runnable(models[member.name], tools[member.name], response_format),
-        )
-        for member in members
-    }
-    names = frozenset(tool.name for tool in handoffs.values())
+    active_agent = partial(_active_agent, agents, first)
     config = GraphConfig(
-        active_agent=lambda state: _active_agent(state, agents, first),
+        active_agent=active_agent,
         limits=limits,
-        guard=replace(guard, exempt={*guard.exempt, *names}) if guard else None,
+        guard=replace(guard, exempt={*guard.exempt, *handoff_names}) if guard else None,
         approval=Approval(interrupt_on or {}, runner.tools_by_name, interrupt_mode),
         once=runner.once,
         sequential_tools=frozenset(sequential_tools),
         has_response_format=response_format is not None,
-        handoffs=names,
+        handoffs=handoff_names,
         run_input_tool_calls=run_input_tool_calls,
     )
     return compile_graph(
@@ -145,6 +138,8 @@ def create_kimi_team(
         runner,
         state_schema=state_schema,
         context_schema=context_schema,
+        pre_model_hook=member_hook({member.name: member.pre_model_hook for member in members}, active_agent),
+        post_model_hook=member_hook({member.name: member.post_model_hook for member in members}, active_agent),
         max_concurrency=max_concurrency,
         checkpointer=checkpointer,
         store=store,
@@ -165,7 +160,7 @@ def handoff_tool(name: str, description: str) -> BaseTool:
     return StructuredTool.from_function(transfer, name=HANDOFF_PREFIX + name, description=text)
 
 
-def _active_agent(state: AgentState, agents: Mapping[str, AgentConfig], first: str) -> AgentConfig:
+def _active_agent(agents: Mapping[str, AgentConfig], first: str, state: AgentState) -> AgentConfig:
     name = str(state.get("active_agent") or first)
     if name not in agents:
         raise ValueError(
@@ -175,14 +170,35 @@ def _active_agent(state: AgentState, agents: Mapping[str, AgentConfig], first: s
     return agents[name]
 
 
-def _own_tools(members: Sequence[TeamMember]) -> dict[str, list[BaseTool]]:
-    """Each agent's own tools. A function that several agents have becomes one tool."""
+def _agent(
+    member: TeamMember,
+    tools: Sequence[BaseTool],
+    compaction: Compaction | None,
+    response_format: type | dict[str, Any] | None,
+) -> AgentConfig:
+    """A member of the team. `tools` are its own, and behind them those that the team adds."""
+    model = parameters.to_chat_model(member.model, f"TeamMember({member.name!r})")
+    always = [tool.name for tool in tools[len(member.tools) :]]
+    return AgentConfig(
+        ModelCaller(model, tools, member.system_prompt, member.select_tools, agent=member.name, always=always),
+        Compactor(compaction, model, tools, member.name) if compaction else None,
+        response_runnable(model, tools, response_format),
+    )
+
+
+def _tools_by_member(
+    members: Sequence[TeamMember], handoffs: Mapping[str, BaseTool], *, archive: bool
+) -> dict[str, list[BaseTool]]:
+    """Each member's own tools, and those that the team adds. A function that several members have is one tool."""
     by_id = {id(tool): tool for member in members for tool in member.tools}
     tools = dict(zip(by_id, parameters.to_tools(list(by_id.values())), strict=True))
-    own = {member.name: [tools[id(tool)] for tool in member.tools] for member in members}
     if reserved := [tool.name for tool in tools.values() if tool.name.startswith(HANDOFF_PREFIX)]:
         raise ValueError(f"A tool is named {reserved[0]!r}: names with {HANDOFF_PREFIX!r} are for hand-offs.")
-    return own
+    own = {member.name: [tools[id(tool)] for tool in member.tools] for member in members}
+    for name in own if archive else ():
+        check_no_recall_tool(f"TeamMember({name!r})", own[name])
+    recall = [recall_tool()] if archive else []
+    return {member.name: [*own[member.name], *recall, *_handoff_tools(member, handoffs)] for member in members}
 
 
 def _handoff_tools(member: TeamMember, handoffs: Mapping[str, BaseTool]) -> list[BaseTool]:
@@ -203,16 +219,18 @@ def _distinct_tools(tools: Mapping[str, Sequence[BaseTool]]) -> list[BaseTool]:
     return list(distinct.values())
 
 
-def _check_members(members: Sequence[TeamMember], by_name: Mapping[str, TeamMember], first: str) -> None:
-    known = ", ".join(by_name) or "none"
-    if len(by_name) != len(members) or not members:
+def _first_member(members: Sequence[TeamMember], default: str | None) -> str:
+    """The name of the member that answers first. Raises ValueError for names that do not fit together."""
+    names = list(dict.fromkeys(member.name for member in members))
+    if len(names) != len(members) or not names:
         raise ValueError(f"members: one or more agents with names of their own, not {[m.name for m in members]}.")
-    if first not in by_name:
-        raise ValueError(f"default_active_agent={first!r} is none of the team: {known}.")
+    if default and default not in names:
+        raise ValueError(f"default_active_agent={default!r} is none of the team: {', '.join(names)}.")
     for member in members:
-        others = [name for name in by_name if name != member.name]
+        others = [name for name in names if name != member.name]
         if unknown := set(member.transfers_to or ()) - set(others):
             raise ValueError(
                 f"TeamMember({member.name!r}, transfers_to={sorted(unknown)}): the other agents are "
                 f"{', '.join(others) or 'none'}."
             )
+    return default or names[0]

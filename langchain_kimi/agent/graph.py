@@ -1,6 +1,7 @@
 """Builds and compiles the LangGraph graph of an agent or a team from its nodes and routes."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from inspect import signature
 from typing import Any, TypedDict, get_type_hints
 
@@ -15,7 +16,7 @@ from langgraph.types import Checkpointer
 from langchain_kimi._steps import arun_steps, run_steps
 from langchain_kimi.agent.compiled import KimiAgent
 from langchain_kimi.agent.nodes import AgentNodes, NodeSteps
-from langchain_kimi.agent.routes import AgentRoutes, GraphConfig
+from langchain_kimi.agent.routes import AgentConfig, AgentRoutes, GraphConfig
 from langchain_kimi.agent.state import TOOLS_NODE, AgentState
 from langchain_kimi.agent.tool_call import ToolRunner
 from langchain_kimi.agent.tool_threads import interruption_of
@@ -69,6 +70,9 @@ def compile_graph(
     """The compiled graph of an agent or a team."""
     if config.once.tools and checkpointer is False:
         raise DurabilityError("once: with checkpointer=False, nothing is known of calls that started before a crash.")
+    config = replace(
+        config, has_pre_model_hook=pre_model_hook is not None, has_post_model_hook=post_model_hook is not None
+    )
     graph = _build_graph(config, tools, state_schema, context_schema, pre_model_hook, post_model_hook)
     compiled = graph.compile(checkpointer=checkpointer, store=store, name=name)
     compiled.__class__ = KimiAgent  # `compile` has no parameter for the class of the compiled graph
@@ -88,6 +92,30 @@ def response_runnable(
         return None
     keeps = "keep_tools" in signature(type(model).with_structured_output).parameters
     return model.with_structured_output(response_format, include_raw=True, **({"keep_tools": tools} if keeps else {}))
+
+
+def member_hook(
+    hooks: Mapping[str, Any], active_agent: Callable[[AgentState], AgentConfig]
+) -> Runnable[Any, Any] | None:
+    """A node that runs the hook of the member that answers, if it has one; None if no member has one."""
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(AgentState)
+    for name, hook in hooks.items():
+        if hook is not None:
+            graph.add_node(name, hook)  # LangGraph makes a runnable of it
+
+    def hook_of(state: AgentState) -> Any:
+        node = graph.nodes.get(active_agent(state).model.agent or "")
+        return node.runnable if node else None
+
+    def run(state: AgentState, config: RunnableConfig) -> Any:
+        hook = hook_of(state)
+        return hook.invoke(state, config) if hook else {}
+
+    async def arun(state: AgentState, config: RunnableConfig) -> Any:
+        hook = hook_of(state)
+        return await hook.ainvoke(state, config) if hook else {}
+
+    return GraphNode(run, arun, "hook") if graph.nodes else None
 
 
 def _build_graph(

@@ -1,7 +1,7 @@
 """Calls an agent's model with its prompt and tools."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -15,7 +15,12 @@ from langgraph.runtime import get_runtime
 from langchain_kimi._steps import Steps
 from langchain_kimi.agent.model_request import CompleteAnswers, ModelRequest
 from langchain_kimi.agent.state import AgentState
-from langchain_kimi.agent.visible_messages import visible_messages, with_readable_calls
+from langchain_kimi.agent.visible_messages import (
+    MediaInputs,
+    is_tool_declaration,
+    visible_messages,
+    with_readable_calls,
+)
 from langchain_kimi.catalogue import find
 from langchain_kimi.errors import check_unique_tools
 
@@ -50,7 +55,8 @@ class ModelTurn:
 class ModelCaller:
     """A model with a prompt and tools, both fixed or chosen for each request.
 
-    In a team it belongs to the member `agent`: it gets that member's view of the conversation and signs its answers.
+    `always`: names of tools that each request has, whatever `select_tools` chooses. In a team the model belongs to the
+    member `agent`: it gets that member's view of the conversation and signs its answers.
     """
 
     def __init__(
@@ -60,12 +66,14 @@ class ModelCaller:
         prompt: SystemPrompt,
         select_tools: ToolSelection = None,
         agent: str | None = None,
+        always: Collection[str] = (),
     ) -> None:
         self._model = model
         check_unique_tools([tool.name for tool in tools])
         self._tools = {tool.name: tool for tool in tools}
         self._prompt = SystemMessage(prompt) if isinstance(prompt, str) else prompt
         self._select_tools = select_tools
+        self._always = frozenset(always)
         self._bound: dict[tuple[tuple[str, ...], bool], Runnable[LanguageModelInput, AIMessage]] = {}
         if select_tools is None:
             self._bind(tuple(self._tools))  # raises for tools that no request can contain
@@ -74,6 +82,7 @@ class ModelCaller:
         self.agent = agent
         self.metadata = {"lc_agent_name": agent} if agent else {}
         self._is_kimi = model._llm_type == KIMI
+        self._inputs = MediaInputs.of(model, is_kimi=self._is_kimi)
         row = find(self.name)
         self._has_dynamic_tools = select_tools is not None and row is not None and row.dynamic_tools
 
@@ -98,7 +107,7 @@ class ModelCaller:
 
     def visible(self, messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
         """The conversation as this model reads it."""
-        return messages if self.agent is None else visible_messages(messages, self.agent)
+        return messages if self.agent is None else visible_messages(messages, self.agent, self._inputs)
 
     def visible_tools(self, state: AgentState) -> tuple[str, ...]:
         """The names of the tools for this request, in the order of the agent's tools, so that equal selections are
@@ -110,7 +119,7 @@ class ModelCaller:
         if unknown := names - self._tools.keys():
             known = ", ".join(self._tools) or "none"
             raise ValueError(f"select_tools returned {', '.join(sorted(unknown))}; the agent's tools are: {known}.")
-        return tuple(name for name in self._tools if name in names)
+        return tuple(name for name in self._tools if name in names | self._always)
 
     def call(
         self, state: AgentState, messages: Sequence[BaseMessage], *, allow_tools: bool = True, full_cap: bool = False
@@ -160,15 +169,17 @@ class ModelCaller:
         first: tuple[str, ...] | None = None
         declared: set[str] = set()
         for message in messages:
+            if self.agent and message.name not in (None, self.agent):
+                continue
             if first is None and VISIBLE_TOOLS in message.additional_kwargs:
                 first = tuple(message.additional_kwargs[VISIBLE_TOOLS])
-            if isinstance(message, SystemMessage):
-                declared |= {tool["function"]["name"] for tool in message.additional_kwargs.get("tools", ())}
+            if is_tool_declaration(message):
+                declared |= {tool["function"]["name"] for tool in message.additional_kwargs["tools"]}
         if first is None:
             return names, []
         new = [self._tools[name] for name in names if name not in declared and name not in first]
         tools = [convert_to_openai_tool(tool) for tool in new]
-        return first, [SystemMessage("", additional_kwargs={"tools": tools})] if tools else []
+        return first, [SystemMessage("", name=self.agent, additional_kwargs={"tools": tools})] if tools else []
 
 
 def call_with_state(function: Callable[..., Any], state: AgentState) -> Any:

@@ -11,7 +11,6 @@ from langchain_core.tools import tool as as_tool
 
 from langchain_kimi._parameter_names import suggested_parameter
 from langchain_kimi.agent.limits import AgentLimits
-from langchain_kimi.agent.model_request import model_name
 from langchain_kimi.usage import cost_of
 
 _MODEL_HINT = 'give a chat model such as ChatKimi(model="kimi-k3"), or a model\'s name such as "kimi-k3"'
@@ -90,12 +89,12 @@ def check_sequential_tools(sequential: Collection[str], tools: Collection[str]) 
         raise ValueError(f"sequential_tools names {wrong}; the tools are: {known}.")
 
 
-def check_prices(limits: AgentLimits, models: Iterable[BaseChatModel]) -> None:
-    """Raise ValueError if the cost is limited and the price of a model is unknown."""
+def check_prices(limits: AgentLimits, models: Iterable[str]) -> None:
+    """Raise ValueError if the cost is limited and the price of one of these models is unknown."""
     if limits.cost_usd is None:
         return
     nothing: Any = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
-    for name in map(model_name, models):
+    for name in models:
         if cost_of(nothing, name) is None:
             raise ValueError(
                 f"AgentLimits(cost_usd={limits.cost_usd}): no price is known of the model {name!r}, so its cost "

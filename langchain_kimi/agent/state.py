@@ -14,7 +14,7 @@ from langchain_core.messages import (
     convert_to_messages,
     message_chunk_to_message,
 )
-from langgraph.channels import DeltaChannel
+from langgraph.channels import DeltaChannel, EphemeralValue
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.managed import RemainingSteps
 
@@ -176,8 +176,8 @@ class TurnState(TypedDict):
     """Calls of tools in `once` that may have run and have no result, by call id, until people have decided."""
     kimi_excerpts: NotRequired[Mapping[str, Mapping[str, Any]]]
     """Tool results of which the model reads an excerpt, because the whole does not fit into its window."""
-    llm_input_messages: NotRequired[list[AnyMessage]]
-    """The messages that a `pre_model_hook` gives to the model instead of `messages`."""
+    llm_input_messages: Annotated[list[AnyMessage], EphemeralValue(list)]
+    """The messages that a `pre_model_hook` gives to the model instead of `messages`, for this turn of the model."""
 
 
 class AgentState(KimiState, TurnState):

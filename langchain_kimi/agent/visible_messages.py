@@ -2,11 +2,15 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.tool import tool_call
 
+from langchain_kimi._media_parts import inline_media_block, media_kind
 from langchain_kimi._raw_calls import parse_arguments, wire_arguments
 from langchain_kimi.agent.thread_messages import block_placeholder, tool_calls_of
 
@@ -18,51 +22,134 @@ _MEANWHILE = (
 )
 
 
-def visible_messages(messages: Sequence[BaseMessage], name: str) -> list[BaseMessage]:
+@dataclass(frozen=True, slots=True)
+class MediaInputs:
+    """The pictures and videos that a model takes in user messages."""
+
+    kinds: Collection[str] | None = None
+    """`image`, `video`, both or none; None where it is not known."""
+    is_kimi: bool = False
+    """Whether it takes all formats of Kimi, and references to uploaded files."""
+
+    @classmethod
+    def of(cls, model: BaseChatModel, *, is_kimi: bool) -> Self:
+        """The inputs of a model by its profile."""
+        profile = model.profile
+        kinds = [kind for kind in ("image", "video") if profile.get(f"{kind}_inputs")] if profile else None
+        return cls(kinds, is_kimi)
+
+    def block(self, block: Any) -> dict[str, Any] | None:
+        """A block of another agent's message as LangChain's block, if it is media that the model surely takes."""
+        kind = media_kind(block)
+        return inline_media_block(block, any_format=self.is_kimi) if kind and kind in (self.kinds or ()) else None
+
+    def readable(self, message: BaseMessage) -> BaseMessage:
+        """A user's message with a text in place of media that the model surely does not take."""
+        if self.kinds is None or not isinstance(message, HumanMessage) or isinstance(message.content, str):
+            return message
+        refused = [media_kind(block) not in (None, *self.kinds) for block in message.content]
+        if not any(refused):
+            return message
+        content = [
+            {"type": "text", "text": _note(block, shown=False)} if no else block
+            for no, block in zip(refused, message.content, strict=True)
+        ]
+        return message.model_copy(update={"content": content})
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What one message of another agent adds to the report: text, and pictures that follow it."""
+
+    text: str
+    media: list[dict[str, Any]] = field(default_factory=list)
+
+
+def visible_messages(
+    messages: Sequence[BaseMessage],
+    name: str,
+    inputs: MediaInputs = MediaInputs(),
+) -> list[BaseMessage]:
     """The conversation for the agent `name`: its own messages and tool results unchanged, with its own reasoning.
 
     One user message reports what other agents wrote and did since its last answer, without their reasoning and ids. So
-    no model gets another model's thinking, and every model can read the conversation. Text of an agent or a tool cannot
-    pass for an entry of another. An entry never changes later, so the agent's requests only grow at their end.
+    no model gets another model's thinking, and every model can read the conversation. The report has the pictures and
+    videos that the agent's model takes, and a text for each other one, as have the user's messages. Text of an agent or
+    a tool cannot pass for an entry of another. An entry never changes later, so the agent's requests only grow at their
+    end.
     """
     visible: list[BaseMessage] = []
-    report: list[str] = []
+    report: list[_Entry] = []
     own = False
     for message in messages:
         if isinstance(message, AIMessage):
             own = message.name == name
+        if _declares_tools_of_another(message, name):
+            continue
         if own or not isinstance(message, (AIMessage, ToolMessage)):
             _add_report(report, visible)
-            visible.append(message)
+            visible.append(message if own else inputs.readable(message))
         else:
-            report += _entries(message)
+            report += _entries(message, inputs)
     _add_report(report, visible)
     return visible
 
 
-def _add_report(report: list[str], visible: list[BaseMessage]) -> None:
-    if report:
-        visible.append(HumanMessage("\n".join([_MEANWHILE, *report])))
-        report.clear()
+def _declares_tools_of_another(message: BaseMessage, name: str) -> bool:
+    """Whether the message adds tools to the requests of another agent."""
+    return isinstance(message, SystemMessage) and message.name not in (None, name) and is_tool_declaration(message)
 
 
-def _entries(message: AIMessage | ToolMessage) -> list[str]:
+def is_tool_declaration(message: BaseMessage) -> bool:
+    """Whether the message adds tools to a conversation with Kimi."""
+    return isinstance(message, SystemMessage) and bool(message.additional_kwargs.get("tools"))
+
+
+def _add_report(report: list[_Entry], visible: list[BaseMessage]) -> None:
+    if not report:
+        return
+    content: list[str | dict[str, Any]] = []
+    lines = [_MEANWHILE]
+    for entry in report:
+        lines.append(entry.text)
+        if entry.media:
+            content += [{"type": "text", "text": "\n".join(lines)}, *entry.media]
+            lines = []
+    text = "\n".join(lines)
+    if content and text:
+        content.append({"type": "text", "text": text})
+    visible.append(HumanMessage(content or text))
+    report.clear()
+
+
+def _entries(message: AIMessage | ToolMessage, inputs: MediaInputs) -> list[_Entry]:
     """A message as text for other agents. Each entry begins on a line of its own."""
+    text, media = _text_and_media(message, inputs)
     if isinstance(message, ToolMessage):
-        return [indented(f"[result of {plain_name(message.name or '') or 'a tool'}] {_text(message)}")]
+        return [_Entry(indented(f"[result of {plain_name(message.name or '') or 'a tool'}] {text}"), media)]
     author = f"[{plain_name(message.name or '') or 'another agent'}]"
-    entries = [f"{author} {text}"] if (text := _text(message)) else []
+    entries = [_Entry(indented(f"{author} {text}"), media)] if text else []
     for call in tool_calls_of(message):
         args = call["args"] if isinstance(call["args"], str) else json.dumps(call["args"], ensure_ascii=False)
-        entries.append(f"{author} called {plain_name(call['name'] or '')}({args})")
-    return [indented(entry) for entry in entries]
+        entries.append(_Entry(indented(f"{author} called {plain_name(call['name'] or '')}({args})")))
+    return entries
 
 
-def _text(message: BaseMessage) -> str:
-    """The message's text, with a placeholder for each other content block."""
+def _text_and_media(message: BaseMessage, inputs: MediaInputs) -> tuple[str, list[dict[str, Any]]]:
+    """The message's text with a note for each other content block, and the blocks that the model takes."""
     if isinstance(message.content, str):
-        return message.content
-    return " ".join(filter(None, [message.text, *map(block_placeholder, message.content)]))
+        return message.content, []
+    media = [inputs.block(block) for block in message.content]
+    notes = [_note(block, shown=shown is not None) for block, shown in zip(message.content, media, strict=True)]
+    return " ".join(filter(None, [message.text, *notes])), [block for block in media if block]
+
+
+def _note(block: Any, *, shown: bool) -> str:
+    """The text for a content block that is not text; empty for reasoning and tool calls."""
+    kind = media_kind(block)
+    if shown:
+        return f"({kind} below)"
+    return f"({kind} not shown)" if kind else block_placeholder(block)
 
 
 def with_readable_calls(messages: Sequence[BaseMessage]) -> list[BaseMessage]:

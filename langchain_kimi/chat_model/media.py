@@ -11,8 +11,8 @@ from urllib.request import url2pathname
 
 from langchain_kimi._http.local_file import open_regular
 from langchain_kimi._http.web_file import afetch, fetch
+from langchain_kimi._media_parts import UnsupportedBlockError, known_type, type_of
 from langchain_kimi._redaction import shown_url
-from langchain_kimi._request.media import UnsupportedBlockError, known_type, type_of
 from langchain_kimi.catalogue import MAX_REQUEST_BYTES
 from langchain_kimi.errors import IllegalRequestError
 

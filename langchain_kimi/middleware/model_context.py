@@ -14,7 +14,7 @@ from langchain_kimi.agent.compaction.recall import RECALL
 from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.loop_guard import LoopGuard
 from langchain_kimi.agent.model_call import KIMI
-from langchain_kimi.agent.model_request import CompleteAnswers
+from langchain_kimi.agent.model_request import CompleteAnswers, model_name
 from langchain_kimi.agent.tool_errors import ToolErrors
 
 UNNAMED = "agent"
@@ -39,7 +39,7 @@ class ModelContext:
 
     def __init__(self, model: BaseChatModel, tools: Sequence[Any], policies: Policies) -> None:
         """Raises ValueError for limits and a compaction that the model cannot have."""
-        parameters.check_prices(policies.limits, [model])
+        parameters.check_prices(policies.limits, [model_name(model)])
         self.model, self.tools = model, list(tools)
         self.answers = CompleteAnswers(model, self.tools)
         self.compactor = Compactor(policies.compaction, model, self.tools) if policies.compaction else None

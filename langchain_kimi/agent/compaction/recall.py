@@ -3,8 +3,7 @@
 An agent with `Compaction(archive=True)` has the tool by itself, whatever its `select_tools` chooses.
 """
 
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool
@@ -58,16 +57,6 @@ def check_no_recall_tool(owner: str, tools: Sequence[BaseTool]) -> None:
         raise ValueError(
             f"{owner}: the tool {RECALL!r} has the name of the tool that Compaction(archive=True) adds. Rename it."
         )
-
-
-def always_recall(select_tools: Callable[..., Sequence[BaseTool | str]]) -> Callable[..., Sequence[BaseTool | str]]:
-    """A `select_tools` function that selects the recall tool too."""
-
-    @wraps(select_tools)
-    def select(*args: Any) -> Sequence[BaseTool | str]:
-        return [*select_tools(*args), RECALL]
-
-    return select
 
 
 def _recall(runtime: ToolRuntime, query: str | None, key: str | None, limit: int) -> Steps[str]:

@@ -1,7 +1,9 @@
 """Helpers of the tests of teams and sub-agents: runs, agents that call sub-agents, and a team of three."""
 
 import asyncio
+import json
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from langchain_core.messages import ToolMessage
@@ -91,3 +93,10 @@ def team(server: KimiServer, *, tools: Any = (add, note), second: str = "kimi-k3
 
 def of(server: KimiServer, agent: str) -> list[Request]:
     return [request for request in server.requests if who(request) == agent]
+
+
+def assert_only_grows(requests: list[Request]) -> None:
+    """Each request begins with the whole one before it, tools included."""
+    for before, after in pairwise(requests):
+        assert after.json.get("tools") == before.json.get("tools")
+        assert json.dumps(after.messages).startswith(json.dumps(before.messages)[:-1])

@@ -1,7 +1,6 @@
 """Agents that hand a conversation over to each other: what each sees on the wire, and what the thread keeps."""
 
 import json
-from itertools import pairwise
 from typing import Annotated, Any
 
 import pytest
@@ -12,16 +11,9 @@ from langgraph.types import Command
 
 from langchain_kimi import AgentLimits, Compaction, LoopGuard, TeamMember, TeamState, UsageMeter, create_kimi_team
 from langchain_kimi.testing import Reply, Request, called, said, thought
-from tests.agent.team.helpers import ASK, Play, note, of, ran, team, who
+from tests.agent.team.helpers import ASK, Play, assert_only_grows, note, of, ran, team, who
 from tests.conftest import PAIRED, SYNC_AND_ASYNC, Serve, kimi
 from tests.databases import THREAD
-
-
-def assert_only_grows(requests: list[Request]) -> None:
-    """Each request begins with the whole one before it, tools included."""
-    for before, after in pairwise(requests):
-        assert after.json.get("tools") == before.json.get("tools")
-        assert json.dumps(after.messages).startswith(json.dumps(before.messages)[:-1])
 
 
 @SYNC_AND_ASYNC

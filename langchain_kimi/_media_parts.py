@@ -9,6 +9,8 @@ IMAGE_TYPES = frozenset(f"image/{kind}" for kind in ("jpeg", "png", "gif", "webp
 VIDEO_TYPES = frozenset(
     f"video/{kind}" for kind in ("mp4", "mpeg", "mov", "avi", "x-flv", "mpg", "webm", "wmv", "3gpp")
 )
+_COMMON_IMAGE_TYPES = frozenset(f"image/{kind}" for kind in ("jpeg", "png", "gif", "webp"))
+"""Images that all providers read."""
 
 _OTHER_NAMES = {
     "image/jpg": "image/jpeg",
@@ -86,6 +88,35 @@ def sendable(block: Mapping[str, Any]) -> bool:
     if not head.startswith("data:"):
         return False
     return part["type"] == "video_url" or str(type_of(_head(data))).startswith("image/")
+
+
+def media_kind(block: object) -> str | None:
+    """`image` or `video` for a content block of any maker that Kimi has a form for; None for everything else."""
+    try:
+        kind = encode_part(block)["type"] if isinstance(block, Mapping) else "text"
+    except UnsupportedBlockError:
+        return None
+    return None if kind == "text" else str(kind).removesuffix("_url")
+
+
+def inline_media_block(block: Mapping[str, Any], *, any_format: bool) -> dict[str, Any] | None:
+    """An image or a video of any maker as LangChain's block, of the type that the data shows.
+
+    With `any_format` it may have each format that Kimi reads, or refer to an uploaded file. Without, an image has a
+    format that all providers read. None for what is not so, such as a web address.
+    """
+    if not sendable(block):
+        return None
+    part = encode_part(block)
+    kind, value = part["type"].removesuffix("_url"), part[part["type"]]
+    url = value["url"] if isinstance(value, Mapping) else value
+    if url.startswith("ms://"):
+        return {"type": part["type"], part["type"]: {"url": url}} if any_format else None
+    head, _, data = url.partition(",")
+    mime_type = type_of(_head(data)) or head[5:].partition(";")[0]
+    if kind == "image" and not any_format and mime_type not in _COMMON_IMAGE_TYPES:
+        return None
+    return {"type": kind, "base64": data, "mime_type": mime_type}
 
 
 def type_of(data: bytes) -> str | None:
