@@ -21,7 +21,6 @@
     ├── RateLimitsUnavailableError                              retryable: Redis does not answer, nothing was sent
     ├── AnswerCutShort                                          the output cap went into thinking; has `max_tokens`
     ├── StructuredOutputError      (OutputParserException)      no valid object came back
-    ├── AsyncOnlyToolError         (NotImplementedError)        an asynchronous tool in a synchronous run
     └── DurabilityError            (ValueError)                 a tool in `once` in a run that leaves no trace of it
 
 An error in the middle of an answer has the part that arrived, with its usage, as `message`.
@@ -50,7 +49,6 @@ __all__ = [
     "APIConnectionError",
     "APITimeoutError",
     "AnswerCutShort",
-    "AsyncOnlyToolError",
     "AuthenticationError",
     "BadRequestError",
     "BrokenStreamError",
@@ -305,17 +303,6 @@ class StructuredOutputError(KimiError, OutputParserException):
         self.llm_output = llm_output
         self.observation = None
         self.send_to_llm = False
-
-
-class AsyncOnlyToolError(KimiError, NotImplementedError):
-    """An agent with a tool that can only run asynchronously was run by `invoke` or `stream`."""
-
-    def __init__(self, tools: Sequence[str]) -> None:
-        names = ", ".join(tools)
-        super().__init__(
-            f"These tools can only run asynchronously: {names}. Run the agent with `ainvoke` or `astream`, or give the "
-            "tools a synchronous function."
-        )
 
 
 class DurabilityError(KimiError, ValueError):

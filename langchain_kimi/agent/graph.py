@@ -196,13 +196,11 @@ def _begin_node(nodes: AgentNodes, tools: ToolRunner) -> Runnable[Any, Any]:
     """The first node of a turn. It raises an error in a run that cannot run every tool as promised."""
 
     def begin(state: AgentState, config: RunnableConfig) -> dict[str, Any]:
-        tools.check_sync()
         tools.check_durability(config)
         return nodes.begin(state)
 
     async def abegin(state: AgentState, config: RunnableConfig) -> dict[str, Any]:
-        tools.check_durability(config)
-        return nodes.begin(state)
+        return begin(state, config)
 
     return GraphNode(begin, abegin, "begin")
 

@@ -17,7 +17,7 @@ from langchain_kimi.agent.compaction.archive import SUBAGENT_THREAD
 from langchain_kimi.agent.compiled import KimiAgent
 from langchain_kimi.agent.thread_messages import CLOSING_MESSAGE
 from langchain_kimi.agent.tool_errors import error_text, record_error
-from langchain_kimi.errors import AsyncOnlyToolError, DurabilityError
+from langchain_kimi.errors import DurabilityError
 
 SPENT = "kimi_spent"
 """The key in `additional_kwargs` of a sub-agent's result: the sub-agent's own usage."""
@@ -29,7 +29,7 @@ _RECURSION_LIMIT = 10_007
 """LangGraph's default `recursion_limit`. Inside tools, langchain-core writes its default of 25 into the config, which
 LangGraph would obey."""
 
-_FOR_THE_CALLER = (GraphBubbleUp, AsyncOnlyToolError, DurabilityError)
+_FOR_THE_CALLER = (GraphBubbleUp, DurabilityError)
 
 _CUT_SHORT = "{name} was cut short ({reason}). What it had by then: {text}"
 _FAILED = "{name} failed: {error}"

@@ -19,6 +19,7 @@ from langgraph.types import Command
 from langchain_kimi._steps import Steps, arun_steps, run_steps
 from langchain_kimi.agent.argument_checks import ArgumentChecks
 from langchain_kimi.agent.budget import RunBudget, agent_name, budget_of, call_config, counted_calls
+from langchain_kimi.agent.event_loop_thread import is_async_only, with_sync_invoke
 from langchain_kimi.agent.events import KimiEvent, LoopGuardEvent, ToolFinishedEvent, emitter
 from langchain_kimi.agent.idempotency import CallIdentity, identity_of, running, with_injected_key
 from langchain_kimi.agent.intents import Attempt, check_durability, record_intent
@@ -32,7 +33,6 @@ from langchain_kimi.agent.tool_errors import (
     collected_errors,
     error_handler,
     error_text,
-    is_async_only,
     log_errors,
     with_recorded_errors,
 )
@@ -44,7 +44,6 @@ from langchain_kimi.agent.tool_threads import (
     start_in_thread,
     with_interruption,
 )
-from langchain_kimi.errors import AsyncOnlyToolError
 
 _EDITED = (
     "A person changed this call before it ran, on purpose; your own call was not executed. Do not make it again. "
@@ -76,7 +75,11 @@ class ToolJob(TypedDict):
 
 
 class ToolRunner:
-    """Runs jobs in LangGraph's ToolNode: synchronous tools in threads of their own, each within its timeout."""
+    """Runs jobs in LangGraph's ToolNode, each within its timeout.
+
+    Synchronous tools run in threads of their own, asynchronous tools on the event loop of the run, or in a synchronous
+    run on that of `event_loop_thread`.
+    """
 
     def __init__(
         self,
@@ -87,7 +90,7 @@ class ToolRunner:
         on_unknown: OnUnknown = "ask",
     ) -> None:
         self._node = ToolNode(
-            [with_injected_key(with_recorded_errors(tool)) for tool in tools],
+            [with_injected_key(with_sync_invoke(with_recorded_errors(tool))) for tool in tools],
             handle_tool_errors=error_handler(tool_errors),
             wrap_tool_call=self._run_in_thread,
             awrap_tool_call=self._arun,
@@ -95,7 +98,6 @@ class ToolRunner:
         self.tools_by_name = self._node.tools_by_name
         self.once = Once(once, on_unknown, self.tools_by_name)
         self._checks = ArgumentChecks(self.tools_by_name)
-        self._async_only = [name for name, tool in self.tools_by_name.items() if is_async_only(tool)]
         self._timeout = timeout
         self._sync = {name for name, tool in self.tools_by_name.items() if _is_sync(tool)}
         self._check_timeout()
@@ -109,11 +111,6 @@ class ToolRunner:
             if seconds is not None and not seconds > 0:
                 raise ValueError(f"tool_timeout={self._timeout!r}: give seconds above 0.")
 
-    def check_sync(self) -> None:
-        """Raise AsyncOnlyToolError if a synchronous run cannot run every tool."""
-        if self._async_only:
-            raise AsyncOnlyToolError(self._async_only)
-
     def check_durability(self, config: RunnableConfig) -> None:
         """Raise DurabilityError if the run of a node's config cannot record that a call starts."""
         if self.once.tools:
@@ -121,10 +118,7 @@ class ToolRunner:
 
     def run(self, job: ToolJob, config: RunnableConfig) -> Any:
         """The state updates of one call."""
-        call = job["call"]
-        if call["name"] in self._async_only:
-            raise AsyncOnlyToolError([call["name"]])
-        if call["name"] not in self.once.tools:
+        if job["call"]["name"] not in self.once.tools:
             return self._run_call(job, config)
         attempt = run_steps(_record_intent(job, config), None)
         if attempt is None:
@@ -196,14 +190,14 @@ class ToolRunner:
             return report.finish(output)
 
     def _invoke(self, call: ToolCall, config: RunnableConfig) -> Any:
-        interruption = interruption_of(config)
-        if interruption is None and self._timeout_of(call) is None:
+        interruption, seconds = interruption_of(config), self._timeout_of(call)
+        if interruption is None and seconds is None:
             return self._node.invoke([call], config)
-        with (interruption or Interruption()).for_call() as own:
+        with (interruption or Interruption()).for_call(seconds) as own:
             return self._node.invoke([call], with_interruption(config, own))
 
     async def _ainvoke_in_thread(self, call: ToolCall, config: RunnableConfig) -> Any:
-        with Interruption().for_call() as own:
+        with Interruption().for_call(self._timeout_of(call)) as own:
             own_config = with_interruption(config, own)
             return await run_in_thread(lambda: self._node.invoke([call], own_config), call["name"])
 
@@ -220,10 +214,9 @@ class ToolRunner:
     def _run_in_thread(self, request: ToolCallRequest, execute: Callable[[ToolCallRequest], Any]) -> Any:
         """Run a tool in a thread of its own, if the run or a timeout may have to leave it behind."""
         interruption = interruption_of(request.runtime.config)
-        if interruption is None:
+        if interruption is None or (request.tool is not None and is_async_only(request.tool)):
             return execute(request)
-        future = start_in_thread(lambda: execute(request))
-        return interruption.wait_for(future, self._timeout_of(request.tool_call), request.tool_call["name"])
+        return interruption.wait_for(start_in_thread(lambda: execute(request)), request.tool_call["name"])
 
     async def _arun(self, request: ToolCallRequest, execute: Callable[[ToolCallRequest], Any]) -> Any:
         return await execute(request)

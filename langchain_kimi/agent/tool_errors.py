@@ -13,7 +13,7 @@ from langgraph.prebuilt.tool_node import ToolInvocationError
 
 from langchain_kimi._redaction import redact
 from langchain_kimi.agent.tool_threads import ToolTimeoutError
-from langchain_kimi.errors import AsyncOnlyToolError, DurabilityError, without_links
+from langchain_kimi.errors import DurabilityError, without_links
 
 logger = logging.getLogger("langchain_kimi")
 
@@ -50,9 +50,7 @@ def error_handler(choice: ToolErrors) -> Callable[[Exception], str]:
             if _is_argument_error(error.source):
                 return str(error)
             error = error.source
-        if isinstance(error, NotImplementedError) and (name := _async_only_name(error)):
-            raise AsyncOnlyToolError([name]) from error
-        text = None if isinstance(error, AsyncOnlyToolError | DurabilityError | ToolTimeoutError) else decide(error)
+        text = None if isinstance(error, DurabilityError | ToolTimeoutError) else decide(error)
         if text is None:
             raise error
         record_error(error)
@@ -133,22 +131,6 @@ def log_errors(tool: str, errors: list[Exception]) -> None:
     """Log the exceptions of a tool with their tracebacks."""
     for error in errors:
         logger.warning("the tool %s raised %s", tool, error_text(error), exc_info=error)
-
-
-def is_async_only(tool: BaseTool) -> bool:
-    """Whether the tool can only run asynchronously, as the tools of MCP servers do."""
-    return getattr(tool, "func", ...) is None and getattr(tool, "coroutine", None) is not None
-
-
-def _async_only_name(error: NotImplementedError) -> str | None:
-    """The name of the tool whose own `_run` raised the error, if it can run asynchronously; else None."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is None or traceback.tb_frame.f_code.co_name != "_run":
-        return None
-    tool = traceback.tb_frame.f_locals.get("self")
-    return tool.name if isinstance(tool, BaseTool) and type(tool)._arun is not BaseTool._arun else None
 
 
 def _is_argument_error(error: BaseException) -> bool:

@@ -24,12 +24,17 @@ _KEY = "__kimi_interruption"
 """The key in `configurable` of a run's Interruption. LangGraph keeps keys with this prefix out of checkpoints and
 traces."""
 
-_GRACE = 2.0
-"""Seconds that an agent inside a tool call has to end after its own tools were left behind."""
+GRACE = 2.0
+"""Seconds that an asynchronous tool has to end after it was cancelled, and an agent inside a tool call after its own
+tools were left behind."""
 
 _LEFT_BEHIND = (
     "The run was interrupted while the tool {tool} was at work. A thread cannot be stopped: the tool goes on until it "
     "returns or the process ends, and may still take effect."
+)
+_NOT_ENDED = (
+    "The run was interrupted while the tool {tool} was at work. It was cancelled and has not ended yet: it may still "
+    "take effect."
 )
 
 _IDLE_SECONDS = 10.0
@@ -133,18 +138,22 @@ class ToolTimeoutError(Exception):
 
 
 class Interruption:
-    """Ends every wait for a tool when its result is no longer wanted; with `warns`, it issues a KimiWarning."""
+    """Ends every wait for a tool when its result is no longer wanted, or after so many `seconds`.
 
-    def __init__(self, *, warns: bool = False) -> None:
+    With `warns`, it issues a KimiWarning if the tool goes on.
+    """
+
+    def __init__(self, seconds: float | None = None, *, warns: bool = False) -> None:
         self._ended: Future[None] = Future()
+        self._seconds = seconds
         self._warns = warns
         self._calls: set[Interruption] = set()
         self._runs = 0
 
     @contextmanager
-    def for_call(self) -> Iterator["Interruption"]:
-        """An interruption for one tool call, which ends with the block and with this interruption."""
-        interruption = Interruption(warns=self._warns)
+    def for_call(self, seconds: float | None) -> Iterator["Interruption"]:
+        """An interruption for one tool call with this timeout, which ends with the block and with this interruption."""
+        interruption = Interruption(seconds, warns=self._warns)
         self._calls.add(interruption)
         if self._ended.done():
             interruption.end()
@@ -156,7 +165,7 @@ class Interruption:
 
     @contextmanager
     def run(self) -> Iterator[None]:
-        """Marks a block in which an agent runs inside the tool call. It ends by itself soon after this interruption."""
+        """Marks a block in the tool call that ends by itself soon after this interruption, such as an agent's run."""
         self._runs += 1
         try:
             yield
@@ -175,24 +184,32 @@ class Interruption:
         if self._ended.done():
             raise KeyboardInterrupt
 
-    def wait_for(self, future: Future[T], seconds: float | None, tool: str) -> T:
-        """The result of a tool.
+    def wait_for(self, future: Future[T], tool: str, cancel: Callable[[], None] | None = None) -> T:
+        """The result of a tool. `cancel` makes the tool end, if anything can.
 
-        Raises ToolTimeoutError after so many seconds, and KeyboardInterrupt if the interruption ends.
+        Raises ToolTimeoutError after the timeout, and KeyboardInterrupt if the interruption ends.
         """
-        both: tuple[Future[Any], Future[Any]] = (future, self._ended)
+        reason = self._wait(future)
+        if reason is None:
+            return future.result()
+        self.end()
+        if cancel is not None:
+            cancel()
+        if cancel is not None or self._runs:  # a tool that cleans up, an agent that still writes to its database
+            wait((future,), timeout=GRACE)
+        if self._warns and isinstance(reason, KeyboardInterrupt) and not future.done():
+            warn((_LEFT_BEHIND if cancel is None else _NOT_ENDED).format(tool=tool))
+        raise reason
+
+    def _wait(self, future: Future[Any]) -> ToolTimeoutError | KeyboardInterrupt | None:
+        """None when the tool has its result, else the reason why it is no longer wanted."""
         try:
-            finished, _ = wait(both, timeout=seconds, return_when=FIRST_COMPLETED)
-            if future not in finished:
-                if self._runs:  # an agent that still writes needs its database open
-                    wait((future,), timeout=_GRACE)
-                self.check()
-                raise ToolTimeoutError(seconds or 0)
-        except KeyboardInterrupt:
-            if self._warns:
-                warn(_LEFT_BEHIND.format(tool=tool))
-            raise
-        return future.result()
+            finished, _ = wait((future, self._ended), timeout=self._seconds, return_when=FIRST_COMPLETED)
+        except KeyboardInterrupt as interrupt:
+            return interrupt
+        if future in finished:
+            return None
+        return KeyboardInterrupt() if finished else ToolTimeoutError(self._seconds or 0)
 
 
 def with_interruption(config: RunnableConfig | None, interruption: Interruption) -> RunnableConfig:

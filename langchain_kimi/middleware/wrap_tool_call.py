@@ -16,6 +16,7 @@ from langgraph.types import Command
 from langchain_kimi.agent.agent_usage import usage_since
 from langchain_kimi.agent.argument_checks import ArgumentChecks
 from langchain_kimi.agent.budget import RunBudget, agent_name, calling_budget
+from langchain_kimi.agent.event_loop_thread import with_sync_invoke
 from langchain_kimi.agent.thread_messages import error_result, last_answer, pending_calls
 from langchain_kimi.agent.tool_call import CallReport, ToolJob, refused_by_caller
 from langchain_kimi.agent.tool_errors import collected_errors, error_handler, with_recorded_errors
@@ -39,7 +40,7 @@ class ToolCalls:
             return report
         with collected_errors() as report.errors:
             try:
-                output = self._invalid(request) or handler(_recording_errors(request))
+                output = self._invalid(request) or handler(_with_sync_tool(_recording_errors(request)))
             except Exception as error:
                 output = self._error_result(request, error)
             return _as_output(report.finish(_as_updates(output)))
@@ -126,6 +127,10 @@ class _AnswerBudgets:
 def _recording_errors(request: ToolCallRequest) -> ToolCallRequest:
     tool = request.tool
     return request.override(tool=with_recorded_errors(tool)) if tool and tool.handle_tool_error else request
+
+
+def _with_sync_tool(request: ToolCallRequest) -> ToolCallRequest:
+    return request.override(tool=with_sync_invoke(request.tool)) if request.tool else request
 
 
 def _as_updates(output: Any) -> Any:

@@ -67,8 +67,6 @@ def note_tools(keys: list[str]) -> dict[str, BaseTool]:
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize("kind", ["function", "coroutine", "both", "class", "class with both"])
 async def test_a_tool_reads_it_both_ways_and_the_model_sees_nothing(way: str, kind: str) -> None:
-    if (way, kind) == ("sync", "coroutine"):
-        pytest.skip("it only runs asynchronously")
     keys: list[str] = []
     own = note_tools(keys)[kind]
     keys = own.keys if isinstance(own, Note) else keys  # pydantic copies the list

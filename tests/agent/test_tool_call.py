@@ -45,7 +45,9 @@ def many(name: str, count: int) -> Reply:
     return reply
 
 
-@pytest.mark.parametrize("colour", ["sync tools, invoke", "sync tools, ainvoke", "async tools, ainvoke"])
+@pytest.mark.parametrize(
+    "colour", ["sync tools, invoke", "sync tools, ainvoke", "async tools, invoke", "async tools, ainvoke"]
+)
 async def test_32_calls_of_one_turn_meet_at_a_barrier(serve: Serve, colour: str) -> None:
     barrier, meeting = threading.Barrier(32), asyncio.Barrier(32)
 
@@ -156,7 +158,8 @@ async def test_a_message_that_a_tool_brings_does_not_end_the_turn_of_its_sibling
     assert state["spent"]["tool_calls"] == 2
 
 
-@pytest.mark.parametrize(("way", "kind"), [("sync", "sync tool"), ("async", "sync tool"), ("async", "async tool")])
+@SYNC_AND_ASYNC
+@pytest.mark.parametrize("kind", ["sync tool", "async tool"])
 async def test_a_tool_that_takes_too_long_fails_alone(serve: Serve, way: str, kind: str) -> None:
     cancelled, release = threading.Event(), threading.Event()
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import ToolMessage
-from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from langchain_core.tools import BaseTool, StructuredTool, ToolException, tool
 from pydantic import TypeAdapter, ValidationError
 
 from langchain_kimi import TeamMember, agent_as_tool, create_kimi_agent, create_kimi_team, formula_tools
 from langchain_kimi.agent.argument_checks import ArgumentChecks
-from langchain_kimi.errors import AsyncOnlyToolError
 from langchain_kimi.testing import called, fiber_failed, said
-from tests.conftest import FOUR_WAYS, PAIRED, TWO_OF_FOUR_WAYS, Serve, kimi
+from tests.conftest import FOUR_WAYS, PAIRED, SYNC_AND_ASYNC, TWO_OF_FOUR_WAYS, Serve, kimi
 
 GO: Any = {"messages": [("user", "go")]}
 RANGE: dict[str, Any] = {
@@ -218,52 +217,31 @@ def test_a_schema_that_cannot_be_applied_checks_nothing_and_fetches_nothing(
     assert any("the schema of the tool take" in record.getMessage() for record in caplog.records)
 
 
-@TWO_OF_FOUR_WAYS
-async def test_an_asynchronous_tool_runs_asynchronously_and_raises_before_the_model_otherwise(
-    serve: Serve, way: str
+@PAIRED
+@FOUR_WAYS
+@pytest.mark.parametrize("arguments", [{"count": 1}, {"count": 5}], ids=["valid", "invalid"])
+async def test_the_arguments_of_an_asynchronous_tool_are_checked_in_each_way(
+    serve: Serve, way: str, arguments: dict[str, Any]
 ) -> None:
     ran: list[Any] = []
-    server = serve(script(called("take", count=1)))
-    agent = create_kimi_agent(kimi(server), [declared(RANGE, ran, only_async=True)])
-    if way in ("ainvoke", "astream"):
-        await run(agent, way)
-        assert ran == [{"count": 1}]
-    else:
-        with pytest.raises(AsyncOnlyToolError, match="can only run asynchronously: take"):
-            await run(agent, way)
-        assert server.requests == []
+    tool = declared(RANGE, ran, only_async=True)
+    state, _ = await run(create_kimi_agent(kimi(serve(script(called("take", **arguments)))), [tool]), way)
+    assert ran == ([arguments] if arguments["count"] == 1 else [])
+    assert result(state).status == ("success" if ran else "error")
 
 
-async def test_a_sub_agent_with_an_asynchronous_tool_raises_in_a_synchronous_run(serve: Serve) -> None:
-    inner = create_kimi_agent(kimi(serve([])), [declared(RANGE, [], only_async=True)])
-    helper = agent_as_tool(inner, name="helper", description="Help.")
-    agent = create_kimi_agent(kimi(serve(script(called("helper", task="x")))), [helper])
-    with pytest.raises(AsyncOnlyToolError, match="take"):
-        await asyncio.to_thread(agent.invoke, GO)
+@SYNC_AND_ASYNC
+async def test_what_an_asynchronous_tool_raises_is_a_result(serve: Serve, way: str) -> None:
+    @tool
+    async def broken_later(x: int) -> str:
+        """Break."""
+        await asyncio.sleep(0)
+        return broken(x)
 
-
-class OnlyAsync(BaseTool):
-    """A tool written as a class that can only run asynchronously, which shows only when it runs."""
-
-    name: str = "take"
-    description: str = "Take."
-
-    def _run(self, count: int) -> str:
-        raise NotImplementedError("This tool is asynchronous.")
-
-    async def _arun(self, count: int) -> str:
-        return f"taken {count}"
-
-
-@TWO_OF_FOUR_WAYS
-async def test_a_class_that_only_runs_asynchronously_is_no_error_result(serve: Serve, way: str) -> None:
-    agent = create_kimi_agent(kimi(serve(script(called("take", count=1)))), [OnlyAsync()])
-    if way in ("ainvoke", "astream"):
-        state, _ = await run(agent, way)
-        assert result(state).text == "taken 1"
-    else:
-        with pytest.raises(AsyncOnlyToolError, match="take"):
-            await run(agent, way)
+    agent = create_kimi_agent(kimi(serve(script(called("broken_later", x=1)))), [broken_later])
+    state, _ = await run(agent, "invoke" if way == "sync" else "ainvoke")
+    assert result(state).text == "LookupError: nothing at 1, key sk-***"
+    assert state["spent"]["tool_errors"] == 1
 
 
 async def test_what_a_tool_has_not_implemented_itself_is_an_error_result(serve: Serve) -> None:

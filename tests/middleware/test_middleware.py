@@ -1,5 +1,6 @@
 """The middleware by itself: its parameters, other models and middleware, events, parallel sub-agents, real kills."""
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -224,6 +225,26 @@ async def test_two_middleware_in_one_agent_raise_and_in_an_agent_below_do_not(se
 
     state = await ran(create_agent(kimi(server), [], middleware=[KimiMiddleware(), AsksFirst()]), way)
     assert (state["stop_reason"], state["spent"]["requests"]) == ("stop", 2)
+
+
+@SYNC_AND_ASYNC
+async def test_tools_that_only_run_asynchronously_run_side_by_side(serve: Serve, way: str) -> None:
+    meeting = asyncio.Barrier(3)
+
+    @tool
+    async def meet(who: int) -> str:
+        """Wait for the others."""
+        async with asyncio.timeout(30):
+            await meeting.wait()
+        if who == 2:
+            raise LookupError("nobody is there")
+        return f"met {who}"
+
+    reply = called("meet", who=0).calling("meet", who=1).calling("meet", who=2)
+    model = kimi(serve(lambda request: said("done") if request.tool_results() else reply))
+    state = await ran(create_agent(model, [meet], middleware=[KimiMiddleware()]), way)
+    assert results(state) == [("met 0", "success"), ("met 1", "success"), ("LookupError: nobody is there", "error")]
+    assert state["spent"]["tool_errors"] == 1
 
 
 @SYNC_AND_ASYNC
