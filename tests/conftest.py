@@ -4,6 +4,7 @@ import gc
 import os
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
+from zlib import crc32
 
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"  # read when langgraph is imported; subprocesses inherit it
 # A folder without certificates: on loopback none is needed, and each HTTP client would load the machine's for 30 ms.
@@ -30,6 +31,7 @@ PAIRED = pytest.mark.paired
 """Of a test with several lists of parameters: each value stands in one quick test, the other combinations are slow."""
 
 SYNC_AND_ASYNC = pytest.mark.parametrize("way", ["sync", "async"])
+"""One of the two is quick, the other slow."""
 FOUR_WAYS = pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
 TWO_OF_FOUR_WAYS = pytest.mark.parametrize(
     "way",
@@ -57,8 +59,23 @@ def pytest_collection() -> Generator[None, object, object]:
 @pytest.hookimpl(tryfirst=True)  # before pytest picks by markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.get_closest_marker("paired") and not _is_a_pair(item):
+        if item.get_closest_marker("paired"):
+            if not _is_a_pair(item):
+                item.add_marker("slow")
+        elif _is_the_other_way(item):
             item.add_marker("slow")
+
+
+def _is_the_other_way(item: Any) -> bool:
+    """Whether it is the synchronous or asynchronous run of a test whose other run is quick.
+
+    Which of the two is quick depends on the name and the other values, so that each way is quick in half of the tests.
+    """
+    way = item.callspec.params.get("way") if hasattr(item, "callspec") else None
+    if way not in ("sync", "async"):
+        return False
+    others = [part for part in item.callspec.id.split("-") if part not in ("sync", "async")]
+    return way != ("sync", "async")[crc32("-".join([item.originalname, *others]).encode()) % 2]
 
 
 def _is_a_pair(item: Any) -> bool:
