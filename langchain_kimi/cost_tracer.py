@@ -9,6 +9,7 @@ from langchain_core.tracers.langchain import LangChainTracer
 from langchain_core.tracers.schemas import Run
 
 from langchain_kimi.usage import TokenCosts, is_from_cache, token_costs
+from langchain_kimi.usage_meter import FEE
 
 
 class CostTracer(LangChainTracer):
@@ -18,7 +19,8 @@ class CostTracer(LangChainTracer):
     Its parameters are those of `LangChainTracer`, which it replaces in the runs below it. Costs are in US dollars at
     list price, in the fields of `usage_metadata` from which LangSmith sums them: `input_cost`, `output_cost`,
     `total_cost` and their details. They are added to what is sent only: the message of your program stays as it is,
-    because LangChain cannot add up usage with fractions. Answers of models without a known price have none.
+    because LangChain cannot add up usage with fractions. Answers of models without a known price have none. The runs of
+    tools for which Kimi takes a fee, such as web searches, have it as their `total_cost`.
     """
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> Run:
@@ -26,6 +28,12 @@ class CostTracer(LangChainTracer):
         run = self.run_map.get(str(run_id))
         requested = str(run.metadata.get("ls_model_name")) if run else ""
         return super().on_llm_end(_with_costs(response, requested), run_id=run_id, **kwargs)
+
+    def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A tool that Kimi runs reports its fee."""
+        run = self.run_map.get(str(run_id))
+        if name == FEE and run is not None and data["usd"] is not None:
+            run.set(usage_metadata={"total_cost": data["usd"]})
 
 
 def _with_costs(response: LLMResult, requested_model: str) -> LLMResult:

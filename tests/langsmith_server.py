@@ -1,6 +1,7 @@
 """A local server for the part of LangSmith's HTTP API to which the `langsmith` client sends runs."""
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from email.parser import BytesParser
@@ -34,7 +35,7 @@ class LangSmithServer:
         """The content encodings of the batches."""
         self._text: list[bytes] = []
         self._lock = threading.Lock()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http = _QuietServer(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._http.server_port}"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
 
@@ -81,6 +82,13 @@ class LangSmithServer:
                 else:
                     run.update(value)
                     self.posted += [id] if operation == "post" else []
+
+
+class _QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print nothing about clients that end."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _parts(message: Any) -> Iterator[tuple[str, Any]]:

@@ -21,9 +21,10 @@ from langchain_kimi import (
     agent_as_tool,
     create_kimi_agent,
     create_kimi_team,
+    web_search,
 )
 from langchain_kimi.errors import AuthenticationError
-from langchain_kimi.testing import KimiServer, Reply, Request, refused, said, thought
+from langchain_kimi.testing import KimiServer, Reply, Request, raw_call, refused, said, thought
 from tests import forks
 from tests.conftest import FOUR_WAYS, KEY, PAIRED, TWO_OF_FOUR_WAYS, Serve, add, kimi
 from tests.databases import THREAD
@@ -206,6 +207,17 @@ async def test_the_message_stays_as_it_is(tracing: Tracing, serve: Serve) -> Non
     one, two = answers
     assert "total_cost" not in (one.usage_metadata or {})
     assert add_usage(one.usage_metadata, two.usage_metadata)["output_tokens"] == 2
+
+
+@TWO_OF_FOUR_WAYS
+async def test_the_fee_of_a_web_search_is_a_cost_of_its_run(tracing: Tracing, serve: Serve, way: str) -> None:
+    server = serve([raw_call("$web_search", "{}"), said("ok")])
+    meter, agent = UsageMeter(), create_kimi_agent(kimi(server, thinking=False), [web_search()])
+    await tracing.run(agent, way, callbacks=[tracing.tracer, meter])
+    (search,) = tracing.server.of_type("tool")
+    assert search["extra"]["metadata"]["usage_metadata"] == {"total_cost": approx(0.005)}
+    answers = [usage_of(run)[0]["total_cost"] for run in tracing.server.of_type("llm")]
+    assert sum(answers) + 0.005 == approx(meter.total.cost_usd)
 
 
 async def test_an_answer_from_langchains_cache_costs_nothing(tracing: Tracing, serve: Serve) -> None:
