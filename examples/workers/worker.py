@@ -48,7 +48,7 @@ class Locks:
     async def hold(self, name: str) -> AsyncIterator[None]:
         """Wait until nobody else holds the lock, in this worker or in another one."""
         async with self._own.setdefault(name, asyncio.Lock()):
-            while not await self._call("pg_try_advisory_lock", name):
+            while not await self._call("pg_try_advisory_lock", name):  # noqa: ASYNC110 (others would wait behind it)
                 await asyncio.sleep(0.2)
             try:
                 yield
@@ -103,9 +103,7 @@ async def play(run: str, thread: str, request: dict[str, Any]) -> dict[str, Any]
     async with Worker.locks.hold(f"thread {thread}"), EventWriter("events") as events:
         value = await next_input(run, config, request)
         events.write({"event": "started" if value else "continued"})
-        async for part in Worker.agent.astream(
-            value, config, stream_mode=["messages", "custom"], durability="sync"
-        ):
+        async for part in Worker.agent.astream(value, config, stream_mode=["messages", "custom"], durability="sync"):
             for event in events_of(*part):
                 events.write(event)
         state = await Worker.agent.aget_state(config)
@@ -154,6 +152,7 @@ async def main() -> None:
         print(f"{WORKER_ID} takes runs.", flush=True)
         await stopped.wait()
         await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=SHUTDOWN_SECONDS)
+        watch.cancel()
         os._exit(0)  # a run that is still in progress ends as in a crash, and continues at the next start
 
 
