@@ -1,19 +1,38 @@
-"""The processes of examples/workers, as a test starts and kills them."""
+"""The processes of examples/workers, as a test starts and kills them.
 
+`python -m tests.worker_processes` imports what they need, and forks a process for each line of JSON: an import takes
+seconds, and a worker that is killed every few seconds would do little else.
+"""
+
+import importlib
+import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "workers"
-LONGEST_WAIT = 60.0
+IMPORTED = (
+    "dbos",
+    "fastapi",
+    "langchain_kimi.agent.create_agent",
+    "langchain_kimi.chat_model",
+    "langchain_kimi.testing",
+    "langgraph.checkpoint.postgres.aio",
+    "psycopg_pool",
+    "redis",
+    "uvicorn",
+)
+LONGEST_WAIT = 150.0
 """Seconds after which a test gives up."""
 
 
@@ -35,45 +54,32 @@ def free_port() -> int:
 
 
 class WorkerProcess:
-    """A process, and the lines that it writes."""
+    """A process of a fleet, and what it writes."""
 
-    def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
-        self._process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.pid = self._process.pid
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+    def __init__(self, fleet: "Fleet", pid: int, output: Path) -> None:
+        self.pid = pid
+        self._fleet, self._output = fleet, output
+        self._status: int | None = None
 
     def wait_for(self, text: str) -> Self:
         """Wait until it wrote this."""
-        wait_until(lambda: self.wrote(text) or self._process.poll() is not None, text)
-        if not self.wrote(text):
-            raise AssertionError(f"The process ended without {text!r}:\n" + "".join(self.lines))
+        try:
+            wait_until(lambda: self.wrote(text), text)
+        except AssertionError as error:
+            error.add_note(self._output.read_text())
+            raise
         return self
 
     def wrote(self, text: str) -> bool:
         """Whether it wrote this."""
-        return any(text in line for line in self.lines)
+        return text in self._output.read_text()
 
     def end(self, number: int = signal.SIGKILL) -> int:
-        """Send a signal, and return the exit status."""
-        self._process.send_signal(number)
-        status = self._process.wait(LONGEST_WAIT)
-        self._reader.join(LONGEST_WAIT)
-        return status
-
-    def _read(self) -> None:
-        assert self._process.stdout
-        with self._process.stdout as output:
-            for line in output:
-                self.lines.append(line)
+        """Send a signal, and return the exit status; that of the first end where it has ended already."""
+        if self._status is None:
+            os.kill(self.pid, number)
+            self._status = self._fleet.call(wait=self.pid)
+        return self._status
 
 
 class Fleet:
@@ -82,25 +88,93 @@ class Fleet:
     def __init__(self, folder: Path = EXAMPLE, **environment: str) -> None:
         self._folder, self._environment = folder, environment
         self._processes: list[WorkerProcess] = []
+        self._outputs = tempfile.TemporaryDirectory()
+        self._lock = threading.Lock()
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
 
     def start_worker(self, name: str) -> WorkerProcess:
         """A worker of this name, which may not have started yet."""
-        return self._start([sys.executable, "worker.py"], WORKER_ID=name)
+        return self._start(["worker.py"], WORKER_ID=name)
 
     def start_web(self) -> WorkerProcess:
         """The web endpoint."""
-        return self._start([sys.executable, "-m", "uvicorn", "web:app", "--port", str(self._port)])
+        return self._start(["-m", "uvicorn", "web:app", "--port", str(self._port)])
+
+    def call(self, **job: Any) -> int:
+        """Have a process started, or its exit status awaited."""
+        assert self._forks.stdin
+        assert self._forks.stdout
+        with self._lock:
+            self._forks.stdin.write(json.dumps(job).encode() + b"\n")
+            self._forks.stdin.flush()
+            return int(self._forks.stdout.readline())
 
     def __enter__(self) -> Self:
+        self._forks = subprocess.Popen(
+            [sys.executable, "-m", "tests.worker_processes"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=self._folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **self._environment},
+        )
         return self
 
     def __exit__(self, *error: object) -> None:
         for process in self._processes:
             process.end()
+        with self._forks:
+            assert self._forks.stdin
+            self._forks.stdin.close()
+        self._outputs.cleanup()
 
     def _start(self, command: list[str], **environment: str) -> WorkerProcess:
-        process = WorkerProcess(command, self._folder, {**self._environment, **environment})
+        output = Path(self._outputs.name) / str(len(self._processes))
+        output.touch()
+        pid = self.call(command=command, environment=environment, output=str(output))
+        process = WorkerProcess(self, pid, output)
         self._processes.append(process)
         return process
+
+
+def _run(job: dict[str, Any]) -> None:
+    """What `python COMMAND` does."""
+    descriptor = os.open(job["output"], os.O_WRONLY | os.O_APPEND)
+    for stream in (0, 1, 2):
+        os.dup2(os.open(os.devnull, os.O_RDONLY) if stream == 0 else descriptor, stream)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    os.environ.update(job["environment"])
+    sys.path.insert(0, os.getcwd())
+    if job["command"][0] == "-m":
+        sys.argv = job["command"][1:]
+        runpy.run_module(job["command"][1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = job["command"]
+        runpy.run_path(job["command"][0], run_name="__main__")
+
+
+def _fork(job: dict[str, Any]) -> int:
+    """The id of a new process."""
+    if pid := os.fork():
+        return pid
+    status = 1
+    try:
+        _run(job)
+        status = 0
+    finally:
+        sys.stdout.flush()
+        sys.excepthook(*sys.exc_info()) if status else None  # type: ignore[arg-type, func-returns-value]
+        os._exit(status)
+
+
+def _serve() -> None:
+    for module in IMPORTED:
+        importlib.import_module(module)
+    for line in sys.stdin:
+        job = json.loads(line)
+        answer = os.waitstatus_to_exitcode(os.waitpid(job["wait"], 0)[1]) if "wait" in job else _fork(job)
+        print(answer, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    _serve()

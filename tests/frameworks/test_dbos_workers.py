@@ -17,7 +17,7 @@ from langchain_kimi.testing import KimiServer, Reply, Request, said, thought
 from tests.services import fresh_database, no_postgres, no_redis
 from tests.worker_processes import Fleet, WorkerProcess, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 WORKERS = ("worker-1", "worker-2")
 
 
@@ -90,12 +90,12 @@ class Events:
 
     def end(self) -> Any:
         """How the run ended."""
-        self._thread.join(60)
+        self._thread.join(150)
         assert self._end, f"the stream ended early, after {self.all}"
         return self._end
 
     def _read(self, url: str, headers: dict[str, str]) -> None:
-        with httpx2.stream("GET", url, headers=headers, timeout=60) as response:
+        with httpx2.stream("GET", url, headers=headers, timeout=150) as response:
             kind = ""
             for line in response.iter_lines():
                 name, _, value = line.partition(": ")
