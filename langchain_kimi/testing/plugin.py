@@ -76,13 +76,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Stores the outcome for the fixtures, and adds to a failure which requests could not be replayed."""
+    """Stores the outcome for the fixtures, and lets a failure end with the request that could not be replayed."""
     report = yield
     if report.when == "call":
         item.stash[_failed] = report.failed
         cassette = item.stash.get(_cassette, None)
-        if report.failed and cassette and cassette.misses and not _shows(report.longreprtext, cassette.misses[0]):
-            report.sections.append(("kimi cassette", "\n".join(map(str, cassette.misses))))
+        if report.failed and cassette and call.excinfo:
+            from langchain_kimi.testing import replay_failures
+
+            replay_failures.explain(item, call.excinfo.value, report, cassette.misses)
     return report
 
 
@@ -118,8 +120,7 @@ def kimi_cassette(
     path = Path(kimi_cassette_dir) / f"{options.pop('name', None) or _name(request.node)}.kimi.yaml"
     record: Any = "none" if _in_ci() else request.config.getoption("--kimi-record") or options.pop("record", "none")
     options.pop("record", None)
-    command = f"pytest '{request.node.nodeid}' --kimi-record="
-    advice = f"If the change is intended, record again: {command}all" if path.exists() else f"Record it: {command}once"
+    advice = _record_advice(request.node.nodeid, path)
     try:
         cassette = Cassette(path, record=record, advice=advice, **options)
     except CassetteError as error:
@@ -193,6 +194,13 @@ def _in_ci() -> bool:
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
+def _record_advice(test: str, path: Path) -> str:
+    """The command that records the cassette of a test."""
+    purpose, mode = ("If the change is intended, record again", "all") if path.exists() else ("Record it", "once")
+    outside = "where CI is not set, and commit the file" if _in_ci() else ""
+    return f"{purpose}: pytest '{test}' --kimi-record={mode} {outside}".rstrip()
+
+
 def _options(node: Any, config: dict[str, Any]) -> dict[str, Any]:
     """The options of a test. Its nearest marker has precedence over outer ones and over the config."""
     options = dict(config)
@@ -215,14 +223,12 @@ def _name(node: Any) -> str:
     return f"{name.encode()[:_MAX_NAME_BYTES].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
-def _shows(text: str, error: Exception) -> bool:
-    return str(error).partition("\n")[0] in text
-
-
 def _fail_if_not_matching(cassette: "Cassette", allow_unplayed: bool) -> None:
     """Fails a test that passed although its requests do not match the cassette."""
     if cassette.misses:
-        pytest.fail("\n".join(map(str, cassette.misses)), False)
+        from langchain_kimi.testing.replay_failures import failure_text
+
+        pytest.fail(failure_text(cassette.misses), False)
     if cassette.unplayed and not allow_unplayed and cassette.record != "all":
         names = "\n".join(f"  {interaction.name}" for interaction in cassette.unplayed)
         pytest.fail(

@@ -185,20 +185,24 @@ class Cassette:
         where = min(str(self.path), os.path.relpath(self.path), key=len)
         if not self.interactions:
             state = "is empty" if self.path.exists() else "does not exist"
-            return CannotReplay(f"{name} was sent, but the cassette {where} {state}. {self._advice}".strip())
+            advice = self._advice or 'Record it: Cassette(…, record="once")'
+            text = f"{name} was sent, but the cassette {where} {state}. {advice}"
+            return CannotReplay(text, summary=f"no cassette. {advice}")
+        advice = self._advice or 'If the change is intended, record again: Cassette(…, record="all")'
         compared = [(differences(self._recorded(at), request), at) for at in range(len(self.interactions))]
         nearest, at = min(compared, key=lambda each: (len(each[0]), each[1] not in self._unplayed))
-        where = f"request {at + 1} of {len(self.interactions)} in {where}"
+        number = f"request {at + 1} of {len(self.interactions)}"
         if not nearest:
-            text = f"{name} was sent more often than it was recorded: {where} was already played."
-            return CannotReplay(f"{text} {self._advice}".strip())
+            text = f"{name} was sent more often than it was recorded: {number} in {where} was already played. {advice}"
+            return CannotReplay(text, summary=f"{number} was sent more often than it was recorded")
         lines = [str(difference) for difference in nearest]
         shown = [f"  {line}" for line in lines[:_SHOWN_DIFFERENCES]]
         if len(lines) > _SHOWN_DIFFERENCES:
             shown.append(f"  … and {len(lines) - _SHOWN_DIFFERENCES} more")
         played = "" if at in self._unplayed else ", already played,"
-        head = f"{name} was sent, but never recorded. The nearest is {where}{played} and differs in"
-        return CannotReplay("\n".join([head, *shown, self._advice]).rstrip(), lines)
+        head = f"{name} was sent, but never recorded. The nearest is {number} in {where}{played} and differs in"
+        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        return CannotReplay("\n".join([head, *shown, advice]), lines, summary=f"{nearest[0].summary}{more}")
 
 
 def _body_value(packed: dict[str, Any]) -> Any:

@@ -10,11 +10,15 @@ class CassetteError(KimiError):
 
 
 class CannotReplay(CassetteError):
-    """No recorded request equals the one that was sent. `differences` has a line for each difference to the nearest."""
+    """No recorded request equals the one that was sent. `differences` has a line for each difference to the nearest.
 
-    def __init__(self, message: str, differences: Sequence[str] = ()) -> None:
+    `summary` is the shortest text that says what differs.
+    """
+
+    def __init__(self, message: str, differences: Sequence[str] = (), *, summary: str = "") -> None:
         super().__init__(message)
         self.differences = tuple(differences)
+        self.summary = " ".join((summary or str(self)).split())
 
 
 class SecretsLeft(CassetteError):

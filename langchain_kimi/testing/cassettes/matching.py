@@ -30,6 +30,8 @@ _STEP = re.compile(r"\.([A-Za-z_$][\w$-]*|\*)|\[(-?\d+|\*)\]|\[(?:\"([^\"]+)\"|'
 _CONTEXT = 40
 """Characters around a difference of two strings."""
 _MAX_LENGTH = 300
+_NARROW_CONTEXT, _NARROW_LENGTH = 6, 30
+"""The same in one line of a summary."""
 
 
 class _Missing:
@@ -47,6 +49,16 @@ class Difference:
     path: str
     recorded: Any
     sent: Any
+
+    @property
+    def summary(self) -> str:
+        """Where it is and what differs, for a line of limited width."""
+        recorded, sent = self.recorded, self.sent
+        if isinstance(recorded, str) and isinstance(sent, str):
+            recorded, sent = _excerpts(recorded, sent, _NARROW_CONTEXT)
+        else:
+            recorded, sent = _short(recorded, _NARROW_LENGTH), _short(sent, _NARROW_LENGTH)
+        return f"{self.path}: {recorded} became {sent}"
 
     def __str__(self) -> str:
         if isinstance(self.recorded, str) and isinstance(self.sent, str):
@@ -167,23 +179,23 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, length: int = _MAX_LENGTH) -> str:
     text = repr(value) if isinstance(value, _Missing | _ItemOrder) else compact_json(value)
-    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}… ({len(text):,} characters)"
+    return text if len(text) <= length else f"{text[:length]}… ({len(text):,} characters)"
 
 
-def _excerpts(one: str, two: str) -> tuple[str, str]:
+def _excerpts(one: str, two: str, context: int = _CONTEXT) -> tuple[str, str]:
     """Two strings around their first difference."""
-    if max(len(one), len(two)) <= 2 * _CONTEXT:
+    if max(len(one), len(two)) <= 2 * context:
         return compact_json(one), compact_json(two)
     pairs = enumerate(zip(one, two, strict=False))
     start = next((at for at, (left, right) in pairs if left != right), min(len(one), len(two)))
-    begin = max(0, start - _CONTEXT)
-    return _excerpt(one, begin), _excerpt(two, begin)
+    begin = max(0, start - context)
+    return _excerpt(one, begin, context), _excerpt(two, begin, context)
 
 
-def _excerpt(text: str, begin: int) -> str:
-    end = begin + 3 * _CONTEXT
+def _excerpt(text: str, begin: int, context: int) -> str:
+    end = begin + 3 * context
     return ("…" if begin else "") + compact_json(text[begin:end]) + ("…" if end < len(text) else "")
 
 
