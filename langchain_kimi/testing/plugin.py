@@ -77,14 +77,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Stores the outcome for the fixtures, and lets a failure end with the request that could not be replayed."""
-    report = yield
+    cassette = item.stash.get(_cassette, None)
+    if cassette is None or call.when != "call" or call.excinfo is None:
+        report = yield
+    else:
+        from langchain_kimi.testing import replay_failures
+
+        excinfo, call.excinfo = call.excinfo, replay_failures.shortened(item, call.excinfo)
+        try:
+            report = yield
+        finally:
+            call.excinfo = excinfo  # a debugger shows every frame
+        if report.failed:
+            replay_failures.explain(report, excinfo, cassette.misses)
     if report.when == "call":
         item.stash[_failed] = report.failed
-        cassette = item.stash.get(_cassette, None)
-        if report.failed and cassette and call.excinfo:
-            from langchain_kimi.testing import replay_failures
-
-            replay_failures.explain(item, call.excinfo.value, report, cassette.misses)
     return report
 
 

@@ -21,23 +21,37 @@ _LIBRARIES = (
 )
 
 
-def explain(item: pytest.Item, error: BaseException, report: pytest.TestReport, misses: Sequence[CannotReplay]) -> None:
-    """Shorten the report of a failure that a cassette caused, or else add the requests that could not be replayed.
+def shortened(
+    item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException] | None
+) -> pytest.ExceptionInfo[BaseException] | None:
+    """A failure that a cassette caused, without the frames of libraries; any other failure as it is.
 
     With `--full-trace`, every frame stays.
     """
-    cause = next(_cassette_errors(error, set()), None)
-    if cause is not None and not item.config.getoption("fulltrace", False):
-        report.longrepr = item.repr_failure(_without_library_frames(item, error, cause))
-        _set_summary(report, cause)
-    elif misses and cause is None:
+    cause = _cause(excinfo)
+    if excinfo is None or cause is None or item.config.getoption("fulltrace", False):
+        return excinfo
+    return _without_library_frames(item, excinfo.value, cause)
+
+
+def explain(
+    report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None, misses: Sequence[CannotReplay]
+) -> None:
+    """Make the difference the report's line in the summary, and the end of a failure that came of it."""
+    cause = _cause(excinfo)
+    if cause is None and misses:
         report.sections.append(("kimi cassette", "\n".join(map(str, misses))))
-        _set_summary(report, misses[0])
+    if error := cause or (misses[0] if misses else None):
+        _set_summary(report, error)
 
 
 def failure_text(misses: Sequence[CannotReplay]) -> str:
     """What a test fails with that passed in spite of requests that could not be replayed."""
     return "\n".join([misses[0].summary, *map(str, misses)])
+
+
+def _cause(excinfo: pytest.ExceptionInfo[BaseException] | None) -> CassetteError | None:
+    return next(_cassette_errors(excinfo.value, set()), None) if excinfo else None
 
 
 def _cassette_errors(error: BaseException | None, seen: set[int]) -> Iterator[CassetteError]:

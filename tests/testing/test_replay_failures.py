@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import forks
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 
 APP = """
     import asyncio, os, openai, pytest
@@ -64,10 +64,12 @@ APP = """
 
 def run_pytest(folder: Path, *arguments: str, city: str = "Oslo") -> tuple[int, str]:
     plugins = ["langchain_kimi.testing.plugin", "pytest_asyncio.plugin", "no:cacheprovider"]
-    options = ["--disable-plugin-autoload", *(f"-p{plugin}" for plugin in plugins), "-q"]
-    env = {"PATH": "", "CITY": city, "COLUMNS": "200"}
-    ended = forks.run(forks.as_pytest, *options, *arguments, folder=folder, env=env)
-    return ended.status, ended.output
+    command = [sys.executable, "-m", "pytest", "--disable-plugin-autoload", *(f"-p{name}" for name in plugins), "-q"]
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"CITY": city, "COLUMNS": "200"}
+    ended = subprocess.run(
+        [*command, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=400
+    )
+    return ended.returncode, ended.stdout
 
 
 @pytest.fixture(scope="module")
@@ -136,39 +138,24 @@ def test_failure_that_is_not_of_the_cassette_is_left_as_it_is(failed: dict[str, 
     assert "FAILED test_app.py::test_own_error - AssertionError: assert 'Rome' == 'Oslo'" in failed["summary"]
 
 
-@pytest.mark.slow
 def test_full_trace_shows_every_frame(recorded: Path) -> None:
     _, out = run_pytest(recorded, "--full-trace", "-k", "sdk", city="Rome")
     assert "interception.py" in out
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("style", ["short", "line", "native", "no"])
+@pytest.mark.parametrize("style", ["line", "native"])
 def test_other_styles_of_tracebacks(style: str, recorded: Path) -> None:
     _, out = run_pytest(recorded, f"--tb={style}", "-k", "agent", city="Rome")
     assert "interception.py" not in out
     assert 'messages[0].content: …"ty of Oslo today?" became …"ty of Rome today?"' in out
 
 
-@pytest.mark.slow
 def test_workers_of_xdist_report_the_same(recorded: Path) -> None:
-    plugins = ["langchain_kimi.testing.plugin", "pytest_asyncio.plugin", "xdist", "no:cacheprovider"]
-    command = [sys.executable, "-m", "pytest", "--disable-plugin-autoload", *(f"-p{name}" for name in plugins)]
-    environment = {**os.environ, "CITY": "Rome", "COLUMNS": "200"}
-    ended = subprocess.run(
-        [*command, "-q", "-n1", "-k", "agent"],
-        cwd=recorded,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
-    out = ended.stdout
+    _, out = run_pytest(recorded, "-pxdist", "-n1", "-k", "agent", city="Rome")
     assert 'test_agent - messages[0].content: …"ty of Oslo today?" became …"ty of Rome today?"' in out
     assert "interception.py" not in out
 
 
-@pytest.mark.slow
 def test_missing_cassette_says_how_to_record_it(tmp_path: Path, recorded: Path) -> None:
     for name in ("pytest.ini", "test_app.py"):
         (tmp_path / name).write_text((recorded / name).read_text())
