@@ -115,7 +115,7 @@ def test_lines_of_the_app_between_test_and_library_stay(failed: dict[str, str]) 
     [
         (
             "agent",
-            'FAILED test_app.py::test_agent - messages[0].content: …"ty of Oslo today?" became …"ty of Rome today?"',
+            'messages[0].content: …"ty of Oslo today?" became …"ty of Rome today?"',
         ),
         ("group", 'messages[0].content: "Oslo" became "Rome"'),
         ("sdk", 'messages[0].content: "Oslo" became "Rome"'),
