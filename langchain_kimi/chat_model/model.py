@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from functools import cached_property
 from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, Callbacks
@@ -55,7 +54,7 @@ class ChatKimi(ChatKimiSettings):
     def _identifying_params(self) -> Mapping[str, Any]:
         return self._call_settings() | {"base_url": self._url}
 
-    @cached_property
+    @property
     def _serialized(self) -> dict[str, Any]:
         """What callbacks get of the model: its class, and its settings, from which some tracers read the model's id."""
         return {**super()._serialized, "kwargs": self._call_settings()}

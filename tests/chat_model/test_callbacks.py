@@ -59,6 +59,13 @@ async def test_settings_of_a_call_replace_those_of_the_model(serve: Serve, name:
     assert recorded.started["metadata"]["ls_stop"] == ["STOP"]
 
 
+async def test_a_copy_of_a_model_is_named_by_its_own_settings(serve: Serve) -> None:
+    model = kimi(serve([said("x"), said("y")]), "kimi-k2.6")
+    await record(model, "invoke")
+    recorded = await record(model.model_copy(update={"model": "kimi-k3"}), "invoke")
+    assert recorded.serialized["kwargs"]["model"] == "kimi-k3"
+
+
 async def test_a_whole_response_names_its_model_and_id(serve: Serve) -> None:
     recorded = await record(kimi(serve([said("x")])), "invoke")
     ((generation,),) = recorded.response.generations
