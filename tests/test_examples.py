@@ -11,7 +11,9 @@ from tests import forks
 from tests.services import no_redis
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
-IN_POSTGRES, WITH_REDIS = "once_in_postgres.py", "shared_limits.py"
+IN_POSTGRES, WITH_REDIS, OVER_MCP = "once_in_postgres.py", "shared_limits.py", "mcp_tools.py"
+BY_THEMSELVES = (IN_POSTGRES, WITH_REDIS, OVER_MCP, "mcp_server.py")
+"""Those that need a server, and a server."""
 
 SAYS = {
     "ask_a_file.py": ["tokens with the question", "lines and begins with"],
@@ -40,7 +42,7 @@ def without_colours(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "example", [one for one in EXAMPLES if one.name not in (IN_POSTGRES, WITH_REDIS)], ids=lambda example: example.name
+    "example", [one for one in EXAMPLES if one.name not in BY_THEMSELVES], ids=lambda example: example.name
 )
 def test_example_runs_without_a_key(example: Path, tmp_path: Path) -> None:
     out = run(example, str(tmp_path / "thread.sqlite"))
@@ -73,6 +75,15 @@ def test_workers_that_share_limits_are_not_refused() -> None:
         "40 requests of 4 workers, 3 at a time",
         "each worker with limits of its own: some refused",
         "with shared limits: none refused",
+    ]
+
+
+@pytest.mark.slow
+def test_a_question_of_an_mcp_server_is_an_interrupt() -> None:
+    (example,) = [example for example in EXAMPLES if example.name == OVER_MCP]
+    assert run(example).splitlines() == [
+        "the server asks: Would you like to sit outside?",
+        "Booked for 4, outside. The soup of the day costs 7.50 €.",
     ]
 
 
