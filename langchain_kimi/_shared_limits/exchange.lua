@@ -5,7 +5,8 @@
 --
 --   state       hash: epoch, next (the last number in the queue), tokens (the sum in the window), paused_until,
 --               overloads (in a row), recovery (a lower limit of concurrency after an overload), head (the first request
---               of the queue whose process was woken to learn its time), settled_at, woken:<process> (when)
+--               of the queue that cannot begin), head_at (when it can, as its process knows), settled_at,
+--               woken:<process> (when)
 --   processes   sorted set: process, until when it counts as alive
 --   queue       sorted set: request, its number in the order of arrival
 --   leases      set: the requests in progress
@@ -16,7 +17,7 @@ local call, message = redis.call, cjson.decode(ARGV[1])
 local me, limits, timing = message.process, message.limits, message.timing
 local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local OWNER_LENGTH = 16
+local OWNER_LENGTH, UNKNOWN = 16, 9e15
 
 local function owner(request)
     return string.sub(request, 1, OWNER_LENGTH)
@@ -43,9 +44,9 @@ local function enter_window(request, tokens, leaves_at)
     call('HSET', TOKENS, request, tokens)
 end
 
--- A request counts for a whole window after it was sent, `age` milliseconds ago.
+-- A request counts for a whole window after it was sent, `age` milliseconds ago; -1 if it has not been sent.
 local function sent(request, age)
-    if call('ZSCORE', WINDOW, request) == 'inf' then
+    if age >= 0 and call('ZSCORE', WINDOW, request) == 'inf' then
         call('ZADD', WINDOW, now - age + timing.window, request)
     end
 end
@@ -115,6 +116,16 @@ local function answered()
     end
 end
 
+-- Puts a request of this process, sent or not, into the window as the process knows it.
+local function restore(entry)
+    if call('ZSCORE', WINDOW, entry.id) then
+        sent(entry.id, entry.age)
+        correct_tokens(entry.id, entry.tokens)
+    elseif entry.age < timing.window then
+        enter_window(entry.id, entry.tokens, entry.age < 0 and '+inf' or now - entry.age + timing.window)
+    end
+end
+
 -- What Redis holds of this process becomes what the process itself knows.
 local function take_over()
     local held, waiting = {}, {}
@@ -136,17 +147,10 @@ local function take_over()
     end
     for _, entry in ipairs(message.held) do
         call('SADD', LEASES, entry.id)
-        if entry.age < 0 and not call('ZSCORE', WINDOW, entry.id) then
-            enter_window(entry.id, entry.tokens, '+inf')
-        end
+        restore(entry)
     end
     for _, entry in ipairs(message.history) do
-        sent(entry.id, entry.age)
-        if call('ZSCORE', WINDOW, entry.id) then
-            correct_tokens(entry.id, entry.tokens)
-        elseif entry.age < timing.window then
-            enter_window(entry.id, entry.tokens, now - entry.age + timing.window)
-        end
+        restore(entry)
     end
     for _, request in ipairs(call('ZRANGEBYSCORE', WINDOW, '+inf', '+inf')) do
         if owner(request) == me and call('SISMEMBER', LEASES, request) == 0 then
@@ -160,12 +164,16 @@ local function take_over()
     end
 end
 
+local function time_of(score)
+    return score and score ~= 'inf' and tonumber(score) or UNKNOWN
+end
+
 -- When so many of the requests and of the tokens in the window will have left it.
 local function room_at(requests, tokens)
     local at = now
     if requests > 0 then
         local entry = call('ZRANGE', WINDOW, requests - 1, requests - 1, 'WITHSCORES')
-        at = tonumber(entry[2] or 'inf') or math.huge
+        at = time_of(entry[2])
     end
     local first = 0
     while tokens > 0 do
@@ -176,7 +184,7 @@ local function room_at(requests, tokens)
         for index = 1, #entries, 2 do
             if tokens > 0 then
                 tokens = tokens - number(TOKENS, entries[index])
-                at = math.max(at, tonumber(entries[index + 1]) or math.huge)
+                at = math.max(at, time_of(entries[index + 1]))
             end
         end
         first = first + 100
@@ -186,6 +194,7 @@ end
 
 -- Begins requests of this process in the order of arrival, and appends their ids to `begun`. Returns the milliseconds
 -- until the first request that cannot begin yet may; -1 if it is not this process's, or waits for the end of another.
+-- Another process is woken where its first request can begin, or can begin earlier than it knows.
 local function begin(begun)
     local requests, tokens = call('ZCARD', WINDOW), number(STATE, 'tokens')
     local in_progress = call('SCARD', LEASES)
@@ -199,16 +208,17 @@ local function begin(begun)
         local excess = limits.tpm and tokens > 0 and tokens + size - limits.tpm or 0
         local full = in_progress >= concurrency
         if paused > 0 or full or requests >= (limits.rpm or math.huge) or excess > 0 then
-            if process ~= me and call('HGET', STATE, 'head') ~= request then
+            local at = UNKNOWN
+            if paused > 0 or not full then
+                at = room_at(math.max(0, requests - (limits.rpm or math.huge) + 1), math.min(excess, tokens))
+                at = math.max(at, now + paused)
+            end
+            local is_news = call('HGET', STATE, 'head') ~= request or at < number(STATE, 'head_at')
+            call('HSET', STATE, 'head', request, 'head_at', at)
+            if process ~= me and is_news then
                 wake(process)
             end
-            call('HSET', STATE, 'head', request)
-            if process ~= me or (full and paused <= 0) then
-                return -1
-            end
-            local at = room_at(math.max(0, requests - (limits.rpm or math.huge) + 1), math.min(excess, tokens))
-            at = math.max(at, now + paused)
-            return at == math.huge and -1 or at - now
+            return process == me and at < UNKNOWN and at - now or -1
         end
         local woken_at = tonumber(call('HGET', STATE, 'woken:' .. process) or now)
         if process == me then
@@ -230,6 +240,9 @@ end
 for _, request in ipairs(call('ZRANGEBYSCORE', WINDOW, '-inf', now)) do
     leave_window(request)
 end
+if call('EXISTS', WINDOW) == 0 then
+    call('HSET', STATE, 'tokens', 0) -- whatever became of the tokens of its requests
+end
 for _, process in ipairs(call('ZRANGEBYSCORE', PROCESSES, '-inf', now)) do
     bury(process)
 end
@@ -246,9 +259,6 @@ end
 
 call('ZADD', PROCESSES, now + timing.lease, me)
 call('HDEL', STATE, 'woken:' .. me)
-if message.takes_over then
-    take_over()
-end
 for _, entry in ipairs(message.sent) do
     sent(entry.id, entry.age)
 end
@@ -266,6 +276,9 @@ for _, entry in ipairs(message.ended) do
 end
 for _, request in ipairs(message.withdrawn) do
     withdraw(request)
+end
+if message.takes_over then
+    take_over()
 end
 local begun = {}
 for _, entry in ipairs(message.tickets) do

@@ -40,6 +40,8 @@ class Timing:
     """How much later than its predecessor a request may arrive for its way to the host. It lengthens the window."""
     lease: float = 15.0
     """After this time without a report, a process counts as dead."""
+    heartbeat: float = 5.0
+    """The time between two reports of a process with requests in progress."""
     poll: float = 1.0
     """The longest time between two looks at the queue, if no wake-up arrives."""
     patience: float = 0.5
@@ -51,11 +53,6 @@ class Timing:
     overload_pause: float = 5.0
     """The pause of all after an overload; it doubles with each further one."""
     longest_pause: float = 60.0
-
-    @property
-    def heartbeat(self) -> float:
-        """The time between two reports of a process with requests in progress."""
-        return min(self.lease / 3, self.window / 12)
 
     def in_milliseconds(self) -> dict[str, int]:
         """The times for the script."""
@@ -155,6 +152,8 @@ class SharedLimits:
         self._epoch: str | None = None
         self._takes_over = True
         """Whether Redis has to learn all that this process knows."""
+        self._next_inventory = 0.0
+        """When Redis is to hear again of all that waits and is in progress: it may have lost some of it."""
         self._was_away = False
         self._processes = 1
         self._look_at: float | None = None
@@ -304,7 +303,10 @@ class SharedLimits:
         new = list(itertools.islice(self._waiting.values(), max(0, _QUEUED - len(self._queued))))
         for ticket in new:
             self._queued[ticket.id] = self._waiting.pop(ticket.id)
-        now, takes_over = time.monotonic(), self._takes_over
+        now = time.monotonic()
+        takes_over = self._takes_over or now >= self._next_inventory
+        if takes_over:
+            self._next_inventory = now + self.timing.heartbeat
         return {
             "process": self._process,
             "channel": self.server.channel,
@@ -316,7 +318,7 @@ class SharedLimits:
             "was_away": self._was_away,
             "tickets": [_entry(ticket, now) for ticket in (self._queued.values() if takes_over else new)],
             "held": [_entry(ticket, now) for ticket in (self._held.values() if takes_over else ())],
-            "history": [_entry(ticket, now) for ticket in (self._history if takes_over else ())],
+            "history": [_entry(ticket, now) for ticket in (self._history if self._takes_over else ())],
             "sent": [_entry(ticket, now) for ticket in self._report.sent],
             "ended": [
                 _entry(ticket, now) | {"outcome": outcome, "wait": round(wait * 1000)}

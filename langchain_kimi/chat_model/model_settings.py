@@ -108,7 +108,7 @@ class ChatKimiSettings(BaseChatModel):
     response_limits: SkipValidation[ResponseLimits] = Field(default_factory=ResponseLimits, repr=False)
     """Limits on what is read of a response: bytes of a response, an event and an error, characters, tool calls."""
     rate_limits: RateLimits | None = Field(default=None, exclude=True, repr=False)
-    """Concurrency, requests and tokens a minute that several models of one process share."""
+    """Concurrency, requests and tokens a minute that several models of one process, or of many, share."""
     default_headers: dict[str, str] | None = Field(default=None, repr=False)
     """Further headers of every request. Dumps mask the value of a header whose name shows that it is secret."""
     http_client: Any = Field(default=None, exclude=True, repr=False)

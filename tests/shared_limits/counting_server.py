@@ -68,7 +68,7 @@ class CountingServer:
                         self.in_progress -= 1
                 self.answered += 1
                 writer.write(_answer(prompt, self.output_tokens))
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             writer.close()

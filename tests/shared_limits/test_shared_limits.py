@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ import httpx2
 import pytest
 
 from langchain_kimi import ChatKimi, RateLimits
+from langchain_kimi._shared_limits import Timing
 from langchain_kimi.errors import OverloadedError, QuotaExceededError, RateLimitError
 from langchain_kimi.testing import said
 from tests.conftest import KEY, SYNC_AND_ASYNC, Serve, kimi
@@ -22,7 +25,7 @@ from tests.shared_limits.holder import Holder, until
 from tests.shared_limits.workers import QUICK, Account
 
 MakeAccount = Callable[..., Account]
-FAST = replace(QUICK, window=0.25, margin=0.02, poll=0.1)
+FAST = replace(QUICK, window=0.25, margin=0.02, heartbeat=0.02, poll=0.1)
 """A window that passes while a test waits."""
 
 
@@ -135,8 +138,40 @@ def test_requests_of_a_process_begin_in_order(account_of: MakeAccount) -> None:
     assert order == list(range(20))
 
 
+@pytest.mark.parametrize("limit", ["concurrency", "rpm"])
+def test_a_process_is_woken_when_its_turn_comes(account_of: MakeAccount, limit: str) -> None:
+    window = 600.0 if limit == "concurrency" else 0.3
+    patient = Timing(window=window, margin=0.0, lease=600.0, heartbeat=600.0, poll=600.0)
+    account = account_of(patient, **{limit: 1})
+    first, second = account.rate_limits(), account.rate_limits()
+    holder, waiter = Holder(first).has_begun(), Holder(second)
+    until(lambda: account.listeners() == 1)
+    third = Holder(account.rate_limits())
+    until(lambda: account.listeners() == 2)
+    for one in (holder, waiter, third):
+        one.has_begun().end()
+
+
+def test_the_place_of_a_process_that_does_not_come_is_given_to_others(account_of: MakeAccount) -> None:
+    account = account_of(replace(QUICK, lease=60.0), concurrency=1)
+    holder, limits = Holder(account.rate_limits()).has_begun(), account.rate_limits()
+    if not (child := os.fork()):
+        try:
+            limits.slot(1).__enter__()
+        finally:
+            os._exit(1)
+    until(lambda: queued(account) == 1)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    waiter = Holder(limits)
+    until(lambda: queued(account) == 2)
+    holder.end()
+    waiter.has_begun().end()
+    assert queued(account) == 1  # the dead process's, until its lease ends
+
+
 def test_a_request_that_lasts_longer_than_a_lease_stays_in_progress(account_of: MakeAccount) -> None:
-    account = account_of(replace(QUICK, lease=0.3), concurrency=1)
+    account = account_of(replace(QUICK, lease=0.4, heartbeat=0.1), concurrency=1)
     holder = Holder(account.rate_limits()).has_begun()
     other = Holder(account.rate_limits())
     assert not other.began.wait(0.5)
@@ -145,19 +180,20 @@ def test_a_request_that_lasts_longer_than_a_lease_stays_in_progress(account_of: 
     other.end()
 
 
-def test_a_process_that_was_taken_for_dead_reports_what_it_still_does(account_of: MakeAccount) -> None:
-    account = account_of(concurrency=2)
+@pytest.mark.parametrize("lost", [["processes", "leases", "window", "tokens"], ["leases"], ["queue"]])
+def test_what_redis_has_lost_it_hears_again(account_of: MakeAccount, lost: list[str]) -> None:
+    """As when a process was stopped for longer than a lease, or a replica took over that had not all of it."""
+    account = account_of(concurrency=1)
     holder = Holder(account.rate_limits()).has_begun()
-    lease = account.leases()
-    client = account.client()
-    with client.pipeline() as pipeline:  # as if the process had been stopped for longer than a lease
-        pipeline.delete(account.key("leases"), account.key("processes"), account.key("window"), account.key("tokens"))
-        pipeline.hset(account.key("state"), "tokens", 0)
-        pipeline.execute()
-    until(lambda: account.leases() == lease)
-    assert account.state("tokens") == "1"
+    waiter = Holder(account.rate_limits())
+    until(lambda: queued(account) == 1)
+    leases = account.leases()
+    account.client().delete(*map(account.key, lost))
+    until(lambda: account.leases() == leases and queued(account) == 1)
     holder.end()
+    waiter.has_begun().end()
     until(lambda: account.leases() == set())
+    assert account.client().zcard(account.key("window")) == 2
 
 
 async def test_cancelled_waiters_leave_nothing_behind(account_of: MakeAccount) -> None:
@@ -334,6 +370,7 @@ def test_kimis_own_host_counts_the_output_cap(account_of: MakeAccount) -> None:
 def test_nothing_secret_is_written_to_redis_and_everything_expires(account_of: MakeAccount, serve: Serve) -> None:
     account = account_of(concurrency=1, rpm=100, tpm=1_000_000)
     kimi(serve([said("ok")]), rate_limits=account.rate_limits()).invoke("my secret question")
+    until(lambda: account.leases() == set())
     client = account.client()
     keys = client.keys(account.key("*"))
     contents = [str(client.hgetall(account.key(key))) for key in ("state", "tokens")]

@@ -19,7 +19,17 @@ from langchain_kimi.errors import RateLimitsUnavailableError
 from tests.services import no_redis
 
 REDIS = "redis://127.0.0.1:6379"
-QUICK = Timing(window=2.0, margin=0.2, lease=1.5, poll=0.3, patience=0.3, settle=1.0, retry=0.2, overload_pause=1.0)
+QUICK = Timing(
+    window=2.0,
+    margin=0.2,
+    lease=1.5,
+    heartbeat=0.15,
+    poll=0.3,
+    patience=0.3,
+    settle=1.0,
+    retry=0.2,
+    overload_pause=1.0,
+)
 """Times that let tests see several windows and expired leases."""
 
 _FORKS = multiprocessing.get_context("forkserver")
@@ -55,6 +65,10 @@ class Account:
     def state(self, name: str) -> str | None:
         """A field of the state."""
         return self.client().hget(self.key("state"), name)
+
+    def listeners(self) -> int:
+        """How many processes can be woken."""
+        return len(self.client().pubsub_channels(self.key("wake:*")))
 
     def now(self) -> float:
         """The server's time in milliseconds."""
