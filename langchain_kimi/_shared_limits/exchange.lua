@@ -28,7 +28,7 @@ local function number(key, field)
 end
 
 local function wake(process)
-    call('HSET', STATE, 'woken:' .. process, now)
+    call('HSETNX', STATE, 'woken:' .. process, now)
     call('PUBLISH', message.channel .. process, '')
 end
 
@@ -192,14 +192,19 @@ local function room_at(requests, tokens)
     return at
 end
 
+-- Whether a process was woken and does not come. Others need not wait for it until it does.
+local function is_late(process)
+    local woken_at = tonumber(call('HGET', STATE, 'woken:' .. process) or now)
+    return process ~= me and now - woken_at > timing.patience
+end
+
 -- Begins requests of this process in the order of arrival, and appends their ids to `begun`. Returns the milliseconds
 -- until the first request that cannot begin yet may; -1 if it is not this process's, or waits for the end of another.
--- Another process is woken where its first request can begin, or can begin earlier than it knows.
+-- Another process is woken where its request can begin, or where its first one can begin earlier than it knows.
 local function begin(begun)
-    local requests, tokens = call('ZCARD', WINDOW), number(STATE, 'tokens')
-    local in_progress = call('SCARD', LEASES)
-    local paused = number(STATE, 'paused_until') - now
-    local concurrency, recovery = limits.concurrency or math.huge, number(STATE, 'recovery')
+    local in_progress, requests, tokens = call('SCARD', LEASES), call('ZCARD', WINDOW), number(STATE, 'tokens')
+    local paused, recovery = number(STATE, 'paused_until') - now, number(STATE, 'recovery')
+    local concurrency, rpm = limits.concurrency or math.huge, limits.rpm or math.huge
     if recovery > 0 then
         concurrency = math.min(concurrency, recovery)
     end
@@ -207,11 +212,12 @@ local function begin(begun)
         local process, size = owner(request), number(TOKENS, request)
         local excess = limits.tpm and tokens > 0 and tokens + size - limits.tpm or 0
         local full = in_progress >= concurrency
-        if paused > 0 or full or requests >= (limits.rpm or math.huge) or excess > 0 then
+        if is_late(process) then
+            -- passed over
+        elseif paused > 0 or full or requests >= rpm or excess > 0 then
             local at = UNKNOWN
             if paused > 0 or not full then
-                at = room_at(math.max(0, requests - (limits.rpm or math.huge) + 1), math.min(excess, tokens))
-                at = math.max(at, now + paused)
+                at = math.max(room_at(math.max(0, requests - rpm + 1), math.min(excess, tokens)), now + paused)
             end
             local is_news = call('HGET', STATE, 'head') ~= request or at < number(STATE, 'head_at')
             call('HSET', STATE, 'head', request, 'head_at', at)
@@ -219,18 +225,15 @@ local function begin(begun)
                 wake(process)
             end
             return process == me and at < UNKNOWN and at - now or -1
-        end
-        local woken_at = tonumber(call('HGET', STATE, 'woken:' .. process) or now)
-        if process == me then
-            call('ZREM', QUEUE, request)
-            call('SADD', LEASES, request)
-            enter_window(request, size, '+inf')
-            begun[#begun + 1] = request
-        elseif woken_at == now then
-            wake(process)
-        end
-        -- The room of a request ahead is left to its process, unless that was woken and does not come.
-        if process == me or now - woken_at <= timing.patience then
+        else
+            if process == me then
+                call('ZREM', QUEUE, request)
+                call('SADD', LEASES, request)
+                enter_window(request, size, '+inf')
+                begun[#begun + 1] = request
+            elseif call('HEXISTS', STATE, 'woken:' .. process) == 0 then
+                wake(process)
+            end
             in_progress, requests, tokens = in_progress + 1, requests + 1, tokens + size
         end
     end

@@ -73,12 +73,16 @@ class RedisServer:
                 if subscription.get_message(timeout=_TIMEOUT):
                     wake()
 
-    def unavailable(self, error: Exception) -> RateLimitsUnavailableError:
+    def cause(self, failure: Exception) -> str:
+        """A clause about a failure."""
+        text = escape_controls(str(failure)[:300]).rstrip(".") or type(failure).__name__
+        return f"Redis at {self.shown} failed: {text}"
+
+    def unavailable(self, failure: Exception) -> RateLimitsUnavailableError:
         """The error for a failure."""
-        cause = escape_controls(str(error)[:300]) or type(error).__name__
         return RateLimitsUnavailableError(
-            f"The shared rate limits are not available, because Redis at {self.shown} failed: {cause.rstrip('.')}. "
-            'Nothing was sent. Check `shared` and the server, or use on_unavailable="local".'
+            f"The shared rate limits are not available, so nothing was sent. {self.cause(failure)}. Check `shared` and "
+            'the server, or use on_unavailable="local".'
         )
 
 

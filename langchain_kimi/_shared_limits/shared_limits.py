@@ -129,8 +129,6 @@ class SharedLimits:
         self._raises = on_unavailable == "raise"
         self._own_share = own_share
         self._warned = False
-        self.abandoned: deque[Ticket] = deque()
-        """Requests whose slots were never left, and are garbage."""
         self._reset()
         _everywhere.add(self)
 
@@ -166,7 +164,6 @@ class SharedLimits:
 
     def reset_after_fork(self) -> None:
         """Begin as a new process, which has none of its parent's requests, threads and connections."""
-        self.abandoned = deque()
         self._reset()
         self.server.connect_after_fork()
 
@@ -183,7 +180,8 @@ class SharedLimits:
                 ticket.wake()
             else:
                 self._waiting[ticket.id] = ticket
-            self._notify()
+            self._start_thread()
+            self._changed.notify_all()
             return ticket
 
     def begin_alone(self, ticket: Ticket, slot: LocalSlot) -> None:
@@ -208,7 +206,7 @@ class SharedLimits:
                 self._sent(ticket)
             ticket.tokens = ticket.tokens if tokens is None else tokens
             self._report.ended.append((ticket, outcome, wait))
-            self._notify()
+            self._changed.notify_all()
         if ticket.local_slot is not None:
             ticket.local_slot.__exit__(None, None, None)
 
@@ -219,7 +217,7 @@ class SharedLimits:
                 known = self._queued.pop(ticket.id, None) or self._held.pop(ticket.id, None)
                 if known is not None:
                     self._report.withdrawn.append(ticket.id)
-            self._notify()
+            self._changed.notify_all()
 
     def warn_once(self) -> None:
         """Warn that this process keeps to its own share of the limits."""
@@ -244,11 +242,12 @@ class SharedLimits:
         self._history.append(ticket)
         self._report.sent.append(ticket)
 
-    def _notify(self) -> None:
+    def _start_thread(self) -> None:
+        """Start the thread unless it runs, which it does as long as a request waits or is in progress."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="langchain-kimi rate limits", daemon=True)
-            self._thread.start()
-        self._changed.notify_all()
+            thread = threading.Thread(target=self._run, name="langchain-kimi rate limits", daemon=True)
+            thread.start()
+            self._thread = thread
 
     # The thread. It holds the lock except while it calls the server.
 
@@ -285,7 +284,7 @@ class SharedLimits:
         if self._away and now < self._retry_at:
             return False
         self._forget_the_past(now)
-        news = self._report.ended or self._report.withdrawn or self.abandoned
+        news = self._report.ended or self._report.withdrawn
         room = self._waiting and len(self._queued) < _QUEUED
         back = self._away and (self._held or self._history)
         return bool(news or room or back or self._woken or (self._look_at and now >= self._look_at))
@@ -297,8 +296,6 @@ class SharedLimits:
     def _message(self) -> dict[str, Any]:
         """What the script is to know. Requests that wait are moved to those that wait in Redis."""
         self._woken, self._look_at = False, None
-        while self.abandoned:
-            self._end_abandoned(self.abandoned.popleft())
         is_known = bool(self._held or self._queued)
         new = list(itertools.islice(self._waiting.values(), max(0, _QUEUED - len(self._queued))))
         for ticket in new:
@@ -327,18 +324,12 @@ class SharedLimits:
             "withdrawn": self._report.withdrawn,
         }
 
-    def _end_abandoned(self, ticket: Ticket) -> None:
-        if self._held.pop(ticket.id, None) is not None:
-            if ticket.sent_at is None:
-                self._sent(ticket)
-            self._report.ended.append((ticket, "other", 0.0))
-
     def _apply(self, reply: ScriptReply, report: _Report) -> None:
         with self._changed:
             self._reporting = False
             self._changed.notify_all()
             if self._away:
-                logger.info("Redis at %s is available again; rate limits are shared.", self.server.shown)
+                logger.info("the rate limits are shared again: Redis at %s is available", self.server.shown)
             self._away = self._share = None
             lost = self._epoch not in (None, reply.epoch)
             self._epoch = reply.epoch
@@ -372,7 +363,7 @@ class SharedLimits:
     def _fail(self, failure: Exception) -> None:
         with self._changed:
             if self._away is None:
-                logger.warning("%s", self.server.unavailable(failure))
+                logger.warning("the rate limits are not shared: %s", self.server.cause(failure))
             self._reporting = False
             self._away, self._takes_over, self._report = failure, True, _Report()
             self._retry_at, self._look_at = time.monotonic() + self.timing.retry, None

@@ -82,10 +82,6 @@ class SharedSlot:
     ) -> None:
         self.__exit__(kind, error, trace)
 
-    def __del__(self) -> None:
-        if self._ticket is not None:  # an unfinished stream of an event loop that is closed
-            self._limits.abandoned.append(self._ticket)
-
 
 def _outcome(error: BaseException | None) -> tuple[Outcome, float]:
     """What the end of a request tells the others, and the seconds that they should wait."""
