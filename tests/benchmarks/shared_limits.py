@@ -8,7 +8,7 @@
 
 The times are those of users: a window of 60 seconds, leases of 15. `allowed` is what the limits allow in the time: a
 full limit at the beginning and after each window, or answers without a pause. `killed` is `concurrency` with a worker
-that is killed every twenty seconds and started again; its leases, which nobody can use for 15 seconds, count as allowed.
+that is killed every twenty seconds and started again; its leases, free after 15 seconds, count as allowed.
 `cost` measures slots of one process for which nobody has to wait.
 """
 
