@@ -19,6 +19,12 @@ local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local OWNER_LENGTH, UNKNOWN = 16, 9e15
 
+local epoch = call('HGET', STATE, 'epoch')
+if not epoch then
+    epoch = clock[1] .. '.' .. clock[2]
+    call('HSET', STATE, 'epoch', epoch)
+end
+
 local function owner(request)
     return string.sub(request, 1, OWNER_LENGTH)
 end
@@ -158,7 +164,8 @@ local function take_over()
         end
     end
     -- Others that lost Redis too have yet to report. Their time to do so comes once a window, however often one reports.
-    if message.was_away and now - number(STATE, 'settled_at') > timing.window then
+    local has_lost = type(message.epoch) == 'string' and message.epoch ~= epoch and #message.held + #message.history > 0
+    if (message.was_away or has_lost) and now - number(STATE, 'settled_at') > timing.window then
         call('HSET', STATE, 'settled_at', now)
         pause(timing.settle)
     end
@@ -250,13 +257,8 @@ for _, process in ipairs(call('ZRANGEBYSCORE', PROCESSES, '-inf', now)) do
     bury(process)
 end
 
-local epoch = call('HGET', STATE, 'epoch')
-if not epoch then
-    epoch = clock[1] .. '.' .. clock[2]
-    call('HSET', STATE, 'epoch', epoch)
-end
 local forgotten = message.epoch ~= epoch or (message.is_known and not call('ZSCORE', PROCESSES, me))
-if forgotten and not message.takes_over then
+if forgotten and not message.has_history then
     return { epoch, -1, 0, 1, {} }
 end
 

@@ -312,6 +312,7 @@ class SharedLimits:
             "epoch": self._epoch,
             "is_known": is_known,
             "takes_over": takes_over,
+            "has_history": self._takes_over,
             "was_away": self._was_away,
             "tickets": [_entry(ticket, now) for ticket in (self._queued.values() if takes_over else new)],
             "held": [_entry(ticket, now) for ticket in (self._held.values() if takes_over else ())],
@@ -331,14 +332,12 @@ class SharedLimits:
             if self._away:
                 logger.info("the rate limits are shared again: Redis at %s is available", self.server.shown)
             self._away = self._share = None
-            lost = self._epoch not in (None, reply.epoch)
-            self._epoch = reply.epoch
             if reply.is_unknown:
-                self._was_away |= lost and bool(self._held or self._history)
                 self._takes_over = self._woken = True
                 self._report.ended[:0], self._report.withdrawn[:0] = report.ended, report.withdrawn
                 return
             self._takes_over = self._was_away = False
+            self._epoch = reply.epoch
             self._processes = reply.processes
             for request in reply.begun:
                 self._begin(request)

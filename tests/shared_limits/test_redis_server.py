@@ -73,14 +73,17 @@ def test_without_redis_the_share_of_a_process_is_kept(own_redis: OwnRedis) -> No
 
 
 @pytest.mark.slow
-def test_redis_that_lost_its_data_learns_what_is_in_progress_and_was_sent(own_redis: OwnRedis) -> None:
+@pytest.mark.parametrize("noticed", [True, False])
+def test_redis_that_lost_its_data_learns_what_is_in_progress_and_was_sent(own_redis: OwnRedis, noticed: bool) -> None:
     account = account_on(own_redis, concurrency=2, rpm=3, tpm=100)
-    account.timing = replace(QUICK, window=60.0)
+    account.timing = replace(QUICK, window=60.0, lease=60.0, heartbeat=0.15 if noticed else 3.0)
     first, second = account.rate_limits(), account.rate_limits()
     holder = Holder(first, tokens=20).has_begun()
     Holder(second, tokens=30).has_begun().end()
     until(lambda: len(account.leases()) == 1)
     own_redis.kill()
+    if noticed:
+        until(lambda: first._shared and first._shared._away)
     own_redis.start()
     until(lambda: len(account.leases()) == 1)  # by the next heartbeat
     assert account.state("tokens") == "20"
