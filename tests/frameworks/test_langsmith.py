@@ -23,8 +23,8 @@ from langchain_kimi import (
     create_kimi_team,
     web_search,
 )
-from langchain_kimi.errors import AuthenticationError
-from langchain_kimi.testing import KimiServer, Reply, Request, raw_call, refused, said, thought
+from langchain_kimi.errors import AnswerCutShort, AuthenticationError, BrokenStreamError
+from langchain_kimi.testing import KimiServer, Reply, Request, cut_after, raw_call, refused, said, thought
 from tests import forks
 from tests.conftest import FOUR_WAYS, KEY, PAIRED, TWO_OF_FOUR_WAYS, Serve, add, kimi
 from tests.databases import THREAD
@@ -207,6 +207,23 @@ async def test_the_message_stays_as_it_is(tracing: Tracing, serve: Serve) -> Non
     one, two = answers
     assert "total_cost" not in (one.usage_metadata or {})
     assert add_usage(one.usage_metadata, two.usage_metadata)["output_tokens"] == 2
+
+
+@FOUR_WAYS
+@pytest.mark.parametrize(
+    "reply",
+    [cut_after(said("Half of it", thinking="Hm."), events=4), thought("On and on.").finish("length")],
+    ids=["broke off", "cut in its thinking"],
+)
+@PAIRED
+async def test_costs_of_an_answer_that_is_not_whole(tracing: Tracing, serve: Serve, way: str, reply: Reply) -> None:
+    meter, model = UsageMeter(), kimi(serve([reply]))
+    with pytest.raises((BrokenStreamError, AnswerCutShort)):
+        await tracing.run(model, way, "a", callbacks=[tracing.tracer, meter])
+    (run,) = tracing.server.of_type("llm")
+    usage = run["extra"]["metadata"]["usage_metadata"]
+    assert usage["input_tokens"] == meter.total.input_tokens > 0
+    assert usage["total_cost"] == approx(meter.total.cost_usd)
 
 
 @TWO_OF_FOUR_WAYS
