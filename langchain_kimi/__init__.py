@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from langchain_kimi._cache_breaks import CacheBreak
     from langchain_kimi._http import ResponseLimits, Timeouts
     from langchain_kimi.agent.agent_usage import AgentUsage
     from langchain_kimi.agent.approval import DecisionType, InterruptMode, InterruptOn, ToolApprovalRequest
@@ -83,6 +84,7 @@ _PACKAGES = {
     "AgentUsage": "agent.agent_usage",
     "Balance": "platform",
     "Batch": "platform",
+    "CacheBreak": "_cache_breaks",
     "CacheOptions": "chat_model",
     "ChatKimi": "chat_model",
     "Compaction": "agent.compaction.config",
@@ -158,6 +160,7 @@ __all__ = [
     "AgentUsage",
     "Balance",
     "Batch",
+    "CacheBreak",
     "CacheOptions",
     "ChatKimi",
     "Compaction",

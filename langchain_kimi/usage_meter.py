@@ -1,6 +1,7 @@
 """`UsageMeter`, a callback handler that sums the usage of many responses."""
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -9,10 +10,14 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import LLMResult
 
+from langchain_kimi._cache_breaks import CacheBreak, CacheBreaks, Identity, PromptFingerprint, extra_cost
+from langchain_kimi._clock import CLOCK
 from langchain_kimi.usage import Usage, answers_by_prompt, is_from_cache
 
 FEE = "kimi_fee"
 """The custom event with which a tool that Kimi runs reports its fee: `{"tool": uri, "usd": fee or None}`."""
+
+_MAX_CACHE_BREAKS = 1_000
 
 _Key = TypeVar("_Key")
 
@@ -23,6 +28,16 @@ class RunKey(NamedTuple):
     root: UUID
     agent: str | None = None
     node: str | None = None
+
+
+class _OpenRequest(NamedTuple):
+    """A request without a response yet."""
+
+    run: RunKey
+    model: str
+    prompt: PromptFingerprint | None = None
+    identity: Identity = ()
+    sent: float = 0.0
 
 
 class UsageMeter(BaseCallbackHandler):
@@ -40,8 +55,12 @@ class UsageMeter(BaseCallbackHandler):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._roots: dict[UUID, UUID] = {}
-        self._open_requests: dict[UUID, tuple[RunKey, str]] = {}
+        self._open_requests: dict[UUID, _OpenRequest] = {}
         self._by_run: dict[tuple[RunKey, str], Usage] = {}
+        self._conversations = CacheBreaks(lambda: self._clock.now())
+        self._clock = CLOCK
+        self._responses = 0
+        self._cache_breaks: deque[CacheBreak] = deque(maxlen=_MAX_CACHE_BREAKS)
 
     def __repr__(self) -> str:
         return f"UsageMeter({self.total})"
@@ -71,6 +90,17 @@ class UsageMeter(BaseCallbackHandler):
         """The sums per outermost run, agent and node."""
         return self._sums(lambda run, model: run)
 
+    @property
+    def cache_breaks(self) -> list[CacheBreak]:
+        """The last 1,000 requests that found less in the prefix cache than the request before them had put there.
+
+        Each has the reasons, and the tokens and money that it took again. The meter keeps hashes of the last requests
+        of 256 conversations for this; messages that come back with other content, as after a compaction, count, a
+        conversation that only begins like another does not.
+        """
+        with self._lock:
+            return list(self._cache_breaks)
+
     def _sums(self, key: Callable[[RunKey, str], _Key]) -> dict[_Key, Usage]:
         with self._lock:
             parts = list(self._by_run.items())
@@ -94,8 +124,12 @@ class UsageMeter(BaseCallbackHandler):
         """A request to a model begins."""
         root, metadata = self._begin(run_id, kwargs.get("parent_run_id")), kwargs.get("metadata") or {}
         run = RunKey(root, metadata.get("lc_agent_name"), metadata.get("langgraph_node"))
+        settings = kwargs.get("invocation_params") or {}
+        prompt = PromptFingerprint.of(messages[0], settings) if len(messages) == 1 else None
+        model, thread = str(metadata.get("ls_model_name") or "unknown"), metadata.get("thread_id")
         with self._lock:
-            self._open_requests[run_id] = run, str(metadata.get("ls_model_name") or "unknown")
+            request = _OpenRequest(run, model, prompt, (thread, run.agent), self._clock.now())
+            self._open_requests[run_id] = request
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """A model responded."""
@@ -151,11 +185,27 @@ class UsageMeter(BaseCallbackHandler):
     def _count(self, run_id: UUID, answers: list[AIMessage]) -> None:
         self._end(run_id)
         with self._lock:
-            run, requested_model = self._open_requests.pop(run_id, (RunKey(run_id), "unknown"))
+            request = self._open_requests.pop(run_id, _OpenRequest(RunKey(run_id), "unknown"))
             for answer in answers:
-                model = str(answer.response_metadata.get("model_name") or requested_model)
-                spent = Usage.of_answer(answer, requested_model)
-                self._by_run[run, model] = self._by_run.get((run, model), Usage()) + spent
+                self._responses += 1
+                model = str(answer.response_metadata.get("model_name") or request.model)
+                spent = Usage.of_answer(answer, request.model)
+                own = request.run, model
+                self._by_run[own] = self._by_run.get(own, Usage()) + spent
+                self._find_break(request, answer, model)
+
+    def _find_break(self, request: _OpenRequest, answer: AIMessage, model: str) -> None:
+        prompt, usage = request.prompt, answer.usage_metadata
+        if prompt is None or usage is None:
+            return
+        lost = self._conversations.answered(prompt, request.identity, model, usage, request.sent)
+        if lost is None:
+            return
+        reasons, again = lost
+        cached = usage.get("input_token_details", {}).get("cache_read") or 0
+        cost = extra_cost(again, model, prompt)
+        agent, number = request.run.agent, self._responses
+        self._cache_breaks.append(CacheBreak(number, agent, model, reasons, usage["input_tokens"], cached, again, cost))
 
 
 def _billed_answers(result: LLMResult | None) -> list[AIMessage]:

@@ -24,7 +24,7 @@ USD now: as many tokens come from the cache as were recorded; uncached: none do.
 
 def run_migrate_command(options: argparse.Namespace) -> int:
     """Print the comparison; the exit status, 1 where a request would be refused, 2 where a file could not be read."""
-    row = _target(options.to)
+    row = catalogue_row("--to", options.to)
     files = find_recordings(options.paths)
     if not files:
         raise CommandError(f"there are no recordings or reasoning logs in {', '.join(options.paths)}.")
@@ -44,14 +44,15 @@ def run_migrate_command(options: argparse.Namespace) -> int:
     return CHECK_FAILED if any(run.count("refused") for run in runs.values()) else 0
 
 
-def _target(model: str) -> Model:
+def catalogue_row(option: str, model: str) -> Model:
+    """The row of a model that an option names. Raises CommandError for one that is unknown or retired."""
     row = find(model)
     if row is None:
         meant = suggestion(model)
         hint = f" Did you mean {meant}?" if meant else ""
-        raise CommandError(f"--to {model} is not in the catalogue, so nothing is known of it.{hint}")
+        raise CommandError(f"{option} {model} is not in the catalogue, so nothing is known of it.{hint}")
     if row.is_retired():
-        raise CommandError(f"--to {model}: {row.retirement_text()}")
+        raise CommandError(f"{option} {model}: {row.retirement_text()}")
     return row
 
 
@@ -81,7 +82,7 @@ def _write_runs(runs: dict[Path, Migration], row: Model) -> None:
     if any(run.findings for run in runs.values()):
         write_line("")
     cells = [_cells(str(file), [run], run.money) for file, run in runs.items()]
-    _write_table([_COLUMNS, *cells, _cells("total", list(runs.values()), _total(runs))])
+    write_table([_COLUMNS, *cells, _cells("total", list(runs.values()), _total(runs))])
     for line in _ASSUMPTIONS.splitlines():
         write_line(line)
     if row.retirement:
@@ -98,7 +99,8 @@ def _cells(name: str, runs: Sequence[Migration], money: Money) -> tuple[str, ...
     return name, *map(str, (sum(run.calls for run in runs), *found)), *dollars
 
 
-def _write_table(rows: Sequence[Sequence[str]]) -> None:
+def write_table(rows: Sequence[Sequence[str]]) -> None:
+    """Write rows whose first cells are texts and whose other cells are numbers."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for first, *cells in rows:
         numbers = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))

@@ -29,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_verify_host(commands)
     _add_cassettes(commands)
     _add_migrate(commands)
+    _add_estimate(commands)
     _add_serve(commands)
     return parser
 
@@ -186,6 +187,27 @@ def _add_migrate(commands: Any) -> None:
     )
 
 
+def _add_estimate(commands: Any) -> None:
+    estimate = _add(
+        commands,
+        "estimate",
+        "estimate what recorded runs take with another model, or with the cache lost",
+        example="estimate run.kimi.yaml --model kimi-k2.6 --runs 1000",
+    )
+    estimate.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="a recorded run: a cassette, a recording, a reasoning log, an SQLite file or postgresql://…",
+    )
+    estimate.add_argument("--model", metavar="MODEL", help="the other model's id (default: the recorded models)")
+    estimate.add_argument(
+        "--runs", type=_run_count, default=1_000, metavar="NUMBER", help="for how many runs (default: %(default)s)"
+    )
+    estimate.add_argument("--thread", metavar="ID", help="the thread of a database (default: its only one)")
+    estimate.add_argument("--json", action="store_true", help="print one JSON object (default: a table)")
+
+
 def _add_serve(commands: Any) -> None:
     serve = _add(
         commands,
@@ -265,6 +287,12 @@ def _port(text: str) -> int:
 def _cases(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 10_000):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of cases; those are from 0 to 10000")
+    return int(text)
+
+
+def _run_count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 10**9):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs; those are from 1 to 1000000000")
     return int(text)
 
 

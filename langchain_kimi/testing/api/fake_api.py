@@ -7,7 +7,8 @@ has its own code for the wire format, so that it can check theirs.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypedDict, Unpack
@@ -62,6 +63,8 @@ class FakeApiSettings(TypedDict, total=False):
     """Purposes of files that exist from the start, by id: `{"file-1": "image"}`."""
     extracts: Mapping[str, str]
     """The text of uploads that are not plain text, by file name."""
+    clock: Callable[[], float]
+    """The time in seconds, by which the prefix cache forgets prompts (default: `time.monotonic`)."""
 
 
 class FakeKimiAPI:
@@ -82,7 +85,7 @@ class FakeKimiAPI:
         self._models |= {name: find(name) for name in settings.get("models", ())}
         self._concurrency = settings.get("concurrency")
         self._in_progress: set[int] = set()
-        self._cache = PrefixCache()
+        self._cache = PrefixCache(settings.get("clock", time.monotonic))
         self._lock = threading.Lock()
         self._endpoints = Endpoints(
             self._respond_to_batch_line,
@@ -225,7 +228,7 @@ class FakeKimiAPI:
             return full_response(reply.status, reply.body, reply.response_headers, reply)
         read = self._prompt_tokens.pop(request.number)
         with self._lock:
-            cached = self._cache.cached_tokens(request.model, prompt, read)
+            cached = self._cache.cached_tokens(request.json, prompt, read)
         on_usage = partial(self._usages.__setitem__, request.number)
         completion = Completion(request, reply, read, cached, self._dialect, on_usage)
         if request.stream:

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import re
+import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_kimi._picture_sizes import picture_size
@@ -16,6 +18,8 @@ from langchain_kimi.testing.serialization import compact_json, dicts_in, encode_
 _BLOCK = 256
 """Tokens of one block of the prefix cache."""
 _CACHED_PROMPTS = 32
+_LIFETIME, _LONG_LIFETIME = 300.0, 3600.0
+"""Seconds after its last use in which a prompt stays in the cache."""
 _MEDIA = re.compile(rb"data:[\w.+-]+/[\w.+-]+;base64,[A-Za-z0-9+/=]*|ms://[\w-]+")
 _UPLOADED_MEDIA = 1_024
 """The tokens of an image or a video of unknown size."""
@@ -152,17 +156,48 @@ def search_tokens(body: Mapping[str, Any]) -> int:
     return total
 
 
+@dataclass(slots=True)
+class _CachedPrompt:
+    state: str
+    prompt: bytes
+    lifetime: float
+    used: float
+
+
 class PrefixCache:
-    """Kimi's automatic cache: the longest prefix shared with an earlier prompt of the same model, in whole blocks."""
+    """Kimi's automatic cache: the longest prefix shared with an earlier prompt, in whole blocks.
 
-    def __init__(self) -> None:
-        self._prompts: deque[tuple[str, bytes]] = deque(maxlen=_CACHED_PROMPTS)
+    Another model or effort has a cache of its own. A prompt is forgotten five minutes after its last use, or an hour if
+    the request that wrote it asks for that by `prompt_cache_options`. `clock` tells the time in seconds.
+    """
 
-    def cached_tokens(self, model: str, prompt: bytes, tokens: int) -> int:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._prompts: deque[_CachedPrompt] = deque(maxlen=_CACHED_PROMPTS)
+
+    def cached_tokens(self, body: Mapping[str, Any], prompt: bytes, tokens: int) -> int:
         """The cached tokens of a prompt of `tokens` tokens, which is then added to the cache."""
-        common = max((_common_prefix(prompt, earlier) for name, earlier in self._prompts if name == model), default=0)
-        self._prompts.append((model, prompt))
+        now, state = self._clock(), _model_state(body)
+        alive = [each for each in self._prompts if each.state == state and now - each.used <= each.lifetime]
+        shared = [(_common_prefix(prompt, each.prompt), each) for each in alive]
+        common = max((length for length, _ in shared), default=0)
+        for length, each in shared:
+            if length == common:
+                each.used = now
+        self._prompts.append(_CachedPrompt(state, prompt, _lifetime(body), now))
         return min(common // 4, tokens) // _BLOCK * _BLOCK
+
+
+def _model_state(body: Mapping[str, Any]) -> str:
+    """The model with its effort: prompts read by one are of no use to another."""
+    thinking = body.get("thinking")
+    effort = thinking.get("effort") if isinstance(thinking, dict) else None
+    return f"{body.get('model')} {effort or body.get('reasoning_effort')}"
+
+
+def _lifetime(body: Mapping[str, Any]) -> float:
+    options = body.get("prompt_cache_options")
+    return _LONG_LIFETIME if isinstance(options, dict) and options.get("ttl") == "1h" else _LIFETIME
 
 
 def _common_prefix(one: bytes, other: bytes) -> int:
