@@ -19,6 +19,9 @@ from langchain_kimi.catalogue import find
 COMPACTION_MARKS = ("kimi_summary", "kimi_shortened")
 """The keys in `additional_kwargs` of messages that a compaction wrote or shortened."""
 
+HOST_DROPPED = "the host no longer had it, although nothing had changed"
+"""The reason where the request gives none."""
+
 _BLOCK = 256
 """Tokens of one block of the cache; a shorter rest of a prompt is never in it."""
 _LIFETIMES = {"5m": 300.0, "1h": 3600.0}
@@ -164,7 +167,7 @@ def _break(earlier: _Conversation, new: _Conversation, sent: float) -> tuple[tup
         return None
     reasons = tuple(_reasons(earlier, new, sent))
     if not reasons and not _is_fork(earlier.prompt, new.prompt) and _share(new) < _share(earlier):
-        reasons = ("the host no longer had it, although nothing had changed",)
+        reasons = (HOST_DROPPED,)
     return (reasons, again) if reasons else None
 
 
