@@ -45,6 +45,9 @@ if TYPE_CHECKING:
         add_kimi_messages,
     )
     from langchain_kimi.agent.subagent import agent_as_tool
+    from langchain_kimi.agent.thread_locks.postgres_lock import PostgresThreadLock
+    from langchain_kimi.agent.thread_locks.redis_lock import RedisThreadLock
+    from langchain_kimi.agent.thread_locks.thread_lock import MultitaskStrategy, ThreadLock
     from langchain_kimi.agent.tool_errors import ToolErrors
     from langchain_kimi.chat_model import (
         CacheOptions,
@@ -111,14 +114,17 @@ _PACKAGES = {
     "LoopGuardEvent": "agent.events",
     "MediaSource": "chat_model",
     "ModelInfo": "platform",
+    "MultitaskStrategy": "agent.thread_locks.thread_lock",
     "OnUnknown": "agent.once",
     "OnceAction": "agent.once",
     "OnceDecision": "agent.once",
     "OnceDecisionType": "agent.once",
     "OnceRequest": "agent.once",
     "OnceReview": "agent.once",
+    "PostgresThreadLock": "agent.thread_locks.postgres_lock",
     "RateLimits": "rate_limits",
     "ReasoningLog": "reasoning_log",
+    "RedisThreadLock": "agent.thread_locks.redis_lock",
     "ResponseLimits": "_http",
     "ResultExcerptEvent": "agent.events",
     "RetryEvent": "agent.events",
@@ -128,6 +134,7 @@ _PACKAGES = {
     "SystemPrompt": "agent.model_call",
     "TeamMember": "agent.create_team",
     "TeamState": "agent.state",
+    "ThreadLock": "agent.thread_locks.thread_lock",
     "Timeouts": "_http",
     "TokenCount": "platform",
     "ToolApprovalRequest": "agent.approval",
@@ -187,14 +194,17 @@ __all__ = [
     "LoopGuardEvent",
     "MediaSource",
     "ModelInfo",
+    "MultitaskStrategy",
     "OnUnknown",
     "OnceAction",
     "OnceDecision",
     "OnceDecisionType",
     "OnceRequest",
     "OnceReview",
+    "PostgresThreadLock",
     "RateLimits",
     "ReasoningLog",
+    "RedisThreadLock",
     "ResponseLimits",
     "ResultExcerptEvent",
     "RetryEvent",
@@ -204,6 +214,7 @@ __all__ = [
     "SystemPrompt",
     "TeamMember",
     "TeamState",
+    "ThreadLock",
     "Timeouts",
     "TokenCount",
     "ToolApprovalRequest",

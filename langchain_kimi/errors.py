@@ -21,7 +21,10 @@
     ├── RateLimitsUnavailableError                              retryable: Redis does not answer, nothing was sent
     ├── AnswerCutShort                                          the output cap went into thinking; has `max_tokens`
     ├── StructuredOutputError      (OutputParserException)      no valid object came back
-    └── DurabilityError            (ValueError)                 a tool in `once` in a run that leaves no trace of it
+    ├── DurabilityError            (ValueError)                 a tool in `once` in a run that leaves no trace of it
+    ├── ThreadBusyError                                         another run has the thread; nothing was run
+    ├── ThreadReplacedError                                     another run on the thread replaced this one
+    └── ThreadLockLostError                                     the run lost its thread and stopped writing
 
 An error in the middle of an answer has the part that arrived, with its usage, as `message`.
 
@@ -68,6 +71,9 @@ __all__ = [
     "ResponseTooLargeError",
     "ServerError",
     "StructuredOutputError",
+    "ThreadBusyError",
+    "ThreadLockLostError",
+    "ThreadReplacedError",
     "ToolChoiceError",
 ]
 
@@ -307,6 +313,26 @@ class StructuredOutputError(KimiError, OutputParserException):
 
 class DurabilityError(KimiError, ValueError):
     """A run cannot record that a call of a tool in `once` starts: it has no checkpointer, or writes only at its end."""
+
+
+class ThreadBusyError(KimiError):
+    """Another run has the thread (`exclusive=`), and this one did not wait or has waited for its timeout."""
+
+
+class ThreadReplacedError(KimiError):
+    """Another run on the thread replaced this one, which stopped at its last checkpoint."""
+
+
+class ThreadLockLostError(KimiError):
+    """The run no longer has its thread, so it stopped and writes nothing more. Another run may have the thread."""
+
+    @classmethod
+    def of(cls, reason: str) -> "ThreadLockLostError":
+        """The error for a lock that was lost for this reason."""
+        return cls(
+            f"{reason}, so this run no longer has its thread, and stopped. What it had recorded is in the thread; "
+            "resume it with `invoke(None, config)`, or send a new message."
+        )
 
 
 _PYDANTIC_LINK = re.compile(r"\n *For further information visit https://errors\.pydantic\.dev/\S*")

@@ -119,7 +119,17 @@ def hinted(value: Any) -> Iterator[Any]:
             yield function
 
 
-NEVER_NAMED = {"Clock", "Declared", "Repeats", "RateLimitSlot", "SharedSlot", "TextFile", "CacheOptions", "Transport"}
+NEVER_NAMED = {
+    "Clock",
+    "HeldThread",
+    "Declared",
+    "Repeats",
+    "RateLimitSlot",
+    "SharedSlot",
+    "TextFile",
+    "CacheOptions",
+    "Transport",
+}
 """Classes in signatures that users neither create nor annotate."""
 
 

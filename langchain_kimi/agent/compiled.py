@@ -6,9 +6,9 @@ the model, or the results of tools whose siblings had not finished. `KimiAgent` 
 and answers only the other calls as unknown.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import nullcontext
-from typing import Any, TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, nullcontext
+from typing import Any, TypeAlias, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
@@ -20,6 +20,8 @@ from langchain_kimi._pacing import pace
 from langchain_kimi.agent import recovery
 from langchain_kimi.agent.budget import budget_of, with_budget
 from langchain_kimi.agent.state import TOOLS_NODE, KimiState, editing_state
+from langchain_kimi.agent.thread_locks.held_thread import aholding, checked_writes, holding
+from langchain_kimi.agent.thread_locks.thread_lock import ThreadLock
 from langchain_kimi.agent.tool_threads import ended_by_ctrl_c, interruption_of, with_interruption
 
 _Graph: TypeAlias = CompiledStateGraph[KimiState, Any, Any, Any]
@@ -32,8 +34,17 @@ class KimiAgent(_Graph):
     recorded result, and Ctrl-C ends a synchronous run although a tool is still at work.
     """
 
+    def __init__(self, *, exclusive: ThreadLock | None = None, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.exclusive = exclusive
+        """The lock by which one run at a time has a thread."""
+
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         """LangGraph's `stream`, on which `invoke` is built."""
+        with holding(self.exclusive, config) as own_config:
+            yield from self._stream(input, own_config, **kwargs)
+
+    def _stream(self, input: Any, config: RunnableConfig | None, **kwargs: Any) -> Iterator[Any]:
         if (command := self._edit_command(input, config)) is not None and config is not None:
             input = command
             if self.get_state(config).next:
@@ -67,6 +78,14 @@ class KimiAgent(_Graph):
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """LangGraph's `astream`, on which `ainvoke` is built."""
         await pace()
+        async with (
+            aholding(self.exclusive, config) as own_config,
+            aclosing(self._astream(input, own_config, **kwargs)) as parts,
+        ):
+            async for part in parts:
+                yield part
+
+    async def _astream(self, input: Any, config: RunnableConfig | None, **kwargs: Any) -> AsyncGenerator[Any, None]:
         if (command := self._edit_command(input, config)) is not None and config is not None:
             input = command
             if (await self.aget_state(config)).next:
@@ -84,8 +103,10 @@ class KimiAgent(_Graph):
             configs = recovery.open_call_configs(snapshot, config)
             open_calls = {namespace: await saver.aget_tuple(own) for namespace, own in configs.items()}
             budget_of(config).resume(*recovery.usage_before_resume(snapshot, open_calls))
-        async for part in _Graph.astream(self._reporting_write_errors(config), input, config, **kwargs):
-            yield part
+        run = _Graph.astream(self._reporting_write_errors(config), input, config, **kwargs)
+        async with aclosing(cast(AsyncGenerator[Any, None], run)) as parts:
+            async for part in parts:
+                yield part
 
     def bulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]) -> RunnableConfig:
         """LangGraph's `bulk_update_state`, on which `update_state` is built.
@@ -93,6 +114,17 @@ class KimiAgent(_Graph):
         It keeps the results of tools whose siblings have not finished. LangGraph would drop them, and those tools would
         run again.
         """
+        with holding(self.exclusive, config) as own_config:
+            return self._bulk_update_state(own_config or config, supersteps)
+
+    async def abulk_update_state(
+        self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
+    ) -> RunnableConfig:
+        """LangGraph's `abulk_update_state`, on which `aupdate_state` is built. See `bulk_update_state`."""
+        async with aholding(self.exclusive, config) as own_config:
+            return await self._abulk_update_state(own_config or config, supersteps)
+
+    def _bulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]) -> RunnableConfig:
         with editing_state():
             if saver := self._own_saver(config):
                 snapshot = self.get_state(config)
@@ -101,12 +133,11 @@ class KimiAgent(_Graph):
                     config = _Graph.bulk_update_state(self._committing(saver), snapshot.config, [recorded])
                 if snapshot.next:
                     supersteps = recovery.as_turn_input(supersteps)
-            return super().bulk_update_state(config, supersteps)
+            return _Graph.bulk_update_state(self, config, supersteps)
 
-    async def abulk_update_state(
+    async def _abulk_update_state(
         self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
     ) -> RunnableConfig:
-        """LangGraph's `abulk_update_state`, on which `aupdate_state` is built. See `bulk_update_state`."""
         with editing_state():
             if saver := self._own_saver(config):
                 snapshot = await self.aget_state(config)
@@ -115,7 +146,7 @@ class KimiAgent(_Graph):
                     config = await _Graph.abulk_update_state(self._committing(saver), snapshot.config, [recorded])
                 if snapshot.next:
                     supersteps = recovery.as_turn_input(supersteps)
-            return await super().abulk_update_state(config, supersteps)
+            return await _Graph.abulk_update_state(self, config, supersteps)
 
     def _saver_for_new_message(self, input: Any, config: RunnableConfig | None) -> BaseCheckpointSaver[Any] | None:
         """The checkpointer if the input is a new message for a thread of this graph.
@@ -167,7 +198,8 @@ class KimiAgent(_Graph):
         inside = "__pregel_checkpointer" in (config or {}).get("configurable", {})
         if config is None or inside or not isinstance(self.checkpointer, BaseCheckpointSaver):
             return self
-        return self.copy({"checkpointer": recovery.report_write_errors(self.checkpointer, budget_of(config))})
+        saver = checked_writes(self.checkpointer, config)
+        return self.copy({"checkpointer": recovery.report_write_errors(saver, budget_of(config))})
 
     def _saver_for_resume(self, input: Any, config: RunnableConfig | None) -> BaseCheckpointSaver[Any] | None:
         """The checkpointer if an interrupted run is resumed, this graph's run or one around it."""

@@ -24,6 +24,7 @@ from langchain_kimi.agent.once import OnUnknown
 from langchain_kimi.agent.parameters import suggested_parameter_or_limit
 from langchain_kimi.agent.routes import AgentConfig, GraphConfig
 from langchain_kimi.agent.state import KimiState
+from langchain_kimi.agent.thread_locks.thread_lock import ThreadLock
 from langchain_kimi.agent.tool_call import ToolRunner
 from langchain_kimi.agent.tool_errors import ToolErrors
 
@@ -54,6 +55,7 @@ def create_kimi_agent(
     post_model_hook: Any = None,
     checkpointer: Checkpointer = None,
     store: BaseStore | None = None,
+    exclusive: ThreadLock | None = None,
     name: str = "kimi_agent",
 ) -> KimiAgent:
     """A compiled graph that runs `model` with `tools` until the model stops.
@@ -90,6 +92,8 @@ def create_kimi_agent(
     - `select_tools`: a function of the state (and Runtime) that returns the tools for each request. The model cannot
       call the others.
     - `state_schema`: a TypedDict that extends KimiState. `context_schema`: LangGraph's.
+    - `exclusive`: a PostgresThreadLock or RedisThreadLock, by which one run at a time has a thread. Without it, the
+      turns of two runs at the same time on one thread are not both kept.
     - `pre_model_hook`, `post_model_hook`: nodes before and after the model, functions from the state to an update. The
       former may return `llm_input_messages`, which the model reads instead of `messages`.
 
@@ -101,6 +105,7 @@ def create_kimi_agent(
     parameters.check_types(
         owner, limits=(limits, AgentLimits), guard=(guard, LoopGuard), compaction=(compaction, Compaction)
     )
+    parameters.check_types(owner, exclusive=(exclusive, ThreadLock))
     own_tools = parameters.to_tools(tools)
     if compaction and compaction.archive:
         check_no_recall_tool(owner, own_tools)
@@ -135,5 +140,6 @@ def create_kimi_agent(
         max_concurrency=max_concurrency,
         checkpointer=checkpointer,
         store=store,
+        exclusive=exclusive,
         name=name,
     )

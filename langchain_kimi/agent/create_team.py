@@ -27,6 +27,7 @@ from langchain_kimi.agent.once import OnUnknown
 from langchain_kimi.agent.parameters import suggested_parameter_or_limit
 from langchain_kimi.agent.routes import AgentConfig, GraphConfig
 from langchain_kimi.agent.state import AgentState, TeamState
+from langchain_kimi.agent.thread_locks.thread_lock import ThreadLock
 from langchain_kimi.agent.tool_call import ToolRunner
 from langchain_kimi.agent.tool_errors import ToolErrors
 
@@ -91,6 +92,7 @@ def create_kimi_team(
     context_schema: type | None = None,
     checkpointer: Checkpointer = None,
     store: BaseStore | None = None,
+    exclusive: ThreadLock | None = None,
     name: str = "kimi_team",
 ) -> KimiAgent:
     """A compiled graph of several agents that share one conversation and hand it over to each other.
@@ -112,6 +114,7 @@ def create_kimi_team(
     parameters.check_types(
         "create_kimi_team", limits=(limits, AgentLimits), guard=(guard, LoopGuard), compaction=(compaction, Compaction)
     )
+    parameters.check_types("create_kimi_team", exclusive=(exclusive, ThreadLock))
     first = _first_member(members, default_active_agent)
     handoffs = {member.name: handoff_tool(member.name, member.description) for member in members}
     tools = _tools_by_member(members, handoffs, archive=bool(compaction and compaction.archive))
@@ -143,6 +146,7 @@ def create_kimi_team(
         max_concurrency=max_concurrency,
         checkpointer=checkpointer,
         store=store,
+        exclusive=exclusive,
         name=name,
     )
 

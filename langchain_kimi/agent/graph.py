@@ -18,6 +18,8 @@ from langchain_kimi.agent.compiled import KimiAgent
 from langchain_kimi.agent.nodes import AgentNodes, NodeSteps
 from langchain_kimi.agent.routes import AgentConfig, AgentRoutes, GraphConfig
 from langchain_kimi.agent.state import TOOLS_NODE, AgentState
+from langchain_kimi.agent.thread_locks.held_thread import acheck_held, check_held
+from langchain_kimi.agent.thread_locks.thread_lock import ThreadLock
 from langchain_kimi.agent.tool_call import ToolRunner
 from langchain_kimi.agent.tool_threads import interruption_of
 from langchain_kimi.errors import DurabilityError
@@ -47,10 +49,14 @@ class GraphNode(Runnable[Any, Any]):
         """The node's update."""
         if interruption := interruption_of(config):
             interruption.check()
+        if self.name != "begin":  # which records the input
+            check_held(config or {})
         return self._function(input, config or {})
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """The node's update."""
+        if self.name != "begin":
+            await acheck_held(config or {})
         return await self._afunction(input, config or {})
 
 
@@ -65,6 +71,7 @@ def compile_graph(
     max_concurrency: int | None,
     checkpointer: Checkpointer,
     store: BaseStore | None,
+    exclusive: ThreadLock | None,
     name: str,
 ) -> KimiAgent:
     """The compiled graph of an agent or a team."""
@@ -76,12 +83,13 @@ def compile_graph(
     graph = _build_graph(config, tools, state_schema, context_schema, pre_model_hook, post_model_hook)
     compiled = graph.compile(checkpointer=checkpointer, store=store, name=name)
     compiled.__class__ = KimiAgent  # `compile` has no parameter for the class of the compiled graph
+    agent: Any = compiled
+    agent.exclusive = exclusive
     settings: RunnableConfig = {
         "metadata": {"lc_agent_name": name},
         "max_concurrency": max_concurrency or DEFAULT_CONCURRENCY,
     }
-    agent: Any = compiled.with_config(settings)
-    return agent  # type: ignore[no-any-return]
+    return agent.with_config(settings)  # type: ignore[no-any-return]
 
 
 def response_runnable(
