@@ -210,6 +210,24 @@ async def test_compaction_of_an_agent_is_named(way: str) -> None:
     assert meter.cache_breaks[0].agent == "kimi_agent"
 
 
+def test_both_branches_of_a_conversation_are_remembered() -> None:
+    chat = Chat()
+    chat.ask(chat.model.bind_tools([fetch]))
+    one, other = ([*chat.messages, HumanMessage(text + LONG)] for text in ("One. ", "Other. "))
+    for branch in (one, other):
+        branch.append(chat.model.bind_tools([fetch]).invoke(branch, {"callbacks": [chat.meter]}))
+    chat.model.bind_tools([fetch, search]).invoke([*one, HumanMessage("Go on.")], {"callbacks": [chat.meter]})
+    assert chat.reasons == [("tools changed: +search",)]
+
+
+def test_thread_that_repeats_messages_of_another_has_no_break() -> None:
+    meter, agent = UsageMeter(), create_kimi_agent(FakeKimi(lambda request: said("Yes.")), checkpointer=InMemorySaver())
+    for thread, begin in (("a", "First. "), ("b", "Second. ")):
+        config: Any = {"configurable": {"thread_id": thread}, "callbacks": [meter]}
+        agent.invoke({"messages": [("user", begin + LONG), ("user", LONG)]}, config)
+    assert meter.cache_breaks == []
+
+
 def test_marks_are_those_of_the_compaction() -> None:
     assert COMPACTION_MARKS == (SUMMARY, SHORTENED)
 
