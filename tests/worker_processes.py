@@ -170,10 +170,17 @@ def _fork(job: dict[str, Any]) -> int:
 def _serve() -> None:
     for module in IMPORTED:
         importlib.import_module(module)
+    running: set[int] = set()
     for line in sys.stdin:
         job = json.loads(line)
-        answer = os.waitstatus_to_exitcode(os.waitpid(job["wait"], 0)[1]) if "wait" in job else _fork(job)
+        if "wait" in job:
+            answer = os.waitstatus_to_exitcode(os.waitpid(job["wait"], 0)[1])
+            running.discard(job["wait"])
+        else:
+            running.add(answer := _fork(job))
         print(answer, flush=True)  # noqa: T201
+    for pid in running:  # the test itself was killed
+        os.kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

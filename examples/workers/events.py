@@ -36,7 +36,11 @@ class EventWriter:
         """Add an event. Raises when the run was taken from this worker, so that the agent stops."""
         if self._task.done():
             self._task.result()
-        self._events.append(event)
+        last = self._events[-1] if self._events else {}
+        if event["event"] == last.get("event") and event["event"] in ("thinking", "text"):
+            last["text"] += event["text"]  # one long piece instead of many short ones
+        else:
+            self._events.append(event)
         self._wake.set()
 
     async def __aenter__(self) -> Self:

@@ -92,8 +92,16 @@ async def next_input(run: str, config: Any, request: dict[str, Any]) -> Any:
     if "message" in request:
         return {"messages": [("user", request["message"])]}
     if request["question"] not in [interrupt.id for interrupt in snapshot.interrupts]:
-        raise ValueError("This question is not open any more.")
+        return None  # it was open when this run began, so the thread has this answer already
     return Command(resume={request["question"]: {"decisions": request["decisions"]}})
+
+
+@DBOS.step()
+async def check_question(thread: str, question: str) -> None:
+    """Raise when a question is not open. DBOS records that it was, so a run that goes on after a crash knows it."""
+    snapshot = await Worker.agent.aget_state({"configurable": {"thread_id": thread}})
+    if question not in [interrupt.id for interrupt in snapshot.interrupts]:
+        raise ValueError("This question is not open any more.")
 
 
 @DBOS.step(preemptible=True, retries_allowed=True, interval_seconds=2, max_attempts=5, should_retry=may_pass)
@@ -115,6 +123,8 @@ async def play(run: str, thread: str, request: dict[str, Any]) -> dict[str, Any]
 async def run_workflow(thread: str, request: dict[str, Any]) -> dict[str, Any]:
     """One run: a message of a user or the answer to a question, until the model ends its turn or asks a person."""
     assert DBOS.workflow_id
+    if "question" in request:
+        await check_question(thread, request["question"])
     return await play(DBOS.workflow_id, thread, request)
 
 

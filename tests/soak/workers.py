@@ -39,6 +39,7 @@ from tests.worker_processes import EXAMPLE, Fleet, WorkerProcess
 CALLS = 20
 RPM = 6000
 MODEL_SECONDS = 0.05
+THOUGHT = "The next numbers are missing, so I look them up. "
 RESULT = re.compile(r"(\d+) by (\w+)")
 
 
@@ -50,7 +51,8 @@ def value_of(thread: int, call: int) -> int:
 class Model:
     """Plays the model, and remembers when it read a result for the first time: by then it was recorded."""
 
-    def __init__(self) -> None:
+    def __init__(self, thinking_bytes: int) -> None:
+        self._thought = (THOUGHT * (1 + thinking_bytes // len(THOUGHT)))[: max(thinking_bytes, len(THOUGHT))]
         self.read: dict[tuple[int, int], tuple[str, float]] = {}
         self.wrong: list[str] = []
         self._lock = threading.Lock()
@@ -74,7 +76,7 @@ class Model:
 
     def _calls(self, thread: int, number: int) -> Reply:
         """The next call, or two at once."""
-        reply = thought(f"I have {number} of {CALLS} numbers. The next ones are missing, so I look them up.")
+        reply = thought(f"{number} of {CALLS}. {self._thought}")
         for call in range(number, number + (2 if number % 4 == 1 else 1)):
             reply = reply.calling("charge" if call % 5 == 4 else "look", thread=thread, call=call)
         return reply
@@ -177,8 +179,11 @@ class Load:
         expected = f"The sum is {sum(value_of(thread, call) for call in range(CALLS))}."
         if messages[-1].text != expected:
             self.wrong.append(f"thread {thread} ends with {messages[-1].text!r} instead of {expected!r}")
-        executions = [RESULT.match(message.text) for message in messages if message.type == "tool"]
-        recorded = [result and result[2] for result in executions]
+        called = {
+            call["id"]: call["args"]["call"] for message in messages for call in getattr(message, "tool_calls", ())
+        }
+        results = [(called[message.tool_call_id], message.text) for message in messages if message.type == "tool"]
+        recorded = [text.rpartition(" by ")[2] for _, text in sorted(results)]
         if recorded != [start["execution"] for call in range(CALLS) for start in starts[thread, call][-1:]]:
             self.wrong.append(f"thread {thread}: the recorded results are not those of the last starts")
 
@@ -311,10 +316,17 @@ def _status(pid: int) -> tuple[float, int]:
 
 
 def soak(
-    workers: int, threads: int, kill_every: float, concurrency: int, seed: int, seconds: float, idle_seconds: float
+    workers: int,
+    threads: int,
+    kill_every: float,
+    concurrency: int,
+    seed: int,
+    seconds: float,
+    idle_seconds: float,
+    thinking_bytes: int = 0,
 ) -> tuple[list[str], list[str]]:
     """The lines of the report, and what is wrong."""
-    model = Model()
+    model = Model(thinking_bytes)
     with tempfile.TemporaryDirectory() as name, fresh_database() as database:
         folder, own_redis = Path(name), OwnRedis(Path(name))
         for file in EXAMPLE.glob("*.py"):
@@ -360,10 +372,17 @@ def soak(
 
 
 def main(
-    workers: int, threads: int, kill_every: float, concurrency: int, seed: int, seconds: float, idle_seconds: float
+    workers: int,
+    threads: int,
+    kill_every: float,
+    concurrency: int,
+    seed: int,
+    seconds: float,
+    idle_seconds: float,
+    thinking_bytes: int = 0,
 ) -> int:
     """Run, write the counts, and return 1 if anything was wrong."""
-    lines, wrong = soak(workers, threads, kill_every, concurrency, seed, seconds, idle_seconds)
+    lines, wrong = soak(workers, threads, kill_every, concurrency, seed, seconds, idle_seconds, thinking_bytes)
     sys.stdout.write("\n".join([*lines, *(text[:900] for text in wrong[:20]), f"{len(wrong):12} wrong"]) + "\n")
     return int(bool(wrong))
 
@@ -376,6 +395,7 @@ if __name__ == "__main__":
     options.add_argument("--concurrency", type=int, default=16)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--seconds", type=float, default=600.0)
+    options.add_argument("--thinking-bytes", type=int, default=0, help="how long the thinking of each turn is")
     options.add_argument("--idle-seconds", type=float, default=5.0)
     if reason := no_postgres():
         sys.exit(reason)
