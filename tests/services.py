@@ -1,6 +1,7 @@
-"""Real servers for tests: PostgreSQL and Redis where they answer; a test that needs one is skipped where it does not.
+"""Real servers and browsers for tests: PostgreSQL and Redis where they answer, Chromium where it is installed.
 
-`.ci/run` takes a skip with one of the reasons given here for a failure when the server answers on its standard port.
+A test that needs one is skipped where there is none. `.ci/run` takes a skip with one of the reasons given here for a
+failure when the server answers on its standard port, or when there is a Chromium on the path.
 """
 
 import os
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -82,6 +84,20 @@ def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
     server.start()
     yield server
     server.kill()
+
+
+@cache
+def no_chromium() -> str | None:
+    """Why tests with a browser cannot run; None where they can."""
+    if find_spec("playwright") is None:
+        return "no Chromium can be driven: playwright is not installed"
+    return None if chromium_path() else "no Chromium is installed"
+
+
+def chromium_path() -> str | None:
+    """The path of a Chromium or Chrome; None where none is installed."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 @contextmanager

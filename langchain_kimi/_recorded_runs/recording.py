@@ -122,9 +122,6 @@ class _RecordingReader:
     def _add_inputs(self, turn: RecordedTurn, conversation: _Conversation) -> None:
         before = conversation.turn.messages
         common = common_length(before, turn.messages)
-        if common < len(before):
-            text = f"The request has other messages than the one before, from messages[{common}] on."
-            self._add_event("edit", conversation.agent, text)
         earlier = {_key(message): number for message, number in zip(before, conversation.numbers, strict=True)}
         if conversation.answer is not None:
             earlier[_key_of_answer(conversation.turn.response)] = conversation.answer
@@ -133,6 +130,9 @@ class _RecordingReader:
             number = earlier.get(_key(message))
             numbers.append(self._add_message(message, conversation) if number is None else number)
         conversation.numbers = numbers
+        if common < len(before):
+            text = f"The request has other messages than the one before, from messages[{common}] on."
+            self._add_event("edit", conversation.agent, text, max(numbers, default=None))
 
     def _add_message(self, message: Any, conversation: _Conversation) -> int:
         number = len(self.messages) + 1
@@ -181,7 +181,7 @@ class _RecordingReader:
         )
         if response.error is not None:
             text = f"Status {interaction.response['status']}: {response.error}"
-            self._add_event("error", conversation.agent, text)
+            self._add_event("error", conversation.agent, text, max(conversation.numbers, default=None))
         elif interaction.response.get("ends") == "cut":
             self._add_event("incomplete", conversation.agent, "The connection broke.", conversation.answer)
 

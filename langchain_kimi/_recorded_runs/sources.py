@@ -1,5 +1,6 @@
 """Opens what a run is read from, by its name: a database with threads, a recording or a log."""
 
+import os
 import sqlite3
 import warnings
 from collections.abc import Iterator
@@ -74,8 +75,10 @@ def _open_sqlite(source: str) -> Iterator[tuple[BaseCheckpointSaver[Any], list[s
         from langgraph.checkpoint.sqlite import SqliteSaver
     except ImportError as error:
         raise RunSourceError(_not_installed("sqlite")) from error
+    # Without a log of writes beside it, nobody is writing, and SQLite need not make the files of one.
+    mode = "mode=ro" if os.path.exists(f"{source}-wal") else "mode=ro&immutable=1"
     try:
-        with closing(sqlite3.connect(f"{Path(source).absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{Path(source).absolute().as_uri()}?{mode}", uri=True)) as connection:
             saver = SqliteSaver(connection)
             saver.is_setup = True  # its setup would write
             yield saver, [str(row[0]) for row in connection.execute(_THREADS)]

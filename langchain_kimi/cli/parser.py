@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_cassettes(commands)
     _add_migrate(commands)
     _add_estimate(commands)
+    _add_report(commands)
     _add_serve(commands)
     return parser
 
@@ -206,6 +207,34 @@ def _add_estimate(commands: Any) -> None:
     )
     estimate.add_argument("--thread", metavar="ID", help="the thread of a database (default: its only one)")
     estimate.add_argument("--json", action="store_true", help="print one JSON object (default: a table)")
+
+
+def _add_report(commands: Any) -> None:
+    report = _add(
+        commands,
+        "report",
+        "write what happened in a run, and what it cost, as one HTML file",
+        example="report threads.sqlite --thread 42 -o run.html",
+    )
+    report.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="postgresql://…, an SQLite file with threads, a cassette, another library's recording, or a reasoning log",
+    )
+    report.add_argument(
+        "--thread",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="the thread to read; once for all sources, or once for each (default: the only one there is)",
+    )
+    report.add_argument("-o", "--output", default="run.html", metavar="FILE", help="the file (default: %(default)s)")
+    report.add_argument(
+        "--no-content",
+        action="store_true",
+        help="leave out what people, models and tools wrote (default: everything but secrets)",
+    )
 
 
 def _add_serve(commands: Any) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from langgraph.checkpoint.sqlite import SqliteSaver
 
-from langchain_kimi import ChatKimi
+from langchain_kimi import ChatKimi, create_kimi_agent
 from langchain_kimi.cli.parser import build_parser
-from langchain_kimi.testing import KimiServer, Request, said
+from langchain_kimi.testing import FakeKimi, KimiServer, Request, said
 from langchain_kimi.testing.cassettes import Cassette
 from tests.cli.conftest import Account, Run
 from tests.conftest import KEY
@@ -85,10 +86,13 @@ def project(
     )
     (tmp_path / "vcr").mkdir()
     (tmp_path / "vcr" / "one.yaml").write_text(yaml.dump(go_vcr(2)))
-    for name in ("old.kimi.yaml", "new.kimi.yaml", "tests/old.kimi.yaml"):
+    for name in ("run.kimi.yaml", "old.kimi.yaml", "new.kimi.yaml", "tests/old.kimi.yaml"):
         server = serve([said("Hi.")])
         with Cassette(tmp_path / name, record="all"):
             ChatKimi(model="kimi-k2.6", base_url=server.url, api_key=KEY).invoke("Hi!")  # type: ignore[arg-type]
+    with SqliteSaver.from_conn_string(str(tmp_path / "threads.sqlite")) as saver:
+        agent = create_kimi_agent(FakeKimi([said("Hi.")]), [], checkpointer=saver)
+        agent.invoke({"messages": [("user", "Hi!")]}, {"configurable": {"thread_id": "42"}})
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -1,0 +1,69 @@
+"""`langchain-kimi report`: threads, recordings and logs as files, and what cannot be read as one line."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+from langchain_kimi import create_kimi_agent
+from langchain_kimi.testing import FakeKimi, said, thought
+from tests.agent.helpers import ASK
+from tests.cli.conftest import Run
+from tests.conftest import add
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = str(ROOT / "examples/testing/cassettes/test_app/test_butter_is_what_limits_shortbread.kimi.yaml")
+
+
+@pytest.fixture
+def threads(tmp_path: Path) -> str:
+    """A database with the threads a and b."""
+    path = str(tmp_path / "threads.sqlite")
+    script = [reply for name in "ab" for reply in (thought("Hm.").calling("add", a=1, b=2), said(f"Answer {name}."))]
+    with SqliteSaver.from_conn_string(path) as saver:
+        agent = create_kimi_agent(FakeKimi(script), [add], checkpointer=saver, name="adder")
+        for name in "ab":
+            agent.invoke(ASK, {"configurable": {"thread_id": name}})
+    return path
+
+
+@pytest.mark.slow  # it loads the detector of secrets
+def test_a_thread_a_recording_and_all_threads_of_a_database(run: Run, threads: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "run.html")
+    result = run("report", threads, "--thread", "a", "-o", out)
+    assert (result.status, result.out) == (0, f"{out}: 2 requests, $0.001932\n"), result
+    html = Path(out).read_text()
+    assert "Answer a." in html
+    assert "Answer b." not in html
+    assert stat.S_IMODE(Path(out).stat().st_mode) == 0o600
+    assert run("report", threads, "--thread", "a", "--thread", "b", "-o", out).status == 0
+    html = Path(out).read_text()
+    assert html.index("Answer a.") < html.index("Answer b.")
+    assert run("report", EXAMPLE, "-o", out, "--no-content").status == 0
+    html = Path(out).read_text()
+    assert "test_butter_is_what_limits_shortbread" in html
+    assert "Butter" not in html.replace("test_butter", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["missing.sqlite"], "missing.sqlite: No such file or directory. Check the path."),
+        ([EXAMPLE, "--thread", "1"], f"{EXAMPLE} is a recording, which has no threads. Leave --thread out."),
+        (["THREADS"], "THREADS holds 2 threads. Choose one with --thread: b, a."),
+        (["THREADS", "--thread", "c"], "THREADS: There is no thread 'c'."),
+        (["a", "b", "--thread", "1", "--thread", "2", "--thread", "3"], "there are 2 sources and 3 --thread."),
+        (["README.md"], "README.md is not a recording of VCR.py or go-vcr"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(
+    run: Run, threads: str, monkeypatch: pytest.MonkeyPatch, arguments: list[str], error: str, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(ROOT)
+    out = tmp_path / "run.html"
+    result = run("report", *(threads if one == "THREADS" else one for one in arguments), "-o", str(out))
+    assert result.status == 2
+    assert result.err.startswith(f"langchain-kimi report: {error.replace('THREADS', threads)}")
+    assert result.err.count("\n") == 1
+    assert not out.exists()

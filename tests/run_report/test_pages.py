@@ -1,0 +1,203 @@
+"""The pages of reports, without a browser: what they show and what they leave out."""
+
+import base64
+import hashlib
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from langchain_kimi._recorded_runs import MessagePart, ModelCallRecord, RecordedRun, RunMessage, TimeSpan
+from langchain_kimi._run_report import remove_content, report_page, scrub_run
+from langchain_kimi._run_report.formats import (
+    clock_time,
+    count,
+    plain_json,
+    seconds,
+    share,
+    shown_json,
+    shown_text,
+    usd,
+)
+from langchain_kimi._run_report.time_line import time_line
+from tests.run_report.runs import BEGIN, USAGE, span, team_run, whole_run
+
+VOID = {"meta", "img", "input", "link", "br"}
+
+
+class Outline(HTMLParser):
+    """Checks that elements are nested, and collects ids, links and texts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.texts: list[str] = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        fields = dict(attrs)
+        self.ids += [fields["id"] or ""] if "id" in fields else []
+        self.links += [fields["href"] or ""] if "href" in fields else []
+        assert "style" not in fields  # the policy would ignore it
+        assert not any(name.startswith("on") for name in fields)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+@pytest.mark.parametrize("run", [whole_run(), team_run(), RecordedRun("empty", "thread")])
+def test_a_page_is_sound_and_every_link_leads_somewhere(run: RecordedRun) -> None:
+    outline = Outline(report_page([run, run]))
+    assert len(set(outline.ids)) == len(outline.ids)
+    assert {link.removeprefix("#") for link in outline.links} <= set(outline.ids)
+    for message in run.messages:
+        assert {f"m{message.number}", f"r2-m{message.number}"} <= set(outline.ids)
+
+
+def test_a_page_shows_everything_of_a_run() -> None:
+    text = Outline(report_page([whole_run()])).text
+    for part in (
+        *("Look at both.", "I look.", "Two at once.", "word word", "Done.", "May I?", "Yes.", "Overloaded."),
+        *("The agent ended the turn.", "A thread does not hold the system prompt.", "no JSON", "length", "error"),
+        *("1,000 in", "100 out", "$0.0045", "unknown", "59 min 43 s"),
+    ):
+        assert part in text, part
+
+
+def test_the_policy_names_the_style_and_the_scripts_of_the_page_by_their_hashes() -> None:
+    html = report_page([whole_run()])
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
+    assert policy.startswith("default-src &#39;none&#39;; ")
+    inline = re.findall(r"<(?:style|script)>(.*?)</(?:style|script)>", html, re.DOTALL)
+    assert len(inline) == 3
+    for text in inline:
+        assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in policy.replace("&#43;", "+")
+
+
+def test_secrets_are_masked_as_in_cassettes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_PASSWORD", "open-sesame-42")
+    secrets = ["sk-abcdefghijklmnopqrstuvwxyz", "open-sesame-42", "ghp_" + "a1B2" * 9]
+    for secret in secrets:
+        html = report_page([scrub_run(whole_run(lambda text, secret=secret: f"{text} {secret}"))])  # type: ignore[misc]
+        assert secret not in html
+        assert html.count("&lt;secret:") > 10
+
+
+def test_a_picture_is_not_searched_for_secrets_and_stays_whole() -> None:
+    data = "data:image/png;base64," + "sk-" * 30
+    message = RunMessage(1, "user", (MessagePart("picture", data),), None, "boss")
+    assert scrub_run(RecordedRun("r", "thread", (message,))).messages[0].parts[0].value == data
+
+
+def test_without_content_only_names_and_numbers_stay() -> None:
+    marked = whole_run(lambda text: f"{text} CONTENT")
+    names = replace(
+        marked, name="run", model_calls=tuple(replace(one, model=one.model.split()[0]) for one in marked.model_calls)
+    )
+    html = report_page([remove_content(names)], content=False)
+    events = tuple(replace(event, text="") for event in names.events)
+    assert "CONTENT" in html  # of the event, which the package itself wrote
+    html = report_page([remove_content(replace(names, events=events))], content=False)
+    assert "CONTENT" not in html
+    text = Outline(html).text
+    for part in ("text of 13 characters", "(picture)", "20 characters", "1,000", "$0.0045", "look", "without content"):
+        assert part in text, part
+    assert "data:image" not in html
+
+
+def test_numbers_that_are_not_known_or_not_finite() -> None:
+    assert [usd(value) for value in (None, float("inf"), float("nan"), 0, 0.0045, 1234.5)] == [
+        *("unknown", "unknown", "unknown", "$0", "$0.0045", "$1,234.50")
+    ]
+    assert [count(value) for value in (None, float("inf"), 10**9)] == ["unknown", "unknown", "1,000,000,000"]
+    assert [share(None), share(0.874), seconds(float("nan")), seconds(0.0123), seconds(61), seconds(7_322)] == [
+        *("", "87%", "", "12 ms", "1 min 1 s", "2 h 2 min")
+    ]
+    assert [clock_time(value) for value in (None, 1e300, 0.0)] == ["", "", "1970-01-01 00:00:00 UTC"]
+
+
+def test_a_run_of_an_unknown_model_with_odd_numbers_has_a_page() -> None:
+    usage = {**USAGE, "input_tokens": 10**12}
+    call = ModelCallRecord(1, "a", "who-knows", 1, usage=usage, time=TimeSpan(BEGIN, None))  # type: ignore[arg-type]
+    message = RunMessage(1, "assistant", (), None, "a")
+    text = Outline(report_page([RecordedRun("odd", "thread", (message,), (call,))])).text
+    assert "1,000,000,000,000 in" in text
+    assert "unknown" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ('{"a":1.50,"b":[],"c":{}}', '{\n  "a": 1.50,\n  "b": [],\n  "c": {}\n}'),
+        ('[[true,null],"x:{,"]', '[\n  [\n    true,\n    null\n  ],\n  "x:{,"\n]'),
+        ("[]", "[]"),
+        ('{"a": 1e400}', '{\n  "a": 1e400\n}'),
+    ],
+)
+def test_json_is_shown_over_lines_as_it_was_written(text: str, lines: str) -> None:
+    assert plain_json(text) == lines
+    assert re.sub(r"<[^>]*>", "", str(shown_json(text))).replace("&#34;", '"') == lines
+
+
+@pytest.mark.parametrize("text", ["", "no", '"text"', "{", "[1, }", "[" * 100_000, '{"a": <b>}'])
+def test_what_is_no_json_object_is_no_json(text: str) -> None:
+    assert plain_json(text) is None
+    assert shown_json(text) is None
+
+
+def test_the_text_of_json_is_escaped() -> None:
+    assert "<b>" not in str(shown_json('{"<b>": "<b>\u202e"}'))
+    assert "\\u202e" in str(shown_json('{"a": "\u202e"}'))
+    assert shown_text("a\r\nb\x00") == "a\nb\\x00"
+
+
+def test_parallel_calls_stand_below_each_other_and_a_long_pause_is_cut() -> None:
+    line = time_line(whole_run())
+    assert line is not None
+    assert [lane.agent for lane in line.lanes] == ["boss", "helper"]
+    bars = {bar.target: bar for lane in line.lanes for bar in lane.bars}
+    assert bars["call1"].left == bars["call2"].left
+    assert bars["call1"].top != bars["call2"].top
+    assert bars["m2"].left + bars["m2"].width == pytest.approx(bars["call1"].left)
+    assert bars["request2"].kind == bars["call2"].kind == "failed"
+
+    def calls_at(*starts: float) -> RecordedRun:
+        calls = [ModelCallRecord(at, "a", "m", time=span(start, start + 1)) for at, start in enumerate(starts, 1)]
+        return RecordedRun("run", "thread", model_calls=tuple(calls))
+
+    line = time_line(calls_at(0, 1, 100_000))
+    assert line is not None
+    assert [tick.text for tick in line.ticks if tick.is_pause] == ["27 h 46 min pause"]
+    assert all(bar.width > 30 for bar in line.lanes[0].bars)
+
+
+def test_without_times_the_bars_stand_in_the_order_of_the_calls() -> None:
+    run = whole_run()
+    bare = replace(
+        run,
+        model_calls=tuple(replace(one, time=TimeSpan()) for one in run.model_calls),
+        tool_calls=tuple(replace(one, time=TimeSpan()) for one in run.tool_calls),
+        approvals=tuple(replace(one, time=TimeSpan()) for one in run.approvals),
+    )
+    line = time_line(bare)
+    assert line is not None
+    assert not line.has_times
+    bars = sorted((bar for lane in line.lanes for bar in lane.bars), key=lambda bar: bar.left)
+    assert [bar.target for bar in bars] == ["m2", "call1", "call2", "request2", "m5", "question1"]
+    assert time_line(RecordedRun("empty", "thread")) is None
