@@ -19,6 +19,10 @@ REPEATED = "kimi_repeated"
 """The key of `response_metadata` with the usage of earlier attempts at the same request, of which the host began to
 respond and no content arrived."""
 
+WAITS = "kimi_waits"
+"""The key of `response_metadata` with the waits before retries of a request: a list of `seconds`, the type of the error
+(`error`) and its `status`, None where there was no response. Absent where nothing was retried."""
+
 _Key = TypeVar("_Key")
 
 

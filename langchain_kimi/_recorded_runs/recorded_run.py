@@ -60,6 +60,8 @@ class RunMessage:
     tool_calls: tuple[int, ...] = ()
     """The numbers of the tool calls in it."""
     time: float | None = None
+    caller: int | None = None
+    """The number of the tool call in which its conversation ran. None in the run's own, 0 where the call is unknown."""
 
     @property
     def text(self) -> str:

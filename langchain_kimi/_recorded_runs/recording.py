@@ -62,6 +62,8 @@ class _Conversation:
     """Requests that continue each other."""
 
     agent: str
+    caller: int | None
+    """The number of the tool call in which it ran, as far as that is known."""
     turn: RecordedTurn
     """The last request."""
     numbers: list[int] = field(default_factory=list)
@@ -102,20 +104,21 @@ class _RecordingReader:
                 return conversation
         if (earlier := previous_turn(turn, self._turns)) is not None:
             return self._by_turn[earlier.at]
-        conversation = _Conversation(self._agent_of(turn), RecordedTurn(0, {}, AssistantMessage()))
+        conversation = _Conversation(*self._agent_and_caller(turn), RecordedTurn(0, {}, AssistantMessage()))
         self._conversations.append(conversation)
         return conversation
 
-    def _agent_of(self, turn: RecordedTurn) -> str:
-        """The name of the agent of a new conversation: the tool's, if its first message is the task of an open call."""
+    def _agent_and_caller(self, turn: RecordedTurn) -> tuple[str, int | None]:
+        """A new conversation's agent and call: those of a tool, if its first message is the task of an open call."""
         texts = [_text(message) for message in dicts_in(turn.messages) if message.get("role") == "user"]
         for conversation in self._conversations:
             for number in conversation.open_calls.values():
                 call = self.tool_calls[number - 1]
-                if texts[:1] and texts[0] == _task(call.arguments):
+                if texts[:1] and texts[0] == _task(call.arguments) and call.sub_agent is None:
                     self.tool_calls[number - 1] = replace(call, sub_agent=call.name)
-                    return call.name
-        return f"{_UNNAMED} {len(self._conversations) + 1}" if self._conversations else _UNNAMED
+                    return call.name, number
+        others = len(self._conversations)
+        return (f"{_UNNAMED} {others + 1}", 0) if others else (_UNNAMED, None)
 
     # Messages.
 
@@ -145,7 +148,8 @@ class _RecordingReader:
             reasoning = parsed.reasoning
             calls = tuple(self._add_tool_calls(parsed, number, conversation))
         parts = message_parts(fields.get("content"))
-        self.messages.append(RunMessage(number, role, parts, message, conversation.agent, reasoning, calls))
+        agent, caller = conversation.agent, conversation.caller
+        self.messages.append(RunMessage(number, role, parts, message, agent, reasoning, calls, caller=caller))
         if role == "tool":
             self._add_result(str(fields.get("tool_call_id")), number, conversation)
         return number
@@ -154,8 +158,9 @@ class _RecordingReader:
         number = conversation.answer = len(self.messages) + 1
         calls = tuple(self._add_tool_calls(answer, number, conversation))
         parts = message_parts(answer.text)
+        agent, caller = conversation.agent, conversation.caller
         self.messages.append(
-            RunMessage(number, "assistant", parts, answer, conversation.agent, answer.reasoning, calls)
+            RunMessage(number, "assistant", parts, answer, agent, answer.reasoning, calls, caller=caller)
         )
 
     # Calls.

@@ -32,7 +32,7 @@ from langchain_kimi.agent.model_call import VISIBLE_TOOLS
 from langchain_kimi.agent.state import LimitReason, add_kimi_messages
 from langchain_kimi.agent.subagent import NAMESPACE
 from langchain_kimi.agent.thread_messages import CLOSING_MESSAGE
-from langchain_kimi.usage import REPEATED, Usage, is_from_cache
+from langchain_kimi.usage import REPEATED, WAITS, Usage, is_from_cache
 
 _ROLES: Mapping[str, MessageRole] = {"human": "user", "ai": "assistant", "tool": "tool", "system": "system"}
 _UNNAMED = "agent"
@@ -61,6 +61,7 @@ def read_thread(saver: BaseCheckpointSaver[Any], thread_id: str) -> RecordedRun:
 class _Conversation:
     """The messages of one graph: of the thread, or of an agent in a tool."""
 
+    namespace: str
     agent: str
     state: list[BaseMessage] = field(default_factory=list)
     numbers: dict[str | None, int] = field(default_factory=dict)
@@ -75,6 +76,8 @@ class _ThreadReader:
         self._supersteps = supersteps
         self._conversations: dict[str, _Conversation] = {}
         self._messages: list[RunMessage] = []
+        self._namespaces: list[str] = []
+        """That of each message."""
         self._numbers: dict[str | None, int] = {}
         """The number of the last message with an id, in any conversation."""
         self._model_calls: list[ModelCallRecord] = []
@@ -89,7 +92,7 @@ class _ThreadReader:
         return RecordedRun(
             name=self._thread_id,
             kind="thread",
-            messages=tuple(self._messages),
+            messages=tuple(self._with_callers()),
             model_calls=tuple(self._model_calls),
             tool_calls=tuple(map(self._with_sub_agent, self._tool_calls)),
             approvals=tuple(self._approvals.values()),
@@ -102,7 +105,7 @@ class _ThreadReader:
     def _add_superstep(self, step: Superstep) -> None:
         is_first = step.namespace not in self._conversations
         conversation = self._conversations.setdefault(
-            step.namespace, _Conversation(step.agent or _agent_of_namespace(step.namespace))
+            step.namespace, _Conversation(step.namespace, step.agent or _agent_of_namespace(step.namespace))
         )
         if is_first and step.messages:
             self._add_stored(step.messages, replace(step, tasks=[], end=step.start), conversation)
@@ -120,6 +123,12 @@ class _ThreadReader:
         if any(approval.status == "open" for approval in self._approvals.values()):
             return "waiting"
         return "interrupted" if last.is_open else "finished"
+
+    def _with_callers(self) -> Iterator[RunMessage]:
+        """The messages with the tool calls in which their conversations ran."""
+        callers = {call.sub_agent: call.number for call in self._tool_calls if call.sub_agent}
+        for message, namespace in zip(self._messages, self._namespaces, strict=True):
+            yield replace(message, caller=callers.get(namespace, 0)) if namespace else message
 
     # Messages.
 
@@ -178,6 +187,7 @@ class _ThreadReader:
         calls: tuple[int, ...] = ()
         if isinstance(message, AIMessage) and is_new:
             calls = tuple(self._add_tool_calls(message, number, agent, conversation))
+        self._namespaces.append(conversation.namespace)
         self._messages.append(
             RunMessage(
                 number=number,
@@ -218,6 +228,10 @@ class _ThreadReader:
                 is_free=is_from_cache(answer),
             )
         )
+        for wait in metadata.get(WAITS, ()):
+            status = f" with status {wait['status']}" if wait.get("status") else ""
+            text = f"An attempt failed{status} ({wait['error']}); the next began {wait['seconds']:g} seconds later."
+            self._add_event("retry", agent, text, None, number)
         for usage in metadata.get(REPEATED, ()):
             read = f"{usage['input_tokens']:,} input tokens"
             self._add_event("retry", agent, f"An attempt broke off after {read}, and was repeated.", step.start, number)

@@ -36,9 +36,9 @@ class ResponseDecoder:
     `names` maps a tool's name on the wire to the user's name where they differ. `schemas` has the JSON schema of a
     tool's arguments by the user's name: an array or object that the model wrote as a string, against its schema, is
     unwrapped. Calls without an id get one of Kimi's form, numbered from `first_call`. `headers` are those of the
-    response, `repeated` those of earlier attempts; they are read at the end. A response of more than `max_tool_calls`,
-    or of more than `max_characters` of text, reasoning and arguments, raises ResponseTooLargeError. `v1` makes chunks
-    of content blocks instead of text.
+    response, `repeated` those of earlier attempts, `waits` the waits between them; they are read at the end. A response
+    of more than `max_tool_calls`, or of more than `max_characters` of text, reasoning and arguments, raises
+    ResponseTooLargeError. `v1` makes chunks of content blocks instead of text.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class ResponseDecoder:
         schemas: Mapping[str, Mapping[str, Any]] | None = None,
         headers: Mapping[str, str] | None = None,
         repeated: Sequence[Mapping[str, str]] = (),
+        waits: Sequence[Mapping[str, Any]] = (),
         first_call: int = 0,
         v1: bool = False,
         max_tool_calls: int = 1_000,
@@ -61,7 +62,7 @@ class ResponseDecoder:
         self._text: list[str] = []
         self._reasoning = ReasoningAccumulator()
         self._calls = ToolCallAccumulator(names or {}, schemas or {}, first_call, max_calls=max_tool_calls, host=host)
-        self._metadata = ResponseMetadata(headers, repeated)
+        self._metadata = ResponseMetadata(headers, repeated, waits)
         self._chunks = BlockChunks() if v1 else PlainChunks()
         self._joiner: SplitCharacterJoiner | None = None
         """Made when the first lone surrogate arrives."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from langchain_kimi._finish_reasons import CONTENT_FILTER, KNOWN, LENGTH, normalized
 from langchain_kimi._raw_calls import PROVIDER
-from langchain_kimi.usage import REPEATED, is_inconsistent, usage_metadata, usage_of_headers
+from langchain_kimi.usage import REPEATED, WAITS, is_inconsistent, usage_metadata, usage_of_headers
 
 REPORT = "kimi_report"
 """The key in `response_metadata` of the list of what is unusual about a response; absent where nothing is."""
@@ -19,13 +19,19 @@ _TOOL_MARKUP = re.compile(r"<\|tool_calls_section_begin\|>|<\|tool_call_begin\|>
 class ResponseMetadata:
     """Collects what the events of a response say beside their deltas.
 
-    `headers` are those of the response, `repeated` those of earlier attempts; they are read at the end, since they are
-    filled in while the response arrives.
+    `headers` are those of the response, `repeated` those of earlier attempts, `waits` the waits between them; they are
+    read at the end, since they are filled in while the response arrives.
     """
 
-    def __init__(self, headers: Mapping[str, str] | None, repeated: Sequence[Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        headers: Mapping[str, str] | None,
+        repeated: Sequence[Mapping[str, str]],
+        waits: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self.headers: Mapping[str, str] = {} if headers is None else headers
         self._repeated = repeated
+        self._waits = waits
         self._fields: dict[str, Any] = {}
         self.finish_reason: str | None = None
         self.usage: Mapping[str, Any] | None = None
@@ -56,6 +62,8 @@ class ResponseMetadata:
         attempts = [usage_metadata(usage_of_headers(headers, 0)) for headers in self._repeated]
         if repeated := [usage for usage in attempts if usage is not None]:
             metadata[REPEATED] = repeated
+        if self._waits:
+            metadata[WAITS] = [dict(wait) for wait in self._waits]
         return metadata | {REPORT: list(report)} if report else metadata
 
     def report(self, text: str, reasoning: str, *, has_calls: bool, replaced_surrogates: bool) -> list[str]:

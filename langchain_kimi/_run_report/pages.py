@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_kimi._recorded_runs import MessagePart, RecordedRun
 from langchain_kimi._recorded_runs.recorded_run import MessageRole, RunStatus
 from langchain_kimi._run_report import formats
-from langchain_kimi._run_report.run_view import RunView
+from langchain_kimi._run_report.run_difference import RunDifference
+from langchain_kimi._run_report.run_view import RunView, question_calls
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -40,6 +41,13 @@ def report_page(runs: Sequence[RecordedRun], *, title: str = "", content: bool =
     """
     views = [RunView(run, "" if number == 1 else f"r{number}-") for number, run in enumerate(runs, 1)]
     return _rendered("report.html.j2", title=title or ", ".join(run.name for run in runs), views=views, content=content)
+
+
+def difference_page(first: RecordedRun, second: RecordedRun, *, title: str = "") -> str:
+    """The page of two runs side by side. Raises ImportError if Jinja2 is not installed."""
+    view = RunDifference(first, second)
+    missing = list(dict.fromkeys([*first.missing, *second.missing]))
+    return _rendered("difference.html.j2", title=title or f"{first.name} and {second.name}", view=view, missing=missing)
 
 
 def _rendered(template: str, **values: Any) -> str:
@@ -83,7 +91,12 @@ def _environment() -> "Environment":
     own = ("usd", "count", "share", "seconds", "clock_time", "shown_text", "shown_json", "plain_json")
     environment.filters |= {name: getattr(formats, name) for name in own}
     environment.globals |= {"rows_at_once": _ROWS_AT_ONCE, "statuses": _STATUSES, "roles": _ROLES}
-    environment.filters |= {"is_long": is_long, "is_shown": is_shown_picture, "as_text": _as_text}
+    environment.filters |= {
+        "is_long": is_long,
+        "is_shown": is_shown_picture,
+        "as_text": _as_text,
+        "question_calls": question_calls,
+    }
     return environment
 
 

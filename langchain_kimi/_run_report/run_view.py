@@ -1,10 +1,10 @@
 """A recorded run as its page shows it: steps in their order, rows of the table, sums."""
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from langchain_kimi._recorded_runs import (
     ApprovalRecord,
@@ -172,3 +172,14 @@ class RunView:
             times = self.since_start(one.time.start), one.time.seconds
             target = f"{self.prefix}question{one.number}"
             yield TableRow("question", one.agent, "question to a person", target, *times, None, one.status)
+
+
+def question_calls(question: Any) -> list[tuple[str, Any]]:
+    """The calls that a question to a person is about, as names with arguments; empty for a question of another kind."""
+    if not isinstance(question, Mapping):
+        return []
+    requests = question.get("action_requests")
+    if question.get("type") == "tool_approval":
+        requests = [question]
+    listed = requests if isinstance(requests, list) else []
+    return [(str(one["name"]), one.get("args")) for one in listed if isinstance(one, Mapping) and "name" in one]

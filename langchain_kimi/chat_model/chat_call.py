@@ -52,12 +52,14 @@ class ChatCall:
         fields, body = encoded.fields, encoded.json
         response_headers: dict[str, str] = {}
         retried_headers: list[dict[str, str]] = []
+        waits: list[dict[str, Any]] = []
         decoder = ResponseDecoder(
             host=transport.host,
             names=encoded.names,
             schemas=encoded.schemas,
             headers=response_headers,
             repeated=retried_headers,
+            waits=waits,
             first_call=encoded.calls_made,
             v1=v1,
             max_tool_calls=limits.tool_calls,
@@ -70,7 +72,7 @@ class ChatCall:
             "body": body,
             "model": fields["model"],
             "tokens": len(body) // _BYTES_PER_TOKEN + fields["max_completion_tokens"],
-            "on_wait": retry_reporter(run_manager),
+            "on_wait": retry_reporter(run_manager, waits),
             "response_headers": response_headers,
             "retried_headers": retried_headers,
         }

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, dispatch_custom_event
 from langchain_core.callbacks.manager import handle_event
@@ -19,13 +19,17 @@ WAIT_EVENT: Final = "kimi_wait"
 
 def retry_reporter(
     run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
+    waits: list[dict[str, Any]] | None = None,
 ) -> Callable[[RetryWait], None]:
     """A function that reports a wait as the custom event `kimi_wait` to the callbacks of this run, else to those of the
-    run around it.
+    run around it, and adds it to `waits`.
     """
 
     def report(wait: RetryWait) -> None:
         seconds, attempt, error = wait.seconds, wait.attempt, str(wait.error)
+        if waits is not None:
+            kind, status = type(wait.error).__name__, wait.error.status
+            waits.append({"seconds": round(seconds, 3), "error": kind, "status": status})
         _write_to_graph_stream({"event": WAIT_EVENT, "seconds": seconds, "attempt": attempt, "error": error})
         data = {"seconds": seconds, "attempt": attempt, "error": error}
         if run_manager:

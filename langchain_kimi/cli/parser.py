@@ -229,6 +229,9 @@ def _add_report(commands: Any) -> None:
         metavar="ID",
         help="the thread to read; once for all sources, or once for each (default: the only one there is)",
     )
+    report.add_argument(
+        "--diff", action="store_true", help="show two runs side by side, and where they differ (default: one by one)"
+    )
     report.add_argument("-o", "--output", default="run.html", metavar="FILE", help="the file (default: %(default)s)")
     report.add_argument(
         "--no-content",

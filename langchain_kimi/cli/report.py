@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from langchain_kimi._recorded_runs import RecordedRun, RunSourceError, read_recorded_run
-from langchain_kimi._run_report import remove_content, report_page, scrub_run
+from langchain_kimi._run_report import difference_page, remove_content, report_page, scrub_run
 from langchain_kimi._run_report.formats import count, usd
 from langchain_kimi.cli.command_errors import CommandError
 from langchain_kimi.cli.output import write_line
@@ -14,8 +14,11 @@ from langchain_kimi.testing.cassettes import CassetteError
 
 def run_report_command(options: argparse.Namespace) -> int:
     """Write the file; the exit status."""
-    runs = [_read(source, thread, options.no_content) for source, thread in _sources(options.sources, options.thread)]
-    page = report_page(runs, content=not options.no_content)
+    sources = _sources(options.sources, options.thread)
+    if options.diff and len(sources) != 2:
+        raise CommandError(f"--diff compares two runs, and there are {len(sources)}. Name two sources or two threads.")
+    runs = [_read(source, thread, options.no_content) for source, thread in sources]
+    page = difference_page(*runs) if options.diff else report_page(runs, content=not options.no_content)
     _write_private(Path(options.output), page)
     requests, cost = sum(run.usage.requests for run in runs), [run.usage.cost_usd for run in runs]
     total = None if None in cost else sum(one or 0.0 for one in cost)

@@ -50,6 +50,16 @@ def test_a_thread_a_recording_and_all_threads_of_a_database(run: Run, threads: s
     assert "Butter" not in html.replace("test_butter", "")
 
 
+@pytest.mark.slow  # it loads the detector of secrets
+def test_two_threads_side_by_side(run: Run, threads: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "run.html")
+    assert run("report", threads, "--thread", "a", "--thread", "b", "--diff", "-o", out).status == 0
+    html = Path(out).read_text()
+    assert "1 of 4 messages differ." in html
+    assert "Answer <del>a</del>." in html
+    assert "Answer <ins>b</ins>." in html
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -58,6 +68,7 @@ def test_a_thread_a_recording_and_all_threads_of_a_database(run: Run, threads: s
         (["THREADS"], "THREADS holds 2 threads. Choose one with --thread: b, a."),
         (["THREADS", "--thread", "c"], "THREADS: There is no thread 'c'."),
         (["a", "b", "--thread", "1", "--thread", "2", "--thread", "3"], "there are 2 sources and 3 --thread."),
+        ([EXAMPLE, "--diff"], "--diff compares two runs, and there are 1."),
         (["README.md"], "README.md is not a recording of VCR.py or go-vcr"),
     ],
 )

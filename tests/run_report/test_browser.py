@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from langchain_kimi._recorded_runs import RecordedRun
-from langchain_kimi._run_report import report_page
+from langchain_kimi._run_report import difference_page, report_page
 from tests.run_report.runs import long_run, team_run, whole_run
 from tests.services import chromium_path, no_chromium
 
@@ -237,6 +237,22 @@ def test_300_rounds_open_in_under_two_seconds(open_page: Opener, rounds: Recorde
     assert (rows.count(), rows.locator("visible=true").count()) == (900, 100)
     page.get_by_role("button", name="Show all 900 rows").click()
     assert rows.locator("visible=true").count() == 900
+
+
+def test_the_differences_of_two_runs_are_found_one_after_the_other(open_page: Opener) -> None:
+    other = whole_run(lambda text: text.replace("Two at once.", "Two at a time.").replace("Done.", "Done, all of it."))
+    opened = open_page(difference_page(whole_run(), other), 390)
+    page = opened.page
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    visited = []
+    for _ in range(3):
+        page.get_by_role("button", name="Next difference").click()
+        visited.append(page.evaluate("document.activeElement.id"))
+    assert visited == ["d2", "d5", "d2"]
+    assert page.locator("#d5 ins").inner_text() == ", all of it"
+    assert page.locator("#d1 pre").first.is_hidden()
+    assert page.evaluate(FAINT_TEXTS) == []
+    assert opened.complaints == []
 
 
 def test_long_json_is_coloured_when_it_is_unfolded(open_page: Opener, rounds: RecordedRun) -> None:

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
@@ -21,44 +20,8 @@ from langchain_kimi._run_report.formats import (
     usd,
 )
 from langchain_kimi._run_report.time_line import time_line
+from tests.run_report.outline import Outline
 from tests.run_report.runs import BEGIN, USAGE, span, team_run, whole_run
-
-VOID = {"meta", "img", "input", "link", "br"}
-
-
-class Outline(HTMLParser):
-    """Checks that elements are nested, and collects ids, links and texts."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.texts: list[str] = []
-        self.feed(html)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        fields = dict(attrs)
-        self.ids += [fields["id"] or ""] if "id" in fields else []
-        self.links += [fields["href"] or ""] if "href" in fields else []
-        assert "style" not in fields  # the policy would ignore it
-        assert not any(name.startswith("on") for name in fields)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        pass
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.texts))
 
 
 @pytest.mark.parametrize("run", [whole_run(), team_run(), RecordedRun("empty", "thread")])
@@ -90,6 +53,7 @@ def test_the_policy_names_the_style_and_the_scripts_of_the_page_by_their_hashes(
         assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in policy.replace("&#43;", "+")
 
 
+@pytest.mark.slow  # it loads the detector of secrets
 def test_secrets_are_masked_as_in_cassettes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_PASSWORD", "open-sesame-42")
     secrets = ["sk-abcdefghijklmnopqrstuvwxyz", "open-sesame-42", "ghp_" + "a1B2" * 9]
@@ -99,6 +63,7 @@ def test_secrets_are_masked_as_in_cassettes(monkeypatch: pytest.MonkeyPatch) -> 
         assert html.count("&lt;secret:") > 10
 
 
+@pytest.mark.slow  # it loads the detector of secrets
 def test_a_picture_is_not_searched_for_secrets_and_stays_whole() -> None:
     data = "data:image/png;base64," + "sk-" * 30
     message = RunMessage(1, "user", (MessagePart("picture", data),), None, "boss")

@@ -1,6 +1,22 @@
 "use strict";
 for (const run of document.querySelectorAll(".run")) {
   const steps = [...run.querySelectorAll(".step")];
+  for (const button of run.querySelectorAll("[data-open]")) {
+    button.addEventListener("click", () => {
+      for (const fold of run.querySelectorAll("details")) fold.open = button.dataset.open === "true";
+    });
+  }
+
+  // The next difference after the one that has the focus, and the first one again after the last.
+  const differences = [...run.querySelectorAll(".pair.differs")];
+  run.querySelector(".next")?.addEventListener("click", () => {
+    const at = differences.indexOf(run.querySelector(".pair.current"));
+    differences[at]?.classList.remove("current");
+    const next = differences[(at + 1) % differences.length];
+    next?.classList.add("current");
+    next?.focus();
+  });
+
   const table = run.querySelector("table.sortable");
   if (!table) continue;
   const body = table.tBodies[0];
@@ -69,12 +85,6 @@ for (const run of document.querySelectorAll(".run")) {
       target.scrollIntoView();
     }
   });
-
-  for (const button of run.querySelectorAll("[data-open]")) {
-    button.addEventListener("click", () => {
-      for (const fold of run.querySelectorAll("details")) fold.open = button.dataset.open === "true";
-    });
-  }
 
   // Zooming: the time line is as wide as its bars need, and as the window at least.
   const line = run.querySelector(".bars svg");
