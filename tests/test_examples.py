@@ -17,7 +17,6 @@ BY_THEMSELVES = (IN_POSTGRES, WITH_REDIS, OVER_MCP, "mcp_server.py")
 
 SAYS = {
     "ask_a_file.py": ["tokens with the question", "lines and begins with"],
-    "newsroom.py": ["It is published. Now: langchain-kimi report"],
     "news_report.py": ["A scripted day: nothing happened.", "It is 20", "of it $0.005 for searching"],
     "deep_agent.py": ["I know 2 cities so far", "ended because of: tool_calls", "'lead': "],
     "chat.py": ["Yes, 97 is prime.", "7 × 13 = 91"],

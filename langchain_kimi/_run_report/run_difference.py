@@ -128,14 +128,14 @@ def _sum_rows(prefix: str, one: Usage, two: Usage) -> Iterator[SumRow]:
 
 
 def _change(one: int, two: int) -> str:
-    return "" if one == two else f"{two - one:+,}"
+    return "" if one == two else f"{'+' if two > one else '−'}{abs(two - one):,}"
 
 
 def _change_of_cost(one: float | None, two: float | None) -> str:
     if one is None or two is None or one == two:
         return ""
     sign = "+" if two > one else "−"
-    return f"{sign}{usd(abs(two - one))}" + (f" ({(two - one) / one:+.0%})" if one else "")
+    return f"{sign}{usd(abs(two - one))}" + (f" ({sign}{abs(two - one) / one:.0%})" if one else "")
 
 
 # The messages of both runs.

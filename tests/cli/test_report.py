@@ -9,6 +9,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langchain_kimi import create_kimi_agent
 from langchain_kimi._recorded_runs import read_recorded_run
 from langchain_kimi.testing import FakeKimi, said, thought
+from tests import forks
 from tests.agent.helpers import ASK
 from tests.cli.conftest import Run
 from tests.conftest import add
@@ -48,6 +49,18 @@ def test_a_thread_a_recording_and_all_threads_of_a_database(run: Run, threads: s
     html = Path(out).read_text()
     assert "test_butter_is_what_limits_shortbread" in html
     assert "Butter" not in html.replace("test_butter", "")
+
+
+@pytest.mark.slow
+def test_the_example_and_its_report(run: Run, tmp_path: Path) -> None:
+    threads, out = str(tmp_path / "threads.sqlite"), str(tmp_path / "run.html")
+    ended = forks.run(forks.as_script, str(ROOT / "examples/report/newsroom.py"), threads)
+    assert ended.status == 0, ended.output
+    assert "It is published. Now: langchain-kimi report" in ended.output
+    assert run("report", threads, "-o", out).status == 0
+    html = Path(out).read_text()
+    for part in ("May publish run?", "data:image/png;base64,", "Copper, part 3", "runs research"):
+        assert part in html, part
 
 
 @pytest.mark.slow  # it loads the detector of secrets

@@ -43,7 +43,7 @@ def test_another_model_is_a_difference_with_its_money() -> None:
     difference = RunDifference(run, other)
     assert [pair.settings for pair in difference.pairs if pair.settings] == [(("model", "kimi-k3", "kimi-k2.6"),)]
     row = next(row for row in difference.sums if row.name == "boss: USD")
-    assert row == ("boss: USD", "$0.0045", "$0.00135", "−$0.00315 (-70%)")  # 1,000 in and 100 out at 3/15 and 0.95/4
+    assert row == ("boss: USD", "$0.0045", "$0.00135", "−$0.00315 (−70%)")  # 1,000 in and 100 out at 3/15 and 0.95/4
 
 
 def conversation(*texts: str) -> RecordedRun:

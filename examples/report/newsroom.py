@@ -24,7 +24,7 @@ def archive(subject: str) -> dict[str, Any]:
 @tool
 def chart() -> list[dict[str, Any]]:
     """A chart of prices."""
-    data = base64.b64encode((Path(__file__).parent / "chart.png").read_bytes()).decode()
+    data = base64.b64encode((Path(__file__).parents[1] / "chart.png").read_bytes()).decode()
     return [{"type": "image", "base64": data, "mime_type": "image/png"}]
 
 
