@@ -208,8 +208,10 @@ def test_everything_that_can_be_reached_has_a_name(open_page: Opener) -> None:
 
 
 def test_on_paper_everything_is_unfolded(open_page: Opener, tmp_path: Path) -> None:
-    page = open_page(report_page([whole_run()])).page
+    page = open_page(report_page([whole_run()]), 750, "dark").page
     page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 750
+    assert page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor") == "rgb(255, 255, 255)"
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.get_by_text("Two at once.").is_visible()
     assert page.get_by_role("button", name="Open all").is_hidden()
@@ -252,6 +254,8 @@ def test_the_differences_of_two_runs_are_found_one_after_the_other(open_page: Op
     assert page.locator("#d5 ins").inner_text() == ", all of it"
     assert page.locator("#d1 pre").first.is_hidden()
     assert page.evaluate(FAINT_TEXTS) == []
+    clipped = "all => all.filter(one => one.getBoundingClientRect().right > innerWidth).map(one => one.outerHTML)"
+    assert page.locator(".pair *").evaluate_all(clipped) == []
     assert opened.complaints == []
 
 
