@@ -21,7 +21,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = {
     "testing": ["testing"],
     "cli": ["cli"],
-    "redis": ["_shared_limits"],
+    "postgres": ["agent/thread_locks"],
+    "redis": ["_shared_limits", "agent/thread_locks"],
     "report": ["_recorded_runs", "_run_report"],
 }
 """The extras of users, each for some folders of the package."""
@@ -98,7 +99,8 @@ def test_every_import_is_declared() -> None:
     for module, paths in third_parties(PACKAGE).items():
         names = {name(distribution) for distribution in distributions()[module]} | {name(module)}
         for path in paths:
-            extras = [extra for extra, folders in EXTRAS.items() if path.relative_to(PACKAGE).parts[0] in folders]
+            parents = [parent.as_posix() for parent in path.relative_to(PACKAGE).parents]
+            extras = [extra for extra, folders in EXTRAS.items() if not set(folders).isdisjoint(parents)]
             allowed = core.union(*(declared(PROJECT["optional-dependencies"][extra]) for extra in extras))
             if not names & (allowed | PEERS):
                 undeclared.append(f"{path.relative_to(ROOT)} imports {module}")

@@ -173,5 +173,7 @@ def _psycopg() -> ModuleType:
         import psycopg
         import psycopg.rows
     except ImportError:
-        raise ImportError("PostgresThreadLock needs the package psycopg: pip install 'psycopg[binary]'.") from None
+        raise ImportError(
+            "PostgresThreadLock needs psycopg. Install it with `pip install 'langchain-kimi-agent[postgres]'`."
+        ) from None
     return psycopg
