@@ -3,6 +3,7 @@
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -62,6 +63,14 @@ def test_growing_conversation_has_no_breaks() -> None:
         chat.ask()
     assert chat.reasons == []
     assert chat.meter.total.cached_tokens > 0
+
+
+def test_short_messages_of_a_growing_conversation_are_cached_to_a_block() -> None:
+    chat = Chat()
+    answers = [chat.ask(text="And?").usage_metadata for _ in range(80)]
+    pairs = [(one, other) for one, other in pairwise(answers) if one and other]
+    assert all(0 <= one["input_tokens"] - other["input_token_details"]["cache_read"] < 256 for one, other in pairs)
+    assert chat.reasons == []
 
 
 def test_idle_time_beyond_the_lifetime_is_named_with_tokens_and_money() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 
 from langchain_kimi._recorded_runs import RecordedRun, read_recorded_run
-from langchain_kimi._recorded_runs.sources import is_database
+from langchain_kimi._recorded_runs.sources import is_database, shown_source
 from langchain_kimi.catalogue import Model
 from langchain_kimi.cli.migration import Migration, Money
 from langchain_kimi.cli.recorded_calls import RecordedCall, read_calls
@@ -19,6 +19,7 @@ class ForecastRun:
     """One recorded run with another model; without one, with the models that were recorded."""
 
     source: str
+    """As messages show it, without the password of a database."""
     tokens: Usage
     """The tokens as recorded. Its cost is that of the recorded models."""
     money: Money
@@ -63,7 +64,7 @@ def _forecast(
     compared = Migration.of(calls, row) if row else None
     counts = (compared.count("refused"), compared.count("changes")) if compared else (0, 0)
     models = tuple(dict.fromkeys(call.model for call in calls))
-    return ForecastRun(source, tokens, money, fees_usd, models, *counts, missing)
+    return ForecastRun(shown_source(source), tokens, money, fees_usd, models, *counts, missing)
 
 
 def _usage_of(call: RecordedCall) -> Usage:

@@ -7,8 +7,10 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from langchain_kimi import ReasoningLog, agent_as_tool, create_kimi_agent
@@ -98,6 +100,22 @@ def test_several_runs_have_a_range_from_the_cheapest_to_the_dearest(run: Run, tm
     highs = [each["usd"]["high"] for each in result["recorded"]]
     assert result["usd"]["low"] == min(lows) < result["usd"]["as_recorded"] < max(highs) == result["usd"]["high"]
     assert result["usd"]["as_recorded"] == pytest.approx(sum(lows) / 2)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_password_of_a_database_is_not_printed(run: Run, postgres: str, options: list[str]) -> None:
+    parts = urlsplit(postgres)
+    host = parts.netloc.rpartition("@")[2]
+    source = urlunsplit(parts._replace(netloc=f"postgres:hunter2secret@{host}"))
+    with PostgresSaver.from_conn_string(source) as saver:
+        saver.setup()
+        model = FakeKimi([said("Hello.")])
+        agent = create_kimi_agent(model, checkpointer=saver)
+        agent.invoke({"messages": [("user", "Hi")]}, {"configurable": {"thread_id": "one"}})
+    result = run("estimate", source, *options)
+    assert result.status == 0, result.err
+    assert "hunter2secret" not in result.out + result.err
+    assert "postgresql://" in result.out
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from langchain_kimi.testing.serialization import compact_json, dicts_in, encode_
 _BLOCK = 256
 """Tokens of one block of the prefix cache."""
 _CACHED_PROMPTS = 32
+_CLOSING = b"]]"
+"""The end of `prompt_bytes`, which a longer prompt does not have in this place."""
 _LIFETIME, _LONG_LIFETIME = 300.0, 3600.0
 """Seconds after its last use in which a prompt stays in the cache."""
 _MEDIA = re.compile(rb"data:[\w.+-]+/[\w.+-]+;base64,[A-Za-z0-9+/=]*|ms://[\w-]+")
@@ -160,8 +162,14 @@ def search_tokens(body: Mapping[str, Any]) -> int:
 class _CachedPrompt:
     state: str
     prompt: bytes
+    tokens: int
     lifetime: float
     used: float
+
+    def shared_tokens(self, length: int) -> int:
+        """The tokens of the first bytes of the prompt: all if only its closing brackets are missing."""
+        whole = len(self.prompt) - len(_CLOSING)
+        return self.tokens if length >= whole else self.tokens * length // whole
 
 
 class PrefixCache:
@@ -180,12 +188,13 @@ class PrefixCache:
         now, state = self._clock(), _model_state(body)
         alive = [each for each in self._prompts if each.state == state and now - each.used <= each.lifetime]
         shared = [(_common_prefix(prompt, each.prompt), each) for each in alive]
-        common = max((length for length, _ in shared), default=0)
+        longest = max((length for length, _ in shared), default=0)
         for length, each in shared:
-            if length == common:
+            if length == longest:
                 each.used = now
-        self._prompts.append(_CachedPrompt(state, prompt, _lifetime(body), now))
-        return min(common // 4, tokens) // _BLOCK * _BLOCK
+        cached = max((each.shared_tokens(length) for length, each in shared), default=0)
+        self._prompts.append(_CachedPrompt(state, prompt, tokens, _lifetime(body), now))
+        return min(cached, tokens) // _BLOCK * _BLOCK
 
 
 def _model_state(body: Mapping[str, Any]) -> str:
