@@ -23,6 +23,8 @@ from langchain_kimi.errors import DurabilityError
 
 _CHANNEL = "kimi_intent"
 _RELEASED = "kimi_intent_released"
+_COPIES = ("fork", "update")
+"""Sources of checkpoints that LangGraph makes of an earlier one, without the intents of its calls."""
 _LONGEST_PAUSE = 0.05
 _PATIENCE = 60.0
 """Seconds after which a checkpoint that is not written counts as lost."""
@@ -94,7 +96,7 @@ def record_intent(
     for outer in around:
         yield from _written(saver, outer, identity, check_writes)
     others = [one for one in _intents_with_ids(saved) if one["id"] != attempt._id]
-    while saved is not None and saved.metadata.get("source") == "fork" and saved.parent_config:
+    while saved is not None and saved.metadata.get("source") in _COPIES and saved.parent_config:
         saved = yield Read(saver, saved.parent_config)
         others += _intents_with_ids(saved)
     is_same = (intent["message"], intent["call_id"])

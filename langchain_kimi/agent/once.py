@@ -68,15 +68,24 @@ _Response: TypeAlias = dict[Literal["decisions"], list[dict[str, Any]]]
 class Once:
     """The tools in `once`, and what happens with their unknown calls."""
 
-    def __init__(self, once: Collection[str], on_unknown: OnUnknown, tools: Collection[str]) -> None:
+    def __init__(self, once: Collection[str], on_unknown: OnUnknown) -> None:
         if isinstance(once, str) or not isinstance(once, Collection) or not all(isinstance(name, str) for name in once):
             raise TypeError(f"once={once!r}: give the names of tools, as in {{'send_mail'}}.")
-        if unknown := sorted(set(once) - set(tools)):
-            raise ValueError(f"once names {', '.join(unknown)}; the tools are: {', '.join(tools) or 'none'}.")
         if on_unknown not in get_args(OnUnknown):
             raise ValueError(f"on_unknown={on_unknown!r}: give 'ask' or 'tell_model'.")
         self.tools = frozenset(once)
         self.asks = bool(once) and on_unknown == "ask"
+
+    def check_tools(self, tools: Collection[str]) -> None:
+        """Raise ValueError for a name in `once` that is none of these tools."""
+        if unknown := sorted(self.tools - set(tools)):
+            raise ValueError(f"once names {', '.join(unknown)}; the tools are: {', '.join(tools) or 'none'}.")
+
+
+def is_once_request(value: Any) -> bool:
+    """Whether the value of an interrupt asks about calls whose result is unknown."""
+    actions = value.get("action_requests") if isinstance(value, Mapping) else None
+    return bool(actions) and all("idempotency_key" in action for action in actions or ())
 
 
 def interrupted(shown: str, message: str) -> UnknownCall:

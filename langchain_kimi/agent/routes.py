@@ -198,9 +198,10 @@ def unknown_calls(state: AgentState, pending: Sequence[AnyCall]) -> list[ToolCal
     answer = last_answer(state["messages"]) if records else None
     if not records or answer is None:
         return []
-    unknown = {call_id for call_id, record in records.items() if record["message"] == answer.id}
+    unknown = {call_id: record for call_id, record in records.items() if record["message"] == answer.id}
     calls: list[Any] = [call for call in pending if call["id"] in unknown]
-    return [approved(state, call) or call for call in calls]
+    changed: list[Any] = [{**call, **unknown[call["id"]].get("runs", {})} for call in calls]
+    return [approved(state, call) or other for call, other in zip(calls, changed, strict=True)]
 
 
 def duplicate_handoff(answer: AIMessage, call: AnyCall, handoffs: Collection[str]) -> str | None:

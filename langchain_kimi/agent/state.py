@@ -154,6 +154,8 @@ class UnknownCall(TypedDict):
     shown: str
     """The call as it started, or as people were shown it last, as text."""
     reason: str
+    runs: NotRequired[dict[str, Any]]
+    """The `name` and `args` with which the call started, if another middleware changed them."""
 
 
 def merged_unknown_calls(

@@ -96,7 +96,8 @@ class ToolRunner:
             awrap_tool_call=self._arun,
         )
         self.tools_by_name = self._node.tools_by_name
-        self.once = Once(once, on_unknown, self.tools_by_name)
+        self.once = Once(once, on_unknown)
+        self.once.check_tools(self.tools_by_name)
         self._checks = ArgumentChecks(self.tools_by_name)
         self._timeout = timeout
         self._sync = {name for name, tool in self.tools_by_name.items() if _is_sync(tool)}
@@ -126,7 +127,7 @@ class ToolRunner:
         try:
             return self._run_call(job, config)
         except Exception as error:
-            if _waits_for_a_person(error):
+            if waits_for_a_person(error):
                 run_steps(attempt.release(), None)
             raise
 
@@ -140,7 +141,7 @@ class ToolRunner:
         try:
             return await self._arun_call(job, config)
         except Exception as error:
-            if _waits_for_a_person(error):
+            if waits_for_a_person(error):
                 await arun_steps(attempt.release(), None)
             raise
 
@@ -261,10 +262,10 @@ class CallReport:
         usage = self.budget.state_update(self._agent, tool_errors=len(self.errors))
         return updates[0] | usage if isinstance(updates[0], dict) and len(updates) == 1 else [*updates, usage]
 
-    def finish_unknown(self, update: dict[str, Any]) -> dict[str, Any]:
-        """The update of the state for a call without a known result, which does not count as a call yet."""
+    def finish_unknown(self, update: dict[str, Any], tool_calls: int = 0) -> dict[str, Any]:
+        """The update of the state for a call without a known result, which may not count as a call yet."""
         _emit_unknown(self._emit, self._job["call"])
-        return update | self.budget.state_update(self._agent, tool_errors=0, tool_calls=0)
+        return update | self.budget.state_update(self._agent, tool_errors=0, tool_calls=tool_calls)
 
     def _results(self, updates: Sequence[Any]) -> list[ToolMessage]:
         contents = [update.update if isinstance(update, Command) else update for update in updates]
@@ -311,7 +312,7 @@ def _identity(job: ToolJob, config: RunnableConfig) -> CallIdentity:
     return identity_of(job["call"], job["message"], config, budget_of(config).run_id)
 
 
-def _waits_for_a_person(error: Exception) -> bool:
+def waits_for_a_person(error: Exception) -> bool:
     """Whether a tool ended because a question of it has no response, or one that does not fit."""
     return isinstance(error, GraphInterrupt) or is_invalid_resume(error)
 

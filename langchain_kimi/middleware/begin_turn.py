@@ -17,6 +17,7 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 
 from langchain_kimi._steps import Steps
 from langchain_kimi.agent.agent_usage import AgentUsage, add_agent_usage, add_usage_by_agent
+from langchain_kimi.agent.once import is_once_request
 from langchain_kimi.agent.recovery import NOT_STARTED, input_call_results, ordered_messages
 from langchain_kimi.agent.thread_messages import UNKNOWN_RESULT, begins_turn, pending_calls, tool_calls_of
 
@@ -68,6 +69,8 @@ def begin_turn(state: Mapping[str, Any], config: RunnableConfig) -> Steps[dict[s
         "kimi_begin": config.get("metadata", {}).get("langgraph_step", 0),
         "kimi_step": None,
     }
+    if unknown := state.get("kimi_unknown"):
+        update["kimi_unknown"] = dict.fromkeys(unknown)
     if records.spent:
         update |= {"spent": records.spent, "spent_by_agent": records.spent_by_agent}
     if len(repaired) != len(earlier) or not all(map(is_, repaired, earlier)):
@@ -167,4 +170,4 @@ def _read_writes(checkpoint: CheckpointTuple, records: _Records) -> None:
 def _asks_for_approval(interrupt: Any) -> bool:
     """Whether an interrupt asks for decisions on all calls of an answer, so that none of them has started."""
     value = getattr(interrupt, "value", None)
-    return isinstance(value, Mapping) and "action_requests" in value
+    return isinstance(value, Mapping) and "action_requests" in value and not is_once_request(value)

@@ -1,6 +1,6 @@
 """`KimiMiddleware`, which gives an agent of LangChain the policies of `create_kimi_agent`."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from langchain_core.tools import BaseTool
@@ -13,8 +13,10 @@ from langchain_kimi._steps import Steps, arun_steps, run_steps
 from langchain_kimi.agent.compaction.archive import check_store
 from langchain_kimi.agent.compaction.config import Compaction
 from langchain_kimi.agent.compaction.recall import recall_tool
+from langchain_kimi.agent.intents import check_durability
 from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.loop_guard import LoopGuard
+from langchain_kimi.agent.once import Once, OnUnknown
 from langchain_kimi.agent.parameters import check_types, suggested_parameter_or_limit
 from langchain_kimi.agent.tool_errors import ToolErrors
 from langchain_kimi.middleware.begin_turn import begin_turn
@@ -34,6 +36,9 @@ class KimiMiddleware(AgentMiddleware[KimiMiddlewareState, Any, Any]):
     results that were recorded, and the model is told that the other calls are unknown. `state["stop_reason"]` is the
     reason why the turn ended, and `state["spent"]` its usage.
 
+    No call of a tool in `once` runs again by itself after it may have run: people decide about it, or the model is
+    told. Every tool can read the idempotency key of its call.
+
     The parameters are those of `create_kimi_agent`; `guard=None` and `compaction=None` switch a policy off. One
     middleware may serve many agents, sub-agents and threads at the same time. Put it first in the list: it then sees
     the calls, retries and requests of all other middleware.
@@ -42,7 +47,8 @@ class KimiMiddleware(AgentMiddleware[KimiMiddlewareState, Any, Any]):
     the place of deepagents' own, in its general-purpose sub-agent too.
 
     Raises TypeError for a parameter of a wrong type, and ValueError for settings that do not fit together. An agent
-    with two of them raises ValueError in its first turn.
+    with two of them, or without a tool that `once` names, raises ValueError in its first turn, and DurabilityError if
+    `once` needs a checkpointer or another `durability`.
     """
 
     state_schema = KimiMiddlewareState
@@ -55,11 +61,13 @@ class KimiMiddleware(AgentMiddleware[KimiMiddlewareState, Any, Any]):
         guard: LoopGuard | None = LoopGuard(),  # noqa: B008 (frozen)
         compaction: Compaction | None = Compaction(),  # noqa: B008 (frozen)
         tool_errors: ToolErrors = True,
+        once: Collection[str] = (),
+        on_unknown: OnUnknown = "ask",
         name: str = "KimiMiddleware",
     ) -> None:
         types = {"limits": (limits, AgentLimits), "guard": (guard, LoopGuard), "compaction": (compaction, Compaction)}
         check_types("KimiMiddleware", **types)
-        self._policies = Policies(limits or AgentLimits(), guard, compaction, tool_errors)
+        self._policies = Policies(limits or AgentLimits(), guard, compaction, tool_errors, Once(once, on_unknown))
         recall = recall_tool() if compaction and compaction.archive else None
         self.tools: Sequence[BaseTool] = [recall] if recall else []
         self._name = name
@@ -80,6 +88,8 @@ class KimiMiddleware(AgentMiddleware[KimiMiddlewareState, Any, Any]):
         return await arun_steps(self._begin(state, runtime), get_config())
 
     def _begin(self, state: Any, runtime: Runtime[Any]) -> Steps[dict[str, Any]]:
+        if self._policies.once.tools:
+            check_durability(get_config())
         if self._policies.compaction:
             check_store(self._policies.compaction, runtime.store)
         return (yield from begin_turn(state, get_config()))

@@ -8,7 +8,13 @@ from langgraph.channels import DeltaChannel
 from langgraph.managed.is_last_step import RemainingStepsManager
 
 from langchain_kimi.agent.agent_usage import AgentUsage, add_agent_usage, add_usage_by_agent
-from langchain_kimi.agent.state import SNAPSHOT_EVERY, StopReason, add_kimi_messages
+from langchain_kimi.agent.state import (
+    SNAPSHOT_EVERY,
+    StopReason,
+    UnknownCall,
+    add_kimi_messages,
+    merged_unknown_calls,
+)
 from langchain_kimi.middleware.langchain_types import AgentState, OmitFromInput, PrivateStateAttr
 
 
@@ -33,6 +39,8 @@ class KimiMiddlewareState(AgentState[Any]):
     """The superstep in which the user turn began."""
     kimi_step: NotRequired[Annotated[int | None, PrivateStateAttr]]
     """The superstep of the model's last turn, to know how many supersteps a round has in this agent."""
+    kimi_unknown: NotRequired[Annotated[dict[str, UnknownCall], PrivateStateAttr, merged_unknown_calls]]
+    """Calls of tools in `once` that may have run and have no result, by call id, until people have decided."""
     kimi_excerpts: NotRequired[Annotated[Mapping[str, Mapping[str, Any]], PrivateStateAttr]]
     """Tool results of which the model reads an excerpt, because the whole does not fit into its window."""
 

@@ -15,6 +15,7 @@ from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.loop_guard import LoopGuard
 from langchain_kimi.agent.model_call import KIMI
 from langchain_kimi.agent.model_request import CompleteAnswers, model_name
+from langchain_kimi.agent.once import Once
 from langchain_kimi.agent.tool_errors import ToolErrors
 
 UNNAMED = "agent"
@@ -32,6 +33,7 @@ class Policies:
     guard: LoopGuard | None
     compaction: Compaction | None
     tool_errors: ToolErrors
+    once: Once
 
 
 class ModelContext:
@@ -75,6 +77,7 @@ class ModelContexts:
         known = self._known.get(key)
         if known is None:
             self._check_recall(tools)
+            self._check_once(tools)
             if len(self._known) >= _MOST:
                 self._known.clear()
             known = self._known[key] = ModelContext(model, tools, self._policies)
@@ -87,3 +90,19 @@ class ModelContexts:
                 f"KimiMiddleware: the tool {RECALL!r} has the name of the tool that Compaction(archive=True) adds. "
                 "Rename it."
             )
+
+    def _check_once(self, tools: Sequence[Any]) -> None:
+        """Raise ValueError for a name in `once` that protects nothing, or a tool that would end the turn unasked."""
+        once = self._policies.once
+        once.check_tools([_name_of(tool) for tool in tools] if once.tools else [])
+        direct = [tool.name for tool in tools if isinstance(tool, BaseTool) and tool.return_direct]
+        if once.asks and (direct := sorted(once.tools & {*direct})):
+            raise ValueError(
+                f"once names {', '.join(direct)} with return_direct=True: LangChain ends the turn before people are "
+                "asked about such a call. Give on_unknown='tell_model', or leave return_direct out."
+            )
+
+
+def _name_of(tool: Any) -> str:
+    """The name of a tool, or of a tool that the provider runs."""
+    return tool.name if isinstance(tool, BaseTool) else str(tool.get("name") or tool.get("type"))

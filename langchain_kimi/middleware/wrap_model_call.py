@@ -21,9 +21,13 @@ from langchain_kimi.agent.budget import RunBudget, agent_name, calling_budget, m
 from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
 from langchain_kimi.agent.compaction.model_turn import Thread, compacted_model_turn
 from langchain_kimi.agent.events import emit
+from langchain_kimi.agent.idempotency import identity_of
 from langchain_kimi.agent.model_call import ModelTurn
+from langchain_kimi.agent.once import clarify, unknown_result
+from langchain_kimi.agent.questions import ask
+from langchain_kimi.agent.routes import unknown_calls
 from langchain_kimi.agent.state import LimitReason, add_kimi_messages
-from langchain_kimi.agent.thread_messages import AnyCall, as_new_message, pending_calls
+from langchain_kimi.agent.thread_messages import AnyCall, as_new_message, last_answer, pending_calls
 from langchain_kimi.agent.tool_call import tool_seconds
 from langchain_kimi.agent.turn_end import closing_message, last_answer_steps, stop_description, turn_end
 from langchain_kimi.agent.unusable_calls import unreadable_reason, unusable_result
@@ -120,7 +124,8 @@ class MiddlewareTurn:
     ) -> None:
         if config.get("configurable", {}).get(_NODE, "") == _node_of(config):
             raise ValueError(_TWICE)
-        self._limits, self._guard, self._context = policies.limits, policies.guard, context
+        self._limits, self._guard, self._once = policies.limits, policies.guard, policies.once
+        self._context, self._node_config = context, config
         self._request, self._handler = request, handler
         self._state: Any = request.state
         self._thread: list[AnyMessage] = list(self._state["messages"])
@@ -132,7 +137,7 @@ class MiddlewareTurn:
         self._edits: list[Any] = []
         """Updates of messages that the thread has already."""
         self._update: dict[str, Any] = {}
-        self._turns = 0
+        self._turns, self._decided = 0, 0
         self._responses: list[ModelResponse[Any]] = []
         self._meter = UsageMeter()
         self._start = time.perf_counter() - tool_seconds(self._thread)
@@ -144,9 +149,32 @@ class MiddlewareTurn:
 
     def steps(self) -> Steps[ExtendedModelResponse[Any]]:
         """The response of the node."""
+        if (yield from self._must_run_calls()):
+            return self._response_without_answer()
         while (yield from self._must_answer_again()):
             pass
         return self._response()
+
+    def _must_run_calls(self) -> Steps[bool]:
+        """Ask people about calls whose result is unknown; whether calls are to run before the model answers."""
+        calls = unknown_calls(self._state, pending_calls(self._thread))
+        answer = last_answer(self._thread)
+        if not calls or answer is None:
+            return False
+        if self._once.asks:
+            config, run_id = self._node_config, self._callers.run_id
+            keys = [identity_of(call, answer.id or "", config, run_id).key for call in calls]
+            update = yield from ask(config, lambda: clarify(self._state["kimi_unknown"], calls, keys))
+        else:  # the thread was begun by an agent with other settings
+            update = {"kimi_unknown": dict.fromkeys(call["id"] or "" for call in calls)}
+            update["messages"] = list(map(unknown_result, calls))
+        results = update.pop("messages", [])
+        self._update |= update
+        self._decided = len(results)
+        if results and self._callers.caller:
+            self._callers.caller.count("tool_calls", self._name, len(results))
+        self._add(results)
+        return bool(pending_calls(self._thread))
 
     def _must_answer_again(self) -> Steps[bool]:
         """One answer of the model; whether it must answer again, because none of its calls can run."""
@@ -293,7 +321,11 @@ class MiddlewareTurn:
 
     def _own_usage(self) -> AgentUsage:
         seconds = round(time.perf_counter() - self._start, 3)
-        return {"turns": self._turns, "seconds": seconds, **metered_usage(self._meter)}
+        return {"turns": self._turns, "seconds": seconds, **self._decided_calls(), **metered_usage(self._meter)}
+
+    def _decided_calls(self) -> AgentUsage:
+        """Tool calls of earlier runs whose result is known only now."""
+        return {"tool_calls": self._decided} if self._decided else {}
 
     def _turn_usage(self) -> AgentUsage:
         """The usage of the user turn so far."""
@@ -301,8 +333,14 @@ class MiddlewareTurn:
         return add_agent_usage(earlier, self._own_usage())
 
     def _response(self) -> ExtendedModelResponse[Any]:
-        usage = self._own_usage()
         emit({"event": "usage", "spent": self._turn_usage()})
+        return self._response_with(self._own_usage())
+
+    def _response_without_answer(self) -> ExtendedModelResponse[Any]:
+        """The response after which LangChain's agent runs the open calls."""
+        return self._response_with(self._decided_calls())
+
+    def _response_with(self, usage: AgentUsage) -> ExtendedModelResponse[Any]:
         update = {
             **self._update,
             "spent": usage,

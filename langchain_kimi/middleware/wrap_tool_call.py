@@ -3,74 +3,91 @@
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
-from langgraph.errors import GraphBubbleUp
-from langgraph.prebuilt.tool_node import ToolCallRequest, is_invalid_resume  # type: ignore[attr-defined]
+from langgraph.errors import GraphBubbleUp, is_invalid_resume
+from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
 from langchain_kimi.agent.agent_usage import usage_since
 from langchain_kimi.agent.argument_checks import ArgumentChecks
 from langchain_kimi.agent.budget import RunBudget, agent_name, calling_budget
-from langchain_kimi.agent.event_loop_thread import with_sync_invoke
-from langchain_kimi.agent.thread_messages import error_result, last_answer, pending_calls
+from langchain_kimi.agent.once import interrupted, unknown_result
+from langchain_kimi.agent.routes import unknown_calls
+from langchain_kimi.agent.thread_messages import call_text, error_result, last_answer, pending_calls
 from langchain_kimi.agent.tool_call import CallReport, ToolJob, refused_by_caller
-from langchain_kimi.agent.tool_errors import collected_errors, error_handler, with_recorded_errors
+from langchain_kimi.agent.tool_errors import collected_errors, error_handler
+from langchain_kimi.middleware.guarded_tools import GuardedCall, GuardedTools, UnknownCallError, guarding
 from langchain_kimi.middleware.middleware_state import OUTPUT_KEYS
 from langchain_kimi.middleware.model_context import UNNAMED, Policies
+
+
+@dataclass(frozen=True, slots=True)
+class _StartedCall:
+    """A call that has started: its report, and the request that LangChain's handler gets."""
+
+    report: CallReport
+    guard: GuardedCall
+    request: ToolCallRequest
 
 
 class ToolCalls:
     """Runs LangChain's handler of a tool call within the limits, and adds to the result what the policies store."""
 
     def __init__(self, policies: Policies) -> None:
-        self._limits, self._guard = policies.limits, policies.guard
+        self._limits, self._guard, self._once = policies.limits, policies.guard, policies.once
         self._error_text = error_handler(policies.tool_errors)
         self._checks: dict[str, tuple[BaseTool, ArgumentChecks]] = {}
         self._budgets = _AnswerBudgets()
+        self._tools = GuardedTools()
 
     def run(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Any:
         """The result of one call."""
-        report = self._start(request)
-        if isinstance(report, ToolMessage):
-            return report
-        with collected_errors() as report.errors:
+        started = self._start(request)
+        if not isinstance(started, _StartedCall):
+            return started
+        with collected_errors() as started.report.errors, guarding(started.guard):
             try:
-                output = self._invalid(request) or handler(_with_sync_tool(_recording_errors(request)))
+                output = self._invalid(request) or handler(started.request)
+            except UnknownCallError as error:
+                return _as_output(self._unknown(started, error.call))
             except Exception as error:
                 output = self._error_result(request, error)
-            return _as_output(report.finish(_as_updates(output)))
+            return _as_output(started.report.finish(_as_updates(output)))
 
     async def arun(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]) -> Any:
         """`run` for asynchronous use."""
-        report = self._start(request)
-        if isinstance(report, ToolMessage):
-            return report
-        with collected_errors() as report.errors:
+        started = self._start(request)
+        if not isinstance(started, _StartedCall):
+            return started
+        with collected_errors() as started.report.errors, guarding(started.guard):
             try:
-                output = self._invalid(request) or await handler(_recording_errors(request))
+                output = self._invalid(request) or await handler(started.request)
+            except UnknownCallError as error:
+                return _as_output(self._unknown(started, error.call))
             except Exception as error:
                 output = self._error_result(request, error)
-            return _as_output(report.finish(_as_updates(output)))
+            return _as_output(started.report.finish(_as_updates(output)))
 
-    def _start(self, request: ToolCallRequest) -> CallReport | ToolMessage:
-        """The report of a call that starts, or its result if a limit of a caller does not allow it any more."""
+    def _start(self, request: ToolCallRequest) -> _StartedCall | ToolMessage | Command[Any]:
+        """What belongs to a call that starts.
+
+        A result if a limit of a caller does not allow the call any more, and nothing if people decide about it first.
+        """
         state: Any = request.state
         config, messages = request.runtime.config, state["messages"]
         answer = last_answer(messages)
+        message = (answer and answer.id) or ""
+        if any(call["id"] == request.tool_call["id"] for call in unknown_calls(state, pending_calls(messages))):
+            return Command(update={})
         run = self._budgets.of(answer, config)
         usage = usage_since(state.get("spent"), state.get("kimi_turn"))
         remaining = self._limits.remaining(usage, len(pending_calls(messages)))
-        job = ToolJob(
-            call=request.tool_call,
-            message=(answer and answer.id) or "",
-            remaining=remaining,
-            agent=agent_name(config) or UNNAMED,
-        )
+        job = ToolJob(call=request.tool_call, message=message, remaining=remaining, agent=agent_name(config) or UNNAMED)
         if self._guard:
             repeats = self._guard.repeats(messages, request.tool_call)
             if self._guard.hints(repeats):
@@ -80,7 +97,25 @@ class ToolCalls:
         report = CallReport(job, config, run)
         # LangGraph's ToolNode passes this very dict to the tool, whatever the wrapper does.
         config.update(report.config)
-        return report
+        return _StartedCall(
+            report, GuardedCall(self._once, request.tool_call, message, config, run), self._with_guarded_tools(request)
+        )
+
+    def _with_guarded_tools(self, request: ToolCallRequest) -> ToolCallRequest:
+        """The request with guarded tools: its own, and those by which another middleware may replace it."""
+        tools = [self._tools.of(tool) for tool in request.runtime.tools]
+        own = self._tools.of(request.tool) if request.tool else None
+        return replace(request, tool=own, runtime=replace(request.runtime, tools=tools))
+
+    def _unknown(self, started: _StartedCall, runs: ToolCall) -> dict[str, Any]:
+        """The update of the state for a call that may have run before. `runs`: the call as it runs."""
+        guard, call = started.guard, started.guard.call
+        if not self._once.asks:
+            return started.report.finish_unknown({"messages": [unknown_result(call)]}, tool_calls=1)
+        record = interrupted(call_text(runs), guard.message)
+        if call_text(runs) != call_text(call):
+            record["runs"] = {"name": runs["name"], "args": runs["args"]}
+        return started.report.finish_unknown({"kimi_unknown": {call["id"]: record}})
 
     def _invalid(self, request: ToolCallRequest) -> ToolMessage | None:
         """An error result for arguments that do not fit the JSON Schema of the tool."""
@@ -122,15 +157,6 @@ class _AnswerBudgets:
                 reference = weakref.ref(answer, lambda _: self._budgets.pop(key, None))
                 known = self._budgets[key] = (reference, RunBudget(calling_budget(config)))
         return known[1]
-
-
-def _recording_errors(request: ToolCallRequest) -> ToolCallRequest:
-    tool = request.tool
-    return request.override(tool=with_recorded_errors(tool)) if tool and tool.handle_tool_error else request
-
-
-def _with_sync_tool(request: ToolCallRequest) -> ToolCallRequest:
-    return request.override(tool=with_sync_invoke(request.tool)) if request.tool else request
 
 
 def _as_updates(output: Any) -> Any:

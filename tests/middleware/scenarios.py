@@ -1,16 +1,18 @@
 """The table of scenarios: what happens in a turn, told once for all runners."""
 
+import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import StructuredTool, ToolException, tool
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
+from pydantic import ValidationError
 
-from langchain_kimi import AgentLimits, Compaction, LoopGuard
+from langchain_kimi import AgentLimits, Compaction, InjectedIdempotencyKey, LoopGuard, idempotency_key
 from langchain_kimi.testing import Reply, Request, called, cut_after, refused, said, thought
 from tests.conftest import add
 from tests.middleware.runners import Bench, Sub
@@ -507,3 +509,163 @@ async def sub_agents_with_limits_of_their_own(bench: Bench) -> Outcome:
 @scenario
 async def sub_agents_within_the_callers_limits(bench: Bench) -> Outcome:
     return await delegated(bench, {}, "a", limits=AgentLimits(tool_calls=2))
+
+
+class Lost(BaseException):
+    """Ends the run as the end of the process would."""
+
+
+class Mail:
+    """A tool that sends a mail; the first runs end before there is a result."""
+
+    def __init__(self, crashes: int) -> None:
+        self.sent: list[tuple[str, str]] = []
+
+        def deliver(to: str, key: str) -> str:
+            self.sent.append((to, key))
+            assert idempotency_key() == key
+            if len(self.sent) <= crashes:
+                raise Lost
+            return f"sent to {to}"
+
+        def send(to: str, key: Annotated[str, InjectedIdempotencyKey]) -> str:
+            """Send a mail."""
+            return deliver(to, key)
+
+        async def asend(to: str, key: Annotated[str, InjectedIdempotencyKey]) -> str:
+            """Send a mail."""
+            return deliver(to, key)
+
+        self.tool = StructuredTool.from_function(send, asend, name="send")
+
+    @property
+    def receivers(self) -> list[str]:
+        return [to for to, _ in self.sent]
+
+    @property
+    def keys(self) -> int:
+        return len({key for _, key in self.sent})
+
+
+async def lost(bench: Bench, agent: Any, given: Any = "go") -> None:
+    """A run that ends in the middle of a tool."""
+    try:
+        await bench.run(agent, given)
+    except (Lost, asyncio.CancelledError):
+        return
+    raise AssertionError("It must have crashed.")
+
+
+def questions(state: dict[str, Any]) -> list[Any]:
+    """What people are asked, without what differs in every run."""
+    return [
+        [{**action, "idempotency_key": ""} for action in asked.value["action_requests"]] + asked.value["review_configs"]
+        for asked in state.get("__interrupt__", ())
+    ]
+
+
+def decided(*decisions: dict[str, Any]) -> Command[Any]:
+    return Command(resume={"decisions": list(decisions)})
+
+
+TWO_MAILS = thought("Both.").calling("send", to="bo").calling("add", a=1, b=2)
+
+
+async def mailed(bench: Bench, mail: Mail, *decisions: dict[str, Any], **policies: Any) -> Outcome:
+    """A crash in the middle of a mail, and the decisions about it, one after the other."""
+    async with bench.saver() as saver:
+        model = bench.model(once(TWO_MAILS))
+        agent = bench.agent(model, [mail.tool, add], once={"send"}, checkpointer=saver, **policies)
+        await lost(bench, agent)
+        state = await bench.run(agent, None)
+        shown = [questions(state)]
+        for decision in decisions:
+            asked = state["__interrupt__"][0].value["action_requests"]
+            assert asked[0]["idempotency_key"] == mail.sent[0][1]
+            state = await bench.run(agent, decided(decision))
+            shown.append(questions(state))
+        return Outcome([state, await bench.run(agent, "and then?")], [mail.receivers, mail.keys, shown])
+
+
+@quick
+async def once_and_it_happened(bench: Bench) -> Outcome:
+    return await mailed(bench, Mail(1), {"type": "happened", "message": "Sent at 9:00."})
+
+
+@quick
+async def once_and_it_runs(bench: Bench) -> Outcome:
+    return await mailed(bench, Mail(1), {"type": "run"})
+
+
+@scenario
+async def once_and_nobody_knows(bench: Bench) -> Outcome:
+    return await mailed(bench, Mail(1), {"type": "unknown", "message": "Ask Bo."})
+
+
+@scenario
+async def once_and_the_model_is_told(bench: Bench) -> Outcome:
+    return await mailed(bench, Mail(1), on_unknown="tell_model")
+
+
+@scenario
+async def once_and_a_second_crash(bench: Bench) -> Outcome:
+    mail = Mail(2)
+    async with bench.saver() as saver:
+        agent = bench.agent(bench.model(once(TWO_MAILS)), [mail.tool, add], once={"send"}, checkpointer=saver)
+        await lost(bench, agent)
+        await bench.run(agent, None)
+        await lost(bench, agent, decided({"type": "run"}))
+        again = [questions(await bench.run(agent, None)) for _ in range(2)]
+        state = await bench.run(agent, decided({"type": "run"}))
+        return Outcome([state], [mail.receivers, mail.keys, again])
+
+
+@scenario
+async def once_and_a_new_message(bench: Bench) -> Outcome:
+    mail = Mail(1)
+    async with bench.saver() as saver:
+        model = bench.model(lambda request: TWO_MAILS if request.last.get("content") == "go" else said("I see."))
+        agent = bench.agent(model, [mail.tool, add], once={"send"}, checkpointer=saver)
+        await lost(bench, agent)
+        await bench.run(agent, None)
+        return Outcome([await bench.run(agent, "never mind")], [mail.receivers])
+
+
+@scenario
+async def once_and_an_invalid_decision(bench: Bench) -> Outcome:
+    mail = Mail(1)
+    async with bench.saver() as saver:
+        agent = bench.agent(bench.model(once(TWO_MAILS)), [mail.tool, add], once={"send"}, checkpointer=saver)
+        await lost(bench, agent)
+        await bench.run(agent, None)
+        try:
+            await bench.run(agent, decided({"type": "approve"}))
+        except ValidationError as error:
+            reason = str(error.errors()[0]["ctx"]["error"])
+        state = await bench.run(agent, decided({"type": "happened", "message": "Sent."}))
+        return Outcome([state], [reason, mail.receivers])
+
+
+@scenario
+async def once_in_a_sub_agent(bench: Bench) -> Outcome:
+    mail = Mail(1)
+    async with bench.saver() as saver:
+        sub = Sub(bench.model(once(TWO_MAILS)), [mail.tool, add], {"once": {"send"}})
+
+        def lead(request: Request) -> Reply:
+            return bench.delegate("mail Bo") if request.last["role"] == "user" else said("Done.", thinking="Enough.")
+
+        agent = bench.agent(bench.model(lead), [], sub=sub, checkpointer=saver)
+        await lost(bench, agent)
+        shown = questions(await bench.run(agent, None))
+        state = await bench.run(agent, decided({"type": "run"}))
+        return Outcome([state], [mail.receivers, mail.keys, shown])
+
+
+@scenario
+async def keys_without_once(bench: Bench) -> Outcome:
+    mail = Mail(1)
+    async with bench.saver() as saver:
+        agent = bench.agent(bench.model(once(TWO_MAILS)), [mail.tool, add], checkpointer=saver)
+        await lost(bench, agent)
+        return Outcome([await bench.run(agent, None)], [mail.receivers, mail.keys])

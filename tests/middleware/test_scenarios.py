@@ -30,6 +30,9 @@ DIFFERENCES: dict[tuple[str, str], set[str]] = {
     ("crash_and_new_message", "create_deep_agent"): {"texts"},
     ("open_calls_in_the_input", "create_deep_agent"): {"texts"},
     ("message_instead_of_a_decision", "create_deep_agent"): {"texts"},
+    ("once_and_a_new_message", "create_deep_agent"): {"texts"},
+    ("once_in_a_sub_agent", "create_agent"): {"accounts"},
+    ("once_in_a_sub_agent", "create_deep_agent"): {"accounts"},
     ("sub_agents_with_limits_of_their_own", "create_deep_agent"): {"messages"},
     ("sub_agents_within_the_callers_limits", "create_deep_agent"): {"messages"},
 }

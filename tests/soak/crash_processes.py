@@ -39,7 +39,7 @@ class Processes:
         """Ends the process that forks."""
         assert self._forks.stdin is not None
         self._forks.stdin.close()
-        self._forks.wait(10)
+        self._forks.wait(LONGEST_RUN)
 
 
 class Process:

@@ -1,7 +1,7 @@
 """Agents killed at seeded moments: no call of a tool in `once` starts twice by itself, and every thread ends.
 
     python tests/soak/once.py [--kills 200] [--seed 1] [--database sqlite|postgres|both]
-        [--durability sync|async|both] [--seconds N]
+        [--durability sync|async|both] [--agent kimi|middleware] [--seconds N]
 
 Each thread is run by one process after the other (`once_child.py`), which is killed with SIGKILL inside the tool,
 around the record of its intent, around another write, or at any moment. The next process resumes the thread, with a
@@ -42,6 +42,7 @@ class Thread:
     folder: Path
     processes: Processes
     durability: str
+    agent: str
     chance: random.Random
     counts: Counter[str]
     wrong: list[str] = field(default_factory=list)
@@ -126,6 +127,7 @@ class Thread:
                 "way": self.chance.choice(["sync", "async"]),
                 "coroutine": self.chance.choice([True, False]),
                 "durability": self.durability,
+                "agent": self.agent,
             }
         )
 
@@ -175,7 +177,7 @@ class Thread:
 
 
 def soak(
-    kind: str, durability: str, kills: int, seed: int, seconds: float, parallel: int = 4
+    kind: str, durability: str, agent: str, kills: int, seed: int, seconds: float, parallel: int = 4
 ) -> tuple[Counter[str], list[str]]:
     """The counts and what is wrong, after so many kills or seconds."""
     counts: Counter[str] = Counter()
@@ -189,7 +191,7 @@ def soak(
                 name = f"{kind}-{durability}-{seed}-{next(numbers)}"
                 chance = random.Random(name)
                 place = database(Path(folder), name)
-                thread = Thread(name, place, Path(folder), processes, durability, chance, counts)
+                thread = Thread(name, place, Path(folder), processes, durability, agent, chance, counts)
                 try:
                     thread.live(chance.randint(2, 6))
                 except Exception as error:
@@ -205,14 +207,14 @@ def soak(
     return counts, wrong
 
 
-def main(kinds: list[str], durabilities: list[str], kills: int, seed: int, seconds: float) -> int:
+def main(kinds: list[str], durabilities: list[str], kills: int, seed: int, seconds: float, agent: str = "kimi") -> int:
     """Runs, writes the counts, and returns 1 if anything was wrong."""
     failed = False
     for kind in kinds:
         for durability in durabilities:
             begun = time.monotonic()
-            counts, wrong = soak(kind, durability, kills, seed, seconds)
-            lines = [f"{kind}, {durability}, {time.monotonic() - begun:.0f} s:"]
+            counts, wrong = soak(kind, durability, agent, kills, seed, seconds)
+            lines = [f"{agent}, {kind}, {durability}, {time.monotonic() - begun:.0f} s:"]
             lines += [f"{count:6} {what}" for what, count in sorted(counts.items())]
             lines += [*[line[-900:] for line in wrong[:20]], f"{len(wrong):6} wrong"]
             sys.stdout.write("\n".join(lines) + "\n")
@@ -226,10 +228,11 @@ if __name__ == "__main__":
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--database", choices=["sqlite", "postgres", "both"], default="both")
     options.add_argument("--durability", choices=["sync", "async", "both"], default="both")
+    options.add_argument("--agent", choices=["kimi", "middleware"], default="kimi")
     options.add_argument("--seconds", type=float, default=1800.0)
     chosen = options.parse_args()
     wanted = ["sqlite", "postgres"] if chosen.database == "both" else [chosen.database]
     durable = ["sync", "async"] if chosen.durability == "both" else [chosen.durability]
     if "postgres" in wanted and (reason := no_postgres()):
         sys.exit(reason)
-    sys.exit(main(wanted, durable, chosen.kills, chosen.seed, chosen.seconds))
+    sys.exit(main(wanted, durable, chosen.kills, chosen.seed, chosen.seconds, chosen.agent))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
 from typing import Annotated, Any
 
+from langchain.agents import create_agent
 from langchain_core.tools import BaseTool, StructuredTool, tool
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
@@ -22,6 +23,7 @@ from langgraph.types import Command
 
 from langchain_kimi import InjectedIdempotencyKey, agent_as_tool, create_kimi_agent
 from langchain_kimi.agent.thread_messages import pending_calls
+from langchain_kimi.middleware import KimiMiddleware
 from langchain_kimi.testing import FakeKimi, Reply, Request, said
 from tests.soak.crash_child import Told, serve
 
@@ -115,11 +117,17 @@ def announced(saver: Any, told: Told) -> Any:
     return saver
 
 
-def agent(saver: Any, own_tools: list[BaseTool]) -> Any:
-    """The agent, whose sub-agents have the same tools."""
-    helper = create_kimi_agent(FakeKimi(script), own_tools, once={"send"}, name="helper")
-    below = agent_as_tool(helper, name="helper", description="Helps.")
-    return create_kimi_agent(FakeKimi(script), [*own_tools, below], once={"send"}, checkpointer=saver)
+def agent(kind: str, saver: Any, own_tools: list[BaseTool]) -> Any:
+    """The agent, whose sub-agents have the same tools: of `create_kimi_agent`, or with the middleware."""
+
+    def create(tools: list[BaseTool], name: str, checkpointer: Any = None) -> Any:
+        around: Any = {"name": name, "checkpointer": checkpointer}
+        if kind == "middleware":
+            return create_agent(FakeKimi(script), tools, middleware=[KimiMiddleware(once={"send"})], **around)
+        return create_kimi_agent(FakeKimi(script), tools, once={"send"}, **around)
+
+    below = agent_as_tool(create(own_tools, "helper"), name="helper", description="Helps.")
+    return create([*own_tools, below], "lead", saver)
 
 
 def given(job: dict[str, Any], waits: bool) -> Any:
@@ -156,7 +164,7 @@ def run(job: dict[str, Any], told: Told) -> None:
         kind: Any = AsyncSqliteSaver if local else AsyncPostgresSaver
         async with AsyncExitStack() as stack:
             saver = announced(await stack.enter_async_context(kind.from_conn_string(job["database"])), told)
-            runs = agent(saver, tools(job, told))
+            runs = agent(job["agent"], saver, tools(job, told))
             snapshot = await runs.aget_state(config)
             waits = bool(snapshot.next)
             if job["edit"] and may_be_edited(snapshot):
@@ -169,7 +177,7 @@ def run(job: dict[str, Any], told: Told) -> None:
     kind: Any = SqliteSaver if local else PostgresSaver
     with ExitStack() as stack:
         saver = announced(stack.enter_context(kind.from_conn_string(job["database"])), told)
-        runs = agent(saver, tools(job, told))
+        runs = agent(job["agent"], saver, tools(job, told))
         snapshot = runs.get_state(config)
         waits = bool(snapshot.next)
         if job["edit"] and may_be_edited(snapshot):
