@@ -20,6 +20,7 @@ SAYS = {
     "news_report.py": ["A scripted day: nothing happened.", "It is 20", "of it $0.005 for searching"],
     "deep_agent.py": ["I know 2 cities so far", "ended because of: tool_calls", "'lead': "],
     "chat.py": ["Yes, 97 is prime.", "7 × 13 = 91"],
+    "once_in_deep_agent.py": ["sending to bo@example.com", "Did send_mail to bo@example.com happen?", "Bo knows."],
     "parallel_tools.py": ["Together 1,224,215 people live there.", "ended because of: stop"],
     "plan_execute.py": ["12 times 12: 144", "144 times 144: 20736", "12 to the fourth is 20736."],
     "researchers.py": ["20 topics: copper in 2020: 1400 kt.", "'turns': 42, 'tool_calls': 40"],
