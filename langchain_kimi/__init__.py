@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from langchain_kimi._cache_breaks import CacheBreak
     from langchain_kimi._http import ResponseLimits, Timeouts
-    from langchain_kimi.agent.agent_usage import AgentUsage
-    from langchain_kimi.agent.approval import DecisionType, InterruptMode, InterruptOn, ToolApprovalRequest
+    from langchain_kimi.agent.approvals.approval import DecisionType, InterruptMode, InterruptOn, ToolApprovalRequest
     from langchain_kimi.agent.compaction.config import Compaction
     from langchain_kimi.agent.compiled import KimiAgent
     from langchain_kimi.agent.create_agent import create_kimi_agent
-    from langchain_kimi.agent.create_team import TeamMember, create_kimi_team
     from langchain_kimi.agent.events import (
         CompactionChange,
         CompactionEvent,
@@ -25,11 +23,10 @@ if TYPE_CHECKING:
         ToolUnknownEvent,
         UsageEvent,
     )
-    from langchain_kimi.agent.idempotency import InjectedIdempotencyKey, idempotency_key
-    from langchain_kimi.agent.limits import AgentLimits
     from langchain_kimi.agent.loop_guard import LoopGuard
     from langchain_kimi.agent.model_call import SystemPrompt, ToolSelection
-    from langchain_kimi.agent.once import (
+    from langchain_kimi.agent.side_effects.idempotency import InjectedIdempotencyKey, idempotency_key
+    from langchain_kimi.agent.side_effects.once import (
         OnceAction,
         OnceDecision,
         OnceDecisionType,
@@ -44,11 +41,14 @@ if TYPE_CHECKING:
         TeamState,
         add_kimi_messages,
     )
-    from langchain_kimi.agent.subagent import agent_as_tool
+    from langchain_kimi.agent.team.create_team import TeamMember, create_kimi_team
+    from langchain_kimi.agent.team.subagent import agent_as_tool
     from langchain_kimi.agent.thread_locks.postgres_lock import PostgresThreadLock
     from langchain_kimi.agent.thread_locks.redis_lock import RedisThreadLock
     from langchain_kimi.agent.thread_locks.thread_lock import MultitaskStrategy, ThreadLock
-    from langchain_kimi.agent.tool_errors import ToolErrors
+    from langchain_kimi.agent.tool_node.tool_errors import ToolErrors
+    from langchain_kimi.agent.usage_limits.agent_usage import AgentUsage
+    from langchain_kimi.agent.usage_limits.limits import AgentLimits
     from langchain_kimi.chat_model import (
         CacheOptions,
         ChatKimi,
@@ -83,8 +83,8 @@ if TYPE_CHECKING:
     from langchain_kimi.usage_meter import RunKey, UsageMeter
 
 _PACKAGES = {
-    "AgentLimits": "agent.limits",
-    "AgentUsage": "agent.agent_usage",
+    "AgentLimits": "agent.usage_limits.limits",
+    "AgentUsage": "agent.usage_limits.agent_usage",
     "Balance": "platform",
     "Batch": "platform",
     "CacheBreak": "_cache_breaks",
@@ -94,11 +94,11 @@ _PACKAGES = {
     "CompactionChange": "agent.events",
     "CompactionEvent": "agent.events",
     "CostTracer": "cost_tracer",
-    "DecisionType": "agent.approval",
+    "DecisionType": "agent.approvals.approval",
     "DialectName": "chat_model",
-    "InjectedIdempotencyKey": "agent.idempotency",
-    "InterruptMode": "agent.approval",
-    "InterruptOn": "agent.approval",
+    "InjectedIdempotencyKey": "agent.side_effects.idempotency",
+    "InterruptMode": "agent.approvals.approval",
+    "InterruptOn": "agent.approvals.approval",
     "KimiAgent": "agent.compiled",
     "KimiBatches": "platform",
     "KimiError": "errors",
@@ -115,12 +115,12 @@ _PACKAGES = {
     "MediaSource": "chat_model",
     "ModelInfo": "platform",
     "MultitaskStrategy": "agent.thread_locks.thread_lock",
-    "OnUnknown": "agent.once",
-    "OnceAction": "agent.once",
-    "OnceDecision": "agent.once",
-    "OnceDecisionType": "agent.once",
-    "OnceRequest": "agent.once",
-    "OnceReview": "agent.once",
+    "OnUnknown": "agent.side_effects.once",
+    "OnceAction": "agent.side_effects.once",
+    "OnceDecision": "agent.side_effects.once",
+    "OnceDecisionType": "agent.side_effects.once",
+    "OnceRequest": "agent.side_effects.once",
+    "OnceReview": "agent.side_effects.once",
     "PostgresThreadLock": "agent.thread_locks.postgres_lock",
     "RateLimits": "rate_limits",
     "ReasoningLog": "reasoning_log",
@@ -132,13 +132,13 @@ _PACKAGES = {
     "StopReason": "agent.state",
     "StructuredOutputMethod": "chat_model",
     "SystemPrompt": "agent.model_call",
-    "TeamMember": "agent.create_team",
+    "TeamMember": "agent.team.create_team",
     "TeamState": "agent.state",
     "ThreadLock": "agent.thread_locks.thread_lock",
     "Timeouts": "_http",
     "TokenCount": "platform",
-    "ToolApprovalRequest": "agent.approval",
-    "ToolErrors": "agent.tool_errors",
+    "ToolApprovalRequest": "agent.approvals.approval",
+    "ToolErrors": "agent.tool_node.tool_errors",
     "ToolFinishedEvent": "agent.events",
     "ToolSelection": "agent.model_call",
     "ToolStartedEvent": "agent.events",
@@ -148,14 +148,14 @@ _PACKAGES = {
     "UsageMeter": "usage_meter",
     "add_kimi_messages": "agent.state",
     "aformula_tools": "tools",
-    "agent_as_tool": "agent.subagent",
+    "agent_as_tool": "agent.team.subagent",
     "amedia_block": "chat_model",
     "cost_of": "usage",
     "create_kimi_agent": "agent.create_agent",
-    "create_kimi_team": "agent.create_team",
+    "create_kimi_team": "agent.team.create_team",
     "dynamic_tools_message": "chat_model",
     "formula_tools": "tools",
-    "idempotency_key": "agent.idempotency",
+    "idempotency_key": "agent.side_effects.idempotency",
     "media_block": "chat_model",
     "register_with_langchain": "chat_model",
     "web_search": "tools",

@@ -15,7 +15,7 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
         "langchain_kimi.agent.create_agent",
-        "langchain_kimi.agent.create_team",
+        "langchain_kimi.agent.team.create_team",
         "langchain_kimi.chat_model",
         "langchain_kimi.platform",
         "langchain_kimi.testing.cassettes",

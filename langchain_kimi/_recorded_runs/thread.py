@@ -24,14 +24,14 @@ from langchain_kimi._recorded_runs.recorded_run import (
     ToolCallRecord,
     ToolStatus,
 )
-from langchain_kimi.agent.agent_usage import AgentUsage
 from langchain_kimi.agent.compaction.message_groups import SUMMARY
 from langchain_kimi.agent.loop_guard import FINGERPRINT
 from langchain_kimi.agent.measured_times import SECONDS, start_and_end
 from langchain_kimi.agent.model_call import VISIBLE_TOOLS
 from langchain_kimi.agent.state import LimitReason, add_kimi_messages
-from langchain_kimi.agent.subagent import NAMESPACE
+from langchain_kimi.agent.team.subagent import NAMESPACE
 from langchain_kimi.agent.thread_messages import CLOSING_MESSAGE
+from langchain_kimi.agent.usage_limits.agent_usage import AgentUsage
 from langchain_kimi.usage import REPEATED, WAITS, Usage, is_from_cache
 
 _ROLES: Mapping[str, MessageRole] = {"human": "user", "ai": "assistant", "tool": "tool", "system": "system"}

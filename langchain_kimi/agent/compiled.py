@@ -18,11 +18,11 @@ from langgraph.types import Command, StateSnapshot, StateUpdate
 
 from langchain_kimi._pacing import pace
 from langchain_kimi.agent import recovery
-from langchain_kimi.agent.budget import budget_of, with_budget
 from langchain_kimi.agent.state import TOOLS_NODE, KimiState, editing_state
 from langchain_kimi.agent.thread_locks.held_thread import aholding, checked_writes, holding
 from langchain_kimi.agent.thread_locks.thread_lock import ThreadLock
-from langchain_kimi.agent.tool_threads import ended_by_ctrl_c, interruption_of, with_interruption
+from langchain_kimi.agent.tool_node.tool_threads import ended_by_ctrl_c, interruption_of, with_interruption
+from langchain_kimi.agent.usage_limits.budget import budget_of, with_budget
 
 _Graph: TypeAlias = CompiledStateGraph[KimiState, Any, Any, Any]
 

@@ -6,8 +6,8 @@ from typing import Any, Literal, NotRequired, TypeAlias, cast
 from langgraph.config import get_stream_writer
 from typing_extensions import TypedDict
 
-from langchain_kimi.agent.agent_usage import AgentUsage
 from langchain_kimi.agent.state import LimitReason
+from langchain_kimi.agent.usage_limits.agent_usage import AgentUsage
 
 
 class ToolStartedEvent(TypedDict):

@@ -20,8 +20,8 @@ from langchain_kimi.agent.routes import AgentConfig, AgentRoutes, GraphConfig
 from langchain_kimi.agent.state import TOOLS_NODE, AgentState
 from langchain_kimi.agent.thread_locks.held_thread import acheck_held, check_held
 from langchain_kimi.agent.thread_locks.thread_lock import ThreadLock
-from langchain_kimi.agent.tool_call import ToolRunner
-from langchain_kimi.agent.tool_threads import interruption_of
+from langchain_kimi.agent.tool_node.tool_call import ToolRunner
+from langchain_kimi.agent.tool_node.tool_threads import interruption_of
 from langchain_kimi.errors import DurabilityError
 
 DEFAULT_CONCURRENCY = 128

@@ -15,7 +15,7 @@ from langgraph.runtime import get_runtime
 from langchain_kimi._steps import Steps
 from langchain_kimi.agent.model_request import CompleteAnswers, ModelRequest
 from langchain_kimi.agent.state import AgentState
-from langchain_kimi.agent.visible_messages import (
+from langchain_kimi.agent.team.visible_messages import (
     MediaInputs,
     is_tool_declaration,
     visible_messages,

@@ -19,20 +19,18 @@ from langgraph.config import get_config
 from langgraph.runtime import get_runtime
 
 from langchain_kimi._steps import Steps
-from langchain_kimi.agent.agent_usage import AgentUsage, add_agent_usage
-from langchain_kimi.agent.approval import CallReview
-from langchain_kimi.agent.budget import agent_name, answers_usage, budget_of, counted_calls, metered_usage
+from langchain_kimi.agent.approvals.approval import CallReview
+from langchain_kimi.agent.approvals.questions import ask
 from langchain_kimi.agent.compaction.archive import check_store
 from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
 from langchain_kimi.agent.compaction.model_turn import Thread, compacted_model_turn
 from langchain_kimi.agent.events import emit
-from langchain_kimi.agent.idempotency import identity_of
 from langchain_kimi.agent.model_call import ModelTurn
 from langchain_kimi.agent.model_request import ModelRequest, request_with_retry
-from langchain_kimi.agent.once import clarify
-from langchain_kimi.agent.questions import ask
 from langchain_kimi.agent.recovery import input_call_results
 from langchain_kimi.agent.routes import AgentConfig, AgentRoutes, GraphConfig, unknown_calls
+from langchain_kimi.agent.side_effects.idempotency import identity_of
+from langchain_kimi.agent.side_effects.once import clarify
 from langchain_kimi.agent.state import AgentState, LimitReason, add_kimi_messages
 from langchain_kimi.agent.thread_messages import (
     as_new_message,
@@ -41,9 +39,11 @@ from langchain_kimi.agent.thread_messages import (
     pending_calls,
     with_unique_ids,
 )
-from langchain_kimi.agent.tool_call import tool_seconds
+from langchain_kimi.agent.tool_node.tool_call import tool_seconds
+from langchain_kimi.agent.tool_node.unusable_calls import unusable_result
 from langchain_kimi.agent.turn_end import closing_message, last_answer_steps, stop_description, turn_end
-from langchain_kimi.agent.unusable_calls import unusable_result
+from langchain_kimi.agent.usage_limits.agent_usage import AgentUsage, add_agent_usage
+from langchain_kimi.agent.usage_limits.budget import agent_name, answers_usage, budget_of, counted_calls, metered_usage
 from langchain_kimi.usage_meter import UsageMeter
 
 _ANSWER_AS_OBJECT = "Give your last answer again, as the object that is asked for and nothing else."

@@ -10,7 +10,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as as_tool
 
 from langchain_kimi._parameter_names import suggested_parameter
-from langchain_kimi.agent.limits import AgentLimits
+from langchain_kimi.agent.usage_limits.limits import AgentLimits
 from langchain_kimi.usage import cost_of
 
 _MODEL_HINT = 'give a chat model such as ChatKimi(model="kimi-k3"), or a model\'s name such as "kimi-k3"'

@@ -16,10 +16,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.graph import START
 from langgraph.types import Overwrite, StateSnapshot, StateUpdate
 
-from langchain_kimi.agent.agent_usage import AgentUsage, add_usage_by_agent
-from langchain_kimi.agent.budget import RunBudget, UsageByAgent
-from langchain_kimi.agent.intents import open_intents
-from langchain_kimi.agent.once import interrupted
+from langchain_kimi.agent.side_effects.intents import open_intents
+from langchain_kimi.agent.side_effects.once import interrupted
 from langchain_kimi.agent.state import TOOLS_NODE, add_kimi_messages
 from langchain_kimi.agent.thread_messages import (
     UNKNOWN_RESULT,
@@ -28,6 +26,8 @@ from langchain_kimi.agent.thread_messages import (
     pending_calls,
     with_unique_ids,
 )
+from langchain_kimi.agent.usage_limits.agent_usage import AgentUsage, add_usage_by_agent
+from langchain_kimi.agent.usage_limits.budget import RunBudget, UsageByAgent
 
 _CALL_NODES = (TOOLS_NODE, "unusable")
 """The nodes that write tool results."""

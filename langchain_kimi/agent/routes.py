@@ -12,14 +12,11 @@ from langgraph.graph import END
 from langgraph.types import Send
 
 from langchain_kimi._finish_reasons import CONTENT_FILTER
-from langchain_kimi.agent.agent_usage import AgentUsage, usage_since
-from langchain_kimi.agent.approval import Approval, approved
-from langchain_kimi.agent.budget import budget_of
+from langchain_kimi.agent.approvals.approval import Approval, approved
 from langchain_kimi.agent.compaction.compactor import Compactor
-from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.loop_guard import LoopGuard
 from langchain_kimi.agent.model_call import VISIBLE_TOOLS, ModelCaller
-from langchain_kimi.agent.once import Once
+from langchain_kimi.agent.side_effects.once import Once
 from langchain_kimi.agent.state import (
     TOOLS_NODE,
     AgentState,
@@ -34,8 +31,11 @@ from langchain_kimi.agent.thread_messages import (
     pending_calls,
     tool_calls_of,
 )
-from langchain_kimi.agent.tool_call import ToolJob
-from langchain_kimi.agent.unusable_calls import no_such_tool, unreadable_reason
+from langchain_kimi.agent.tool_node.tool_call import ToolJob
+from langchain_kimi.agent.tool_node.unusable_calls import no_such_tool, unreadable_reason
+from langchain_kimi.agent.usage_limits.agent_usage import AgentUsage, usage_since
+from langchain_kimi.agent.usage_limits.budget import budget_of
+from langchain_kimi.agent.usage_limits.limits import AgentLimits
 
 _SECOND_HANDOFF = "Not done: {first} came first in this turn, and a conversation is handed over once at a time."
 

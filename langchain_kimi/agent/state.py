@@ -19,8 +19,8 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.managed import RemainingSteps
 
 from langchain_kimi._surrogates import replaced
-from langchain_kimi.agent.agent_usage import AgentUsage, add_agent_usage, add_usage_by_agent
-from langchain_kimi.agent.limits import LimitName
+from langchain_kimi.agent.usage_limits.agent_usage import AgentUsage, add_agent_usage, add_usage_by_agent
+from langchain_kimi.agent.usage_limits.limits import LimitName
 
 TOOLS_NODE = "tools"
 """The name of the node that runs tools."""

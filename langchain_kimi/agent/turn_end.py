@@ -8,7 +8,6 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
 from langchain_kimi._finish_reasons import CONTENT_FILTER, LENGTH
 from langchain_kimi._steps import Steps
-from langchain_kimi.agent.limits import AgentLimits, LimitName
 from langchain_kimi.agent.model_call import ModelTurn
 from langchain_kimi.agent.state import LimitReason
 from langchain_kimi.agent.thread_messages import (
@@ -20,6 +19,7 @@ from langchain_kimi.agent.thread_messages import (
     pending_calls,
     tool_calls_of,
 )
+from langchain_kimi.agent.usage_limits.limits import AgentLimits, LimitName
 
 _NOT_RUN = "Not run: {why}. Answer now with what you have; no further tool can be called."
 _TURN_ENDED = "Not run: the turn has ended."

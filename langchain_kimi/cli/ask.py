@@ -5,7 +5,7 @@ import warnings
 
 from langchain_kimi._redaction import escape_controls
 from langchain_kimi.agent.create_agent import create_kimi_agent
-from langchain_kimi.agent.limits import AgentLimits
+from langchain_kimi.agent.usage_limits.limits import AgentLimits
 from langchain_kimi.chat_model import ChatKimi
 from langchain_kimi.cli.agent_display import AgentDisplay, ToolClock, run_and_show
 from langchain_kimi.cli.parser import FORMULAS

@@ -16,7 +16,7 @@ from langchain_core.tools import BaseTool, tool
 from pydantic import SecretStr
 
 from langchain_kimi.agent.create_agent import create_kimi_agent
-from langchain_kimi.agent.limits import AgentLimits
+from langchain_kimi.agent.usage_limits.limits import AgentLimits
 from langchain_kimi.catalogue import DEFAULT_MODEL
 from langchain_kimi.chat_model import ChatKimi
 from langchain_kimi.cli.agent_display import AgentDisplay, ToolClock, run_and_show

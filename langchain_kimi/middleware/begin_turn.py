@@ -16,10 +16,10 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 
 from langchain_kimi._steps import Steps
-from langchain_kimi.agent.agent_usage import AgentUsage, add_agent_usage, add_usage_by_agent
-from langchain_kimi.agent.once import is_once_request
 from langchain_kimi.agent.recovery import NOT_STARTED, input_call_results, ordered_messages
+from langchain_kimi.agent.side_effects.once import is_once_request
 from langchain_kimi.agent.thread_messages import UNKNOWN_RESULT, begins_turn, pending_calls, tool_calls_of
+from langchain_kimi.agent.usage_limits.agent_usage import AgentUsage, add_agent_usage, add_usage_by_agent
 
 _MOST_CHECKPOINTS = 16
 """How many checkpoints are read at most to find the last one of an interrupted turn."""

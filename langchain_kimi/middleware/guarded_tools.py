@@ -17,13 +17,13 @@ from langchain_core.utils.pydantic import get_fields
 from langgraph.errors import GraphBubbleUp
 
 from langchain_kimi._steps import Steps, arun_steps, run_steps
-from langchain_kimi.agent.budget import RunBudget
-from langchain_kimi.agent.event_loop_thread import with_sync_invoke
-from langchain_kimi.agent.idempotency import CallIdentity, identity_of, running, with_injected_key
-from langchain_kimi.agent.intents import Attempt, record_intent
-from langchain_kimi.agent.once import Once
-from langchain_kimi.agent.tool_call import waits_for_a_person
-from langchain_kimi.agent.tool_errors import with_recorded_errors
+from langchain_kimi.agent.side_effects.idempotency import CallIdentity, identity_of, running, with_injected_key
+from langchain_kimi.agent.side_effects.intents import Attempt, record_intent
+from langchain_kimi.agent.side_effects.once import Once
+from langchain_kimi.agent.tool_node.event_loop_thread import with_sync_invoke
+from langchain_kimi.agent.tool_node.tool_call import waits_for_a_person
+from langchain_kimi.agent.tool_node.tool_errors import with_recorded_errors
+from langchain_kimi.agent.usage_limits.budget import RunBudget
 
 
 class UnknownCallError(GraphBubbleUp):

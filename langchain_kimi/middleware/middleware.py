@@ -13,12 +13,12 @@ from langchain_kimi._steps import Steps, arun_steps, run_steps
 from langchain_kimi.agent.compaction.archive import check_store
 from langchain_kimi.agent.compaction.config import Compaction
 from langchain_kimi.agent.compaction.recall import recall_tool
-from langchain_kimi.agent.intents import check_durability
-from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.loop_guard import LoopGuard
-from langchain_kimi.agent.once import Once, OnUnknown
 from langchain_kimi.agent.parameters import check_types, suggested_parameter_or_limit
-from langchain_kimi.agent.tool_errors import ToolErrors
+from langchain_kimi.agent.side_effects.intents import check_durability
+from langchain_kimi.agent.side_effects.once import Once, OnUnknown
+from langchain_kimi.agent.tool_node.tool_errors import ToolErrors
+from langchain_kimi.agent.usage_limits.limits import AgentLimits
 from langchain_kimi.middleware.begin_turn import begin_turn
 from langchain_kimi.middleware.langchain_types import AgentMiddleware, ExtendedModelResponse, ModelRequest
 from langchain_kimi.middleware.middleware_state import KimiMiddlewareState

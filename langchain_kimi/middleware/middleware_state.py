@@ -7,7 +7,6 @@ from langchain_core.messages import AnyMessage
 from langgraph.channels import DeltaChannel
 from langgraph.managed.is_last_step import RemainingStepsManager
 
-from langchain_kimi.agent.agent_usage import AgentUsage, add_agent_usage, add_usage_by_agent
 from langchain_kimi.agent.state import (
     SNAPSHOT_EVERY,
     StopReason,
@@ -15,6 +14,7 @@ from langchain_kimi.agent.state import (
     add_kimi_messages,
     merged_unknown_calls,
 )
+from langchain_kimi.agent.usage_limits.agent_usage import AgentUsage, add_agent_usage, add_usage_by_agent
 from langchain_kimi.middleware.langchain_types import AgentState, OmitFromInput, PrivateStateAttr
 
 

@@ -11,12 +11,12 @@ from langchain_kimi.agent import parameters
 from langchain_kimi.agent.compaction.compactor import Compactor
 from langchain_kimi.agent.compaction.config import Compaction
 from langchain_kimi.agent.compaction.recall import RECALL
-from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.loop_guard import LoopGuard
 from langchain_kimi.agent.model_call import KIMI
 from langchain_kimi.agent.model_request import CompleteAnswers, model_name
-from langchain_kimi.agent.once import Once
-from langchain_kimi.agent.tool_errors import ToolErrors
+from langchain_kimi.agent.side_effects.once import Once
+from langchain_kimi.agent.tool_node.tool_errors import ToolErrors
+from langchain_kimi.agent.usage_limits.limits import AgentLimits
 
 UNNAMED = "agent"
 """The name of an agent without a name in `spent_by_agent`."""

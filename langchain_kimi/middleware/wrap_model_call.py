@@ -16,22 +16,22 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command
 
 from langchain_kimi._steps import Steps
-from langchain_kimi.agent.agent_usage import AgentUsage, add_agent_usage, usage_since
-from langchain_kimi.agent.budget import RunBudget, agent_name, calling_budget, metered_usage
+from langchain_kimi.agent.approvals.questions import ask
 from langchain_kimi.agent.compaction.excerpts import Excerpts, with_excerpts
 from langchain_kimi.agent.compaction.model_turn import Thread, compacted_model_turn
 from langchain_kimi.agent.events import emit
-from langchain_kimi.agent.idempotency import identity_of
 from langchain_kimi.agent.model_call import ModelTurn
-from langchain_kimi.agent.once import clarify, unknown_result
-from langchain_kimi.agent.questions import ask
 from langchain_kimi.agent.routes import unknown_calls
+from langchain_kimi.agent.side_effects.idempotency import identity_of
+from langchain_kimi.agent.side_effects.once import clarify, unknown_result
 from langchain_kimi.agent.state import LimitReason, add_kimi_messages
+from langchain_kimi.agent.team.visible_messages import with_readable_calls
 from langchain_kimi.agent.thread_messages import AnyCall, as_new_message, last_answer, pending_calls
-from langchain_kimi.agent.tool_call import tool_seconds
+from langchain_kimi.agent.tool_node.tool_call import tool_seconds
+from langchain_kimi.agent.tool_node.unusable_calls import unreadable_reason, unusable_result
 from langchain_kimi.agent.turn_end import closing_message, last_answer_steps, stop_description, turn_end
-from langchain_kimi.agent.unusable_calls import unreadable_reason, unusable_result
-from langchain_kimi.agent.visible_messages import with_readable_calls
+from langchain_kimi.agent.usage_limits.agent_usage import AgentUsage, add_agent_usage, usage_since
+from langchain_kimi.agent.usage_limits.budget import RunBudget, agent_name, calling_budget, metered_usage
 from langchain_kimi.middleware.langchain_types import (
     AutoStrategy,
     ExtendedModelResponse,

@@ -13,14 +13,14 @@ from langgraph.errors import GraphBubbleUp, is_invalid_resume
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
-from langchain_kimi.agent.agent_usage import usage_since
-from langchain_kimi.agent.argument_checks import ArgumentChecks
-from langchain_kimi.agent.budget import RunBudget, agent_name, calling_budget
-from langchain_kimi.agent.once import interrupted, unknown_result
 from langchain_kimi.agent.routes import unknown_calls
+from langchain_kimi.agent.side_effects.once import interrupted, unknown_result
 from langchain_kimi.agent.thread_messages import call_text, error_result, last_answer, pending_calls
-from langchain_kimi.agent.tool_call import CallReport, ToolJob, refused_by_caller
-from langchain_kimi.agent.tool_errors import collected_errors, error_handler
+from langchain_kimi.agent.tool_node.argument_checks import ArgumentChecks
+from langchain_kimi.agent.tool_node.tool_call import CallReport, ToolJob, refused_by_caller
+from langchain_kimi.agent.tool_node.tool_errors import collected_errors, error_handler
+from langchain_kimi.agent.usage_limits.agent_usage import usage_since
+from langchain_kimi.agent.usage_limits.budget import RunBudget, agent_name, calling_budget
 from langchain_kimi.middleware.guarded_tools import GuardedCall, GuardedTools, UnknownCallError, guarding
 from langchain_kimi.middleware.middleware_state import OUTPUT_KEYS
 from langchain_kimi.middleware.model_context import UNNAMED, Policies

@@ -12,7 +12,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_kimi import create_kimi_agent
-from langchain_kimi.agent.tool_threads import ended_by_ctrl_c, interruption_of
+from langchain_kimi.agent.tool_node.tool_threads import ended_by_ctrl_c, interruption_of
 from langchain_kimi.testing import FakeKimi, called, said
 from tests import forks
 from tests.databases import ROOT

@@ -17,7 +17,7 @@ from langchain_kimi import ChatKimi, create_kimi_agent, create_kimi_team, dynami
 from langchain_kimi._raw_calls import CALLS
 from langchain_kimi._request.repair import repair
 from langchain_kimi._response import ResponseDecoder
-from langchain_kimi.agent.create_team import TeamMember
+from langchain_kimi.agent.team.create_team import TeamMember
 from langchain_kimi.catalogue import suggestion
 from langchain_kimi.errors import ContextOverflowError, IllegalRequestError, KimiWarning, NotFoundError
 from langchain_kimi.testing import FakeKimi, Reply, Request, called, refused, said

@@ -23,7 +23,7 @@ from langchain_kimi.agent.compaction.recorded_usage import OUTDATED_USAGE
 from langchain_kimi.agent.compaction.shortening import cut_to_tokens
 from langchain_kimi.agent.model_call import VISIBLE_TOOLS
 from langchain_kimi.agent.model_request import ModelRequest, request_with_retry
-from langchain_kimi.agent.visible_messages import indented, plain_name
+from langchain_kimi.agent.team.visible_messages import indented, plain_name
 from langchain_kimi.errors import KimiError
 
 _SUMMARY_OF = (

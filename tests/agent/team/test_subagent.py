@@ -13,7 +13,7 @@ from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
 from langchain_kimi import AgentLimits, Compaction, UsageMeter, agent_as_tool, create_kimi_agent
-from langchain_kimi.agent.budget import RunBudget
+from langchain_kimi.agent.usage_limits.budget import RunBudget
 from langchain_kimi.testing import FakeKimi, Reply, Request, called, refused, said, thought
 from tests.agent.team.helpers import ASK, asks_for, caller, endless, look, ran, results
 from tests.conftest import PAIRED, SYNC_AND_ASYNC, Serve, kimi

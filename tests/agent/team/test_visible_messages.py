@@ -13,7 +13,7 @@ from langchain_core.tools import tool
 
 from langchain_kimi import TeamMember, create_kimi_team
 from langchain_kimi.agent.compaction.summary import exchange_text
-from langchain_kimi.agent.visible_messages import visible_messages
+from langchain_kimi.agent.team.visible_messages import visible_messages
 from langchain_kimi.testing import called, said
 from tests.agent.team.helpers import Play, of, ran
 from tests.conftest import PAIRED, SYNC_AND_ASYNC, Serve, kimi

@@ -11,7 +11,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException, tool
 from pydantic import TypeAdapter, ValidationError
 
 from langchain_kimi import TeamMember, agent_as_tool, create_kimi_agent, create_kimi_team, formula_tools
-from langchain_kimi.agent.argument_checks import ArgumentChecks
+from langchain_kimi.agent.tool_node.argument_checks import ArgumentChecks
 from langchain_kimi.testing import called, fiber_failed, said
 from tests.conftest import FOUR_WAYS, PAIRED, SYNC_AND_ASYNC, TWO_OF_FOUR_WAYS, Serve, kimi
 

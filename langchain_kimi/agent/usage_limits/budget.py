@@ -17,8 +17,8 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 
 from langchain_kimi._warning_location import CALLER, calling_line
-from langchain_kimi.agent.agent_usage import AgentUsage, add_agent_usage, add_usage_by_agent
-from langchain_kimi.agent.limits import LimitName, RemainingLimits, first_reached, measured_limits
+from langchain_kimi.agent.usage_limits.agent_usage import AgentUsage, add_agent_usage, add_usage_by_agent
+from langchain_kimi.agent.usage_limits.limits import LimitName, RemainingLimits, first_reached, measured_limits
 from langchain_kimi.usage import Usage
 from langchain_kimi.usage_meter import UsageMeter
 

@@ -14,22 +14,22 @@ from langgraph.types import Checkpointer, Command
 
 from langchain_kimi._parameter_names import checks_field_names, checks_parameter_names
 from langchain_kimi.agent import parameters
-from langchain_kimi.agent.approval import Approval, InterruptMode, InterruptOn
+from langchain_kimi.agent.approvals.approval import Approval, InterruptMode, InterruptOn
 from langchain_kimi.agent.compaction.compactor import Compactor
 from langchain_kimi.agent.compaction.config import Compaction
 from langchain_kimi.agent.compaction.recall import check_no_recall_tool, recall_tool
 from langchain_kimi.agent.compiled import KimiAgent
 from langchain_kimi.agent.graph import compile_graph, member_hook, response_runnable
-from langchain_kimi.agent.limits import AgentLimits
 from langchain_kimi.agent.loop_guard import LoopGuard
 from langchain_kimi.agent.model_call import ModelCaller, SystemPrompt, ToolSelection
-from langchain_kimi.agent.once import OnUnknown
 from langchain_kimi.agent.parameters import suggested_parameter_or_limit
 from langchain_kimi.agent.routes import AgentConfig, GraphConfig
+from langchain_kimi.agent.side_effects.once import OnUnknown
 from langchain_kimi.agent.state import AgentState, TeamState
 from langchain_kimi.agent.thread_locks.thread_lock import ThreadLock
-from langchain_kimi.agent.tool_call import ToolRunner
-from langchain_kimi.agent.tool_errors import ToolErrors
+from langchain_kimi.agent.tool_node.tool_call import ToolRunner
+from langchain_kimi.agent.tool_node.tool_errors import ToolErrors
+from langchain_kimi.agent.usage_limits.limits import AgentLimits
 
 HANDOFF_PREFIX = "transfer_to_"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,50}")

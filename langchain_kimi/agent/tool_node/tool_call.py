@@ -17,18 +17,16 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
 from langchain_kimi._steps import Steps, arun_steps, run_steps
-from langchain_kimi.agent.argument_checks import ArgumentChecks
-from langchain_kimi.agent.budget import RunBudget, agent_name, budget_of, call_config, counted_calls
-from langchain_kimi.agent.event_loop_thread import is_async_only, with_sync_invoke
 from langchain_kimi.agent.events import KimiEvent, LoopGuardEvent, ToolFinishedEvent, emitter
-from langchain_kimi.agent.idempotency import CallIdentity, identity_of, running, with_injected_key
-from langchain_kimi.agent.intents import Attempt, check_durability, record_intent
-from langchain_kimi.agent.limits import RemainingLimits
 from langchain_kimi.agent.loop_guard import fingerprint, with_hint
 from langchain_kimi.agent.measured_times import SECONDS, measured_times
-from langchain_kimi.agent.once import Once, OnUnknown, given_up, interrupted, unknown_result
+from langchain_kimi.agent.side_effects.idempotency import CallIdentity, identity_of, running, with_injected_key
+from langchain_kimi.agent.side_effects.intents import Attempt, check_durability, record_intent
+from langchain_kimi.agent.side_effects.once import Once, OnUnknown, given_up, interrupted, unknown_result
 from langchain_kimi.agent.thread_messages import ADDED_BY_CALL, call_text, error_result
-from langchain_kimi.agent.tool_errors import (
+from langchain_kimi.agent.tool_node.argument_checks import ArgumentChecks
+from langchain_kimi.agent.tool_node.event_loop_thread import is_async_only, with_sync_invoke
+from langchain_kimi.agent.tool_node.tool_errors import (
     ToolErrors,
     collected_errors,
     error_handler,
@@ -36,7 +34,7 @@ from langchain_kimi.agent.tool_errors import (
     log_errors,
     with_recorded_errors,
 )
-from langchain_kimi.agent.tool_threads import (
+from langchain_kimi.agent.tool_node.tool_threads import (
     Interruption,
     ToolTimeoutError,
     interruption_of,
@@ -44,6 +42,8 @@ from langchain_kimi.agent.tool_threads import (
     start_in_thread,
     with_interruption,
 )
+from langchain_kimi.agent.usage_limits.budget import RunBudget, agent_name, budget_of, call_config, counted_calls
+from langchain_kimi.agent.usage_limits.limits import RemainingLimits
 
 _EDITED = (
     "A person changed this call before it ran, on purpose; your own call was not executed. Do not make it again. "

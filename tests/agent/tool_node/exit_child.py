@@ -11,7 +11,7 @@ from typing import Any
 from langchain_core.tools import tool
 
 from langchain_kimi import create_kimi_agent
-from langchain_kimi.agent.event_loop_thread import with_sync_invoke
+from langchain_kimi.agent.tool_node.event_loop_thread import with_sync_invoke
 from langchain_kimi.testing import FakeKimi, Reply, called, said
 
 HOW = sys.argv[1]

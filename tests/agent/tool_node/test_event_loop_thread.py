@@ -21,8 +21,8 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command, interrupt
 
 from langchain_kimi import TeamMember, agent_as_tool, create_kimi_agent, create_kimi_team
-from langchain_kimi.agent.event_loop_thread import with_sync_invoke
-from langchain_kimi.agent.tool_threads import Interruption, with_interruption
+from langchain_kimi.agent.tool_node.event_loop_thread import with_sync_invoke
+from langchain_kimi.agent.tool_node.tool_threads import Interruption, with_interruption
 from langchain_kimi.errors import KimiWarning
 from langchain_kimi.testing import FakeKimi, Reply, called, said
 from tests import forks
@@ -230,7 +230,7 @@ async def test_a_cancelled_run_cancels_the_tools_of_an_agent_inside_a_synchronou
 
 
 def test_a_tool_that_ignores_its_cancellation_is_left_behind_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("langchain_kimi.agent.tool_threads.GRACE", 0.05)
+    monkeypatch.setattr("langchain_kimi.agent.tool_node.tool_threads.GRACE", 0.05)
     at_work, release = threading.Event(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias, cast
 
 from langchain_kimi._parameter_names import checks_field_names
-from langchain_kimi.agent.agent_usage import AgentUsage
+from langchain_kimi.agent.usage_limits.agent_usage import AgentUsage
 
 LimitName: TypeAlias = Literal["turns", "tool_calls", "seconds", "tokens", "cost_usd"]
 """The names of the limits in `AgentLimits`."""

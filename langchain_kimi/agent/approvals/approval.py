@@ -20,9 +20,9 @@ from langgraph.runtime import Runtime, get_runtime
 from langgraph.types import interrupt
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-from langchain_kimi.agent.argument_checks import ArgumentChecks
 from langchain_kimi.agent.state import AgentState, is_editing_state
 from langchain_kimi.agent.thread_messages import AnyCall, call_text, error_result, last_answer
+from langchain_kimi.agent.tool_node.argument_checks import ArgumentChecks
 
 DecisionType: TypeAlias = Literal["approve", "edit", "reject", "respond"]
 """What a person may do with a tool call: run it, run it changed, refuse it, or answer it in place of the tool."""

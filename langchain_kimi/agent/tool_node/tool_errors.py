@@ -12,7 +12,7 @@ from langchain_core.tools import BaseTool, ToolException
 from langgraph.prebuilt.tool_node import ToolInvocationError
 
 from langchain_kimi._redaction import redact
-from langchain_kimi.agent.tool_threads import ToolTimeoutError
+from langchain_kimi.agent.tool_node.tool_threads import ToolTimeoutError
 from langchain_kimi.errors import DurabilityError, without_links
 
 logger = logging.getLogger("langchain_kimi")

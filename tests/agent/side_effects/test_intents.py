@@ -13,7 +13,7 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from langchain_kimi import agent_as_tool, create_kimi_agent
-from langchain_kimi.agent import intents
+from langchain_kimi.agent.side_effects import intents
 from langchain_kimi.errors import DurabilityError
 from langchain_kimi.testing import FakeKimi, Reply, Request, called, said
 from tests.agent.helpers import ASK, THREAD, ran

@@ -1,6 +1,6 @@
 """Whatever models, people and developers do: no call runs that was not approved exactly as it runs.
 
-`KIMI_APPROVAL_EXAMPLES=20000 python -m pytest tests/agent/test_approval_property.py` looks longer.
+`KIMI_APPROVAL_EXAMPLES=20000 python -m pytest tests/agent/approvals/test_approval_property.py` looks longer.
 """
 
 import asyncio

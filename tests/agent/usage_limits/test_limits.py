@@ -11,7 +11,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from langchain_kimi import AgentLimits, LimitReason, create_kimi_agent
-from langchain_kimi.agent.limits import LimitName
+from langchain_kimi.agent.usage_limits.limits import LimitName
 from langchain_kimi.errors import BrokenStreamError
 from langchain_kimi.testing import Reply, Request, called, cut_after, said, thought
 from tests.conftest import PAIRED, SYNC_AND_ASYNC, Serve, add, kimi

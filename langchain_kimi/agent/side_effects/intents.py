@@ -17,7 +17,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from langchain_kimi._steps import Steps
 from langchain_kimi.agent.checkpoint_steps import Read, Wait, Write, checkpoints_of
-from langchain_kimi.agent.idempotency import CallIdentity
+from langchain_kimi.agent.side_effects.idempotency import CallIdentity
 from langchain_kimi.agent.thread_messages import call_text
 from langchain_kimi.errors import DurabilityError
 

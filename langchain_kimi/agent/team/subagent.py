@@ -12,11 +12,11 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from langchain_kimi._finish_reasons import COMPLETE
-from langchain_kimi.agent.budget import AGENT_NAME, SPAN_NAME
 from langchain_kimi.agent.compaction.archive import SUBAGENT_THREAD
 from langchain_kimi.agent.compiled import KimiAgent
 from langchain_kimi.agent.thread_messages import CLOSING_MESSAGE
-from langchain_kimi.agent.tool_errors import error_text, record_error
+from langchain_kimi.agent.tool_node.tool_errors import error_text, record_error
+from langchain_kimi.agent.usage_limits.budget import AGENT_NAME, SPAN_NAME
 from langchain_kimi.errors import DurabilityError
 
 SPENT = "kimi_spent"

@@ -8,8 +8,8 @@ from contextvars import ContextVar
 
 import pytest
 
-from langchain_kimi.agent import tool_threads
-from langchain_kimi.agent.tool_threads import start_in_thread
+from langchain_kimi.agent.tool_node import tool_threads
+from langchain_kimi.agent.tool_node.tool_threads import start_in_thread
 from tests import forks
 
 COLOUR: ContextVar[str] = ContextVar("colour", default="none")

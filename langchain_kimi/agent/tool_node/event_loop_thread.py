@@ -19,7 +19,7 @@ from weakref import WeakSet
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
-from langchain_kimi.agent.tool_threads import GRACE, Interruption, interruption_of, start_in_thread
+from langchain_kimi.agent.tool_node.tool_threads import GRACE, Interruption, interruption_of, start_in_thread
 
 T = TypeVar("T")
 

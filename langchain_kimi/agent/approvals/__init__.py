@@ -1,0 +1,1 @@
+"""Decisions of people about tool calls, and the questions that they answer."""

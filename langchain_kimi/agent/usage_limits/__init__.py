@@ -1,0 +1,1 @@
+"""Limits of agents, the budget that agents share, and what they have used."""
