@@ -138,6 +138,15 @@ def refunds(setup: Setup) -> list[Any]:
         return connection.execute("SELECT order_id, cents FROM refunds").fetchall()
 
 
+def tries_of_locks(setup: Setup) -> list[Any]:
+    """When a worker last asked for a lock, if it did nothing since."""
+    with psycopg.connect(setup.database) as connection:
+        return connection.execute(
+            "SELECT pid, query_start FROM pg_stat_activity"
+            " WHERE datname = current_database() AND query LIKE 'SELECT pg_try_advisory_lock%'"
+        ).fetchall()
+
+
 def test_a_run_streams_its_events_and_ends(setup: Setup) -> None:
     run = setup.send("orders", "Where is my jacket?")
     events = Events(setup, run)
@@ -181,6 +190,8 @@ def test_a_standby_continues_the_run_of_a_killed_worker(setup: Setup) -> None:
     wait_until(lambda: events.text("thinking") == "Let me think. ", "the first thought")
     name = setup.status_of(run).executor_id
     standby = setup.fleet.start_worker(name).wait_for("waits")
+    tries: set[Any] = set()
+    wait_until(lambda: len(tries.update(tries_of_locks(setup)) or tries) >= 5, "the standby to try for the name")
     assert not standby.wrote("takes runs")
     setup.workers[name].end(signal.SIGKILL)
     setup.workers[name] = standby
