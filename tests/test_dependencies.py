@@ -23,7 +23,7 @@ EXTRAS = {
     "cli": ["cli"],
     "postgres": ["agent/thread_locks"],
     "redis": ["_shared_limits", "agent/thread_locks"],
-    "report": ["_recorded_runs", "_run_report", "_stored_threads"],
+    "report": ["_recorded_runs", "_run_report"],
 }
 """The extras of users, each for some folders of the package."""
 distributions = cache(packages_distributions)
