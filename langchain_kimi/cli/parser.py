@@ -32,7 +32,6 @@ def build_parser() -> argparse.ArgumentParser:
     _add_estimate(commands)
     _add_report(commands)
     _add_serve(commands)
-    _add_threads(commands)
     return parser
 
 
@@ -263,39 +262,6 @@ def _add_serve(commands: Any) -> None:
     )
 
 
-def _add_threads(commands: Any) -> None:
-    threads = _add(
-        commands,
-        "threads",
-        "list, show or prune the threads in a checkpointer's database",
-        example="threads list threads.sqlite",
-    )
-    actions = _subcommands(threads, "action")
-    listing = _add(
-        actions, "list", "list all threads: last change, checkpoints, id", example="threads list threads.sqlite"
-    )
-    show = _add(
-        actions, "show", "show what a thread and its sub-agents take up", example="threads show threads.sqlite trip"
-    )
-    prune = _add(
-        actions,
-        "prune",
-        "delete old checkpoints; the newest state of each thread stays; by default a dry run",
-        example="threads prune threads.sqlite --older-than 30 --apply",
-    )
-    for action in (listing, show, prune):
-        action.add_argument("database", metavar="DSN", help="a URL postgresql://…, or an SQLite file")
-    show.add_argument("thread", metavar="THREAD")
-    prune.add_argument("threads", nargs="*", metavar="THREAD", help="only these threads; without any, all of them")
-    prune.add_argument(
-        "--keep", type=_count, metavar="NUMBER", help="how many of the newest checkpoints of a thread stay (default: 1)"
-    )
-    prune.add_argument(
-        "--older-than", type=_days, metavar="DAYS", help="delete only checkpoints that are older (default: any age)"
-    )
-    prune.add_argument("--apply", action="store_true", help="delete (default: say what would be deleted)")
-
-
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL, metavar="MODEL", help="the model's id (default: %(default)s)")
 
@@ -360,22 +326,6 @@ def _run_count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 10**9):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs; those are from 1 to 1000000000")
     return int(text)
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) >= 1):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of checkpoints; those are from 1")
-    return int(text)
-
-
-def _days(text: str) -> float:
-    try:
-        days = float(text)
-    except ValueError:
-        days = -1.0
-    if not 0 <= days <= 36_500:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days, such as 30 or 0.5")
-    return days
 
 
 def _seconds(text: str) -> float:
