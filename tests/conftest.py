@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -23,6 +24,8 @@ from tests.services import postgres
 __all__ = ["database", "postgres"]
 
 KEY = "sk-test-0123456789"
+FRAMEWORKS = Path(__file__).parent / "frameworks"
+"""Tests with other frameworks, which are slow: each takes its framework's time."""
 
 Serve = Callable[..., KimiServer]
 """The type of the fixture `serve`."""
@@ -62,20 +65,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("paired"):
             if not _is_a_pair(item):
                 item.add_marker("slow")
-        elif _is_the_other_way(item):
+        elif _is_the_other_way(item) or FRAMEWORKS in item.path.parents:
             item.add_marker("slow")
 
 
-def _is_the_other_way(item: Any) -> bool:
-    """Whether it is the synchronous or asynchronous run of a test whose other run is quick.
+_HALVES = {"sync": 0, "async": 1, "invoke": 0, "astream": 0, "stream": 1, "ainvoke": 1}
+"""The two halves of the ways in which a test runs."""
 
-    Which of the two is quick depends on the name and the other values, so that each way is quick in half of the tests.
+
+def _is_the_other_way(item: Any) -> bool:
+    """Whether it runs a test in a way that is slow: of two ways, one is quick, and of four, two.
+
+    Which of them are quick depends on the name and the other values, so that each way is quick in half of the tests.
     """
     way = item.callspec.params.get("way") if hasattr(item, "callspec") else None
-    if way not in ("sync", "async"):
+    if way not in _HALVES:
         return False
-    others = [part for part in item.callspec.id.split("-") if part not in ("sync", "async")]
-    return way != ("sync", "async")[crc32("-".join([item.originalname, *others]).encode()) % 2]
+    others = [part for part in item.callspec.id.split("-") if part not in _HALVES]
+    return _HALVES[way] != crc32("-".join([item.originalname, *others]).encode()) % 2
 
 
 def _is_a_pair(item: Any) -> bool:

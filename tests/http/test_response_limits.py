@@ -162,7 +162,7 @@ async def test_comments_between_events_do_no_harm(way: str) -> None:
 @PAIRED
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "raw deflate"])
-@pytest.mark.parametrize("at_once", [1, 7, 10_000])
+@pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.slow), 7, 10_000])
 async def test_compressed_answers_are_read(way: str, encoding: str, at_once: int) -> None:
     bits = {"gzip": 31, "deflate": 15, "raw deflate": -15}[encoding]
     packer = zlib.compressobj(wbits=bits)

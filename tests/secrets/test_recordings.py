@@ -25,6 +25,8 @@ from langchain_kimi.testing.cassettes import (
 )
 from tests.testing.cassettes.conftest import Host, host
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["host"]
 
 LETTERS = string.ascii_letters + string.digits

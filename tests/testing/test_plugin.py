@@ -162,6 +162,7 @@ def test_audit_fixture_fails_a_recording_that_breaks_a_rule(tmp_path: Path, serv
     assert "interaction 1: [rules] at `temperature`: invalid temperature: only 1 is allowed" in out
 
 
+@pytest.mark.slow
 def test_server_fixture_plays_the_marks_script_and_wants_all_of_it_asked(tmp_path: Path) -> None:
     app = """
         import pytest
@@ -187,6 +188,7 @@ def test_server_fixture_plays_the_marks_script_and_wants_all_of_it_asked(tmp_pat
     assert "During handling" not in out
 
 
+@pytest.mark.slow
 def test_test_with_both_marks_is_recorded_from_its_server_and_replayed_without_it(tmp_path: Path) -> None:
     app = """
         import pytest
@@ -241,6 +243,7 @@ def test_works_beside_pytest_recording_in_one_run_and_one_test(serve: Serve, tmp
     assert names == ["test_both.kimi.yaml", "test_both.yaml", "test_ours.kimi.yaml", "test_theirs.yaml"]
 
 
+@pytest.mark.slow
 def test_unknown_option_is_named(tmp_path: Path) -> None:
     status, out = pytest_in(write(tmp_path, test_app=HELLO.replace("kimi_cassette", "kimi_cassette(ignored=[])")))
     assert status == 1
@@ -303,6 +306,7 @@ def test_example_is_recorded_on_a_server_process_and_replayed_without_it(tmp_pat
     assert 'recorded "You help in a kitchen. Use the tools for every number.", sent "You are a pirate' in out
 
 
+@pytest.mark.slow
 def test_example_as_it_is_shipped_passes_and_its_audit_is_clean() -> None:
     status, out = pytest_in(Path(__file__).parents[2] / "examples" / "testing", "-n0")
     assert status == 0, out

@@ -15,6 +15,8 @@ from langchain_kimi.testing import Reply, Request, called, refused, said, though
 from tests.agent.compaction.helpers import stream_agent
 from tests.conftest import PAIRED, SYNC_AND_ASYNC, Serve, kimi
 
+pytestmark = pytest.mark.slow
+
 ASK: Any = {"messages": [("user", "Read the book.")]}
 SMALL = Compaction(window=10_000, reserve=1_000, keep_results=2)
 PAGES = 20
