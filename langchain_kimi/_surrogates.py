@@ -67,7 +67,7 @@ class PieceJoiner:
 
     def __init__(self) -> None:
         self._held: dict[object, str] = {}
-        self.found = False
+        self.found_surrogates = False
         """Whether any half stayed alone."""
 
     def feed(self, text: object, piece: str) -> str:
@@ -81,13 +81,13 @@ class PieceJoiner:
     def replaced(self, value: Any) -> Any:
         """A value of JSON's types without lone surrogates."""
         whole = replaced_in(value)
-        self.found = self.found or (whole != value and "\ufffd" in str(whole))
+        self.found_surrogates = self.found_surrogates or (whole != value and "\ufffd" in str(whole))
         return whole
 
     def rest(self) -> Mapping[object, str]:
         """What is left of each text of which a half was held back."""
         held, self._held = self._held, {}
-        self.found = self.found or bool(held)
+        self.found_surrogates = self.found_surrogates or bool(held)
         return dict.fromkeys(held, "\ufffd")
 
 

@@ -40,7 +40,7 @@ class Assumption:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class AssumptionResult:
     """An assumption and what the host showed."""
 
     assumption: Assumption
@@ -48,9 +48,9 @@ class Settled:
     observed: str
 
 
-def settled(profile: HostProfile, record: Record) -> list[Settled]:
+def assumption_results(profile: HostProfile, record: Record) -> list[AssumptionResult]:
     """What the responses show of each assumption that applies to the model."""
-    return [Settled(one, *one.judge(record)) for one in ASSUMPTIONS if one.applies(profile)]
+    return [AssumptionResult(one, *one.judge(record)) for one in ASSUMPTIONS if one.applies(profile)]
 
 
 def requests(profile: HostProfile) -> list[ChatRequest]:

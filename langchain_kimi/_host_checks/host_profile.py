@@ -61,8 +61,8 @@ class HostProfile:
     @property
     def dialect(self) -> DialectName | None:
         """The dialect of `ChatKimi` for the host; None where the one of its domain, or Kimi's, is right."""
-        found = self._dialect_name
-        return None if DIALECTS[found] == host_dialect(self.url, None) else found
+        dialect = self._dialect_name
+        return None if DIALECTS[dialect] == host_dialect(self.url, None) else dialect
 
     @property
     def _dialect_name(self) -> DialectName:

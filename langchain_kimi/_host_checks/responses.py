@@ -147,8 +147,8 @@ class HostResponse:
     def wire_usage(self) -> dict[str, Any] | None:
         """The last `usage` object, of a chunk or of a choice."""
         usages = [part.get("usage") for part in (*self.choices, *self.chunks)]
-        found = [usage for usage in usages if isinstance(usage, dict) and usage]
-        return found[-1] if found else None
+        reports = [usage for usage in usages if isinstance(usage, dict) and usage]
+        return reports[-1] if reports else None
 
     @property
     def usage(self) -> UsageMetadata | None:

@@ -122,10 +122,10 @@ def _odd_role(stream: HostResponse) -> str | None:
 
 
 def _odd_finish(stream: HostResponse) -> str | None:
-    places = [place for place, choice in enumerate(stream.choices) if choice.get("finish_reason")]
-    if not places:
+    positions = [number for number, choice in enumerate(stream.choices) if choice.get("finish_reason")]
+    if not positions:
         return "no chunk has a finish reason"
-    after = [delta for choice in stream.choices[places[0] + 1 :] if (delta := choice.get("delta"))]
+    after = [delta for choice in stream.choices[positions[0] + 1 :] if (delta := choice.get("delta"))]
     return "text or calls follow the finish reason" if any(map(_has_output, after)) else None
 
 
@@ -134,19 +134,19 @@ def _has_output(delta: dict[str, Any]) -> bool:
 
 
 def _odd_calls(stream: HostResponse) -> str | None:
-    begun: list[Any] = []
+    indexes: list[Any] = []
     for part in (part for delta in stream.deltas for part in delta.get("tool_calls") or ()):
         function_part = part.get("function") or {}
         index = part.get("index")
         if index is None:
             return "a call has no `index`"
-        if index not in begun:
-            if index != len(begun):
-                return f"call number {len(begun)} has the index {index}"
-            begun.append(index)
+        if index not in indexes:
+            if index != len(indexes):
+                return f"call number {len(indexes)} has the index {index}"
+            indexes.append(index)
             if not (part.get("id") and part.get("type") and function_part.get("name")):
                 return "a call does not begin with `id`, `type` and its name"
-        elif index != begun[-1]:
+        elif index != indexes[-1]:
             return "a call continues after the next one began"
         elif part.get("id") or function_part.get("name"):
             return "a later chunk of a call repeats its id or name"

@@ -18,7 +18,7 @@ class SplitCharacterJoiner:
     @property
     def has_replaced(self) -> bool:
         """Whether a lone surrogate was replaced."""
-        return self._joiner.found
+        return self._joiner.found_surrogates
 
     def repair(self, value: Any) -> Any:
         """A value that no later event continues, without lone surrogates."""

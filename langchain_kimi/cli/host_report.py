@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from langchain_kimi._host_checks.assumptions import Settled, settled
+from langchain_kimi._host_checks.assumptions import AssumptionResult, assumption_results
 from langchain_kimi._host_checks.checks import CheckResult
 from langchain_kimi._host_checks.cost import Estimate, spent
 from langchain_kimi._host_checks.run import Report
@@ -41,7 +41,7 @@ def write_report(report: Report, expected: Estimate, key_variable: str | None, *
     write_line(_verdict(report, interrupted))
     write_line("")
     _write_table(("check", "Moonshot expects", "the host", "ChatKimi"), map(_result_row, report.results))
-    if assumptions := _settled(report, interrupted):
+    if assumptions := _assumption_results(report, interrupted):
         write_line("")
         write_line(_ON_KIMI if report.profile.is_kimi else _ELSEWHERE)
         write_line("")
@@ -67,7 +67,7 @@ def write_json(report: Report, expected: Estimate, key_variable: str | None, *, 
         "assumptions": [
             {"name": one.assumption.name, "verdict": one.verdict, "assumed": one.assumption.text}
             | {"observed": _shown(one.observed)}
-            for one in _settled(report, interrupted)
+            for one in _assumption_results(report, interrupted)
         ],
         "settings": report.settings,
         "python": settings_code(report.settings, key_variable),
@@ -98,9 +98,9 @@ def _literal(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str | dict) else repr(value)
 
 
-def _settled(report: Report, interrupted: bool) -> list[Settled]:
+def _assumption_results(report: Report, interrupted: bool) -> list[AssumptionResult]:
     """The assumptions; none of a run that was interrupted, since their requests may not have been sent."""
-    return [] if interrupted else settled(report.profile, report.record)
+    return [] if interrupted else assumption_results(report.profile, report.record)
 
 
 def _result_json(result: CheckResult) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _result_row(result: CheckResult) -> tuple[str, ...]:
     return name, f"{check.level}: {check.expected} ({check.source})", _shown(result.observed), advice
 
 
-def _assumption_row(one: Settled) -> tuple[str, ...]:
+def _assumption_row(one: AssumptionResult) -> tuple[str, ...]:
     name = f"{_MARKS[one.verdict]} {one.assumption.name}"
     return name, one.assumption.text, f"{one.verdict}: {_shown(one.observed)}"
 

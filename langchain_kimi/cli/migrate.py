@@ -94,9 +94,9 @@ def _total(runs: dict[Path, Migration]) -> Money:
 
 
 def _cells(name: str, runs: Sequence[Migration], money: Money) -> tuple[str, ...]:
-    found = (sum(run.count(kind) for run in runs) for kind in ("refused", "changes"))
+    counts = (sum(run.count(kind) for run in runs) for kind in ("refused", "changes"))
     dollars = ("unknown" if usd is None else f"{usd:,.6f}" for usd in (money.then, money.now, money.now_uncached))
-    return name, *map(str, (sum(run.calls for run in runs), *found)), *dollars
+    return name, *map(str, (sum(run.calls for run in runs), *counts)), *dollars
 
 
 def write_table(rows: Sequence[Sequence[str]]) -> None:

@@ -199,10 +199,10 @@ class Approval:
 
         published = WithJsonSchema(self._decision_schema(call["name"]))
         schema: Any = Annotated[dict[str, Any], AfterValidator(decision), published]
-        given = interrupt(request, response_schema=schema)
-        if given["type"] not in ("approve", "edit"):
-            return {"messages": [_result_of(call, given)]}
-        action = given["edited_action"] if given["type"] == "edit" else call
+        response = interrupt(request, response_schema=schema)
+        if response["type"] not in ("approve", "edit"):
+            return {"messages": [_result_of(call, response)]}
+        action = response["edited_action"] if response["type"] == "edit" else call
         approved = {call["id"] or "": {"call": call_text(call), "runs": _action(action)}}
         return {"kimi_review": {"message": review["message"], "approved": approved}}
 
@@ -214,8 +214,8 @@ class Approval:
         """
         allowed = self._allowed(call["name"])
         if decision.get("type") not in allowed:
-            given = f"{decision.get('type')!r} is not allowed for {call['name']}"
-            raise ValueError(f"{given}; it takes {', '.join(allowed)}.")
+            problem = f"{decision.get('type')!r} is not allowed for {call['name']}"
+            raise ValueError(f"{problem}; it takes {', '.join(allowed)}.")
         if decision["type"] == "respond" and not isinstance(decision.get("message"), str):
             raise ValueError("`respond` needs a `message`.")
         if decision["type"] == "edit":

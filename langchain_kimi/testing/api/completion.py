@@ -190,11 +190,11 @@ def _tool_calls(reply: Reply, request: Request, dialect: ServedDialect) -> list[
         # A shortened conversation holds fewer calls than their numbers say.
         while call_id(call.name, number, dialect) in used_ids:
             number += 1
-        given = call_id(call.name, number, dialect) if call.id is None else call.id
+        wire_id = call_id(call.name, number, dialect) if call.id is None else call.id
         calls.append(
             {
                 "index": index,
-                **({"id": given} if given else {}),
+                **({"id": wire_id} if wire_id else {}),
                 "type": "builtin_function" if call.name.startswith("$") else "function",
                 "function": {"name": call.name, "arguments": call.arguments},
             }

@@ -44,8 +44,8 @@ class Request:
     @property
     def offered_tools(self) -> list[dict[str, Any]]:
         """`tools`, then those that system messages declare for models of the K3 family."""
-        brought = [tool for message in self.messages for tool in dicts_in(message.get("tools"))]
-        return self.tools + dicts_in([tool.get("function") for tool in brought])
+        dynamic = [tool for message in self.messages for tool in dicts_in(message.get("tools"))]
+        return self.tools + dicts_in([tool.get("function") for tool in dynamic])
 
     @property
     def model(self) -> str:
