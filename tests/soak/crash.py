@@ -11,12 +11,11 @@ In the end, every request that the server received is compared with what the mod
 import argparse
 import random
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,10 +30,10 @@ from langchain_kimi import create_kimi_agent
 from langchain_kimi.agent.state import add_kimi_messages
 from langchain_kimi.agent.thread_messages import UNKNOWN_RESULT, pending_calls, tool_calls_of
 from langchain_kimi.testing import FakeKimi, KimiServer, Request
-from tests.services import fresh_schema, no_postgres
+from tests.services import no_postgres
 from tests.soak.crash_child import WAYS
 from tests.soak.crash_model import calls, rounds, script, thinking
-from tests.soak.crash_processes import Process, Processes
+from tests.soak.crash_processes import Process, Processes, play
 
 PLACES = ("tool", "tool", "stream", "before a write", "after a write", "write", "any moment")
 
@@ -284,48 +283,19 @@ def _until_gone(connection: Any, name: str) -> None:
         time.sleep(0.001)
 
 
-@contextmanager
-def databases(kind: str) -> Iterator[Callable[[Path, str], str]]:
-    """Gives each thread its database: a file of its own, or the schema that all share."""
-    if kind == "sqlite":
-        yield lambda folder, name: str(folder / f"{name}.sqlite")
-        return
-    with fresh_schema() as conninfo:
-        with PostgresSaver.from_conn_string(conninfo) as saver:
-            saver.setup()
-        yield lambda folder, name: conninfo
-
-
-def soak(kind: str, kills: int, seed: int, seconds: float, parallel: int = 4) -> tuple[Counter[str], list[str]]:
+def soak(kind: str, kills: int, seed: int, seconds: float) -> tuple[Counter[str], list[str]]:
     """The counts and what is wrong, after so many kills or seconds."""
     counts: Counter[str] = Counter()
-    wrong: list[str] = []
     end = time.monotonic() + seconds
-    numbers = iter(range(1_000_000))
-    with tempfile.TemporaryDirectory() as folder, databases(kind) as database:
-        processes = Processes("tests.soak.crash_child")
 
-        def lives() -> None:
-            while time.monotonic() < end and counts["kills"] < kills:
-                number = next(numbers)
-                name = f"{kind}-{seed}-{number}"
-                chance = random.Random(name)
-                thread = Thread(
-                    name, database(Path(folder), name), Path(folder), processes, chance, number % 2 == 1, counts
-                )
-                try:
-                    thread.live(chance.randint(2, 5))
-                except Exception as error:
-                    thread.wrong.append(f"{name}: {type(error).__name__}: {error}")
-                wrong.extend(thread.wrong)
+    def make(number: int, database: Callable[[str], str], folder: Path, processes: Processes) -> Thread:
+        name = f"{kind}-{seed}-{number}"
+        return Thread(name, database(name), folder, processes, random.Random(name), number % 2 == 1, counts)
 
-        workers = [threading.Thread(target=lives) for _ in range(parallel)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        processes.close()
-    return counts, wrong
+    def goes_on() -> bool:
+        return time.monotonic() < end and counts["kills"] < kills
+
+    return counts, play(kind, "tests.soak.crash_child", make, goes_on, most_kills=5)
 
 
 def main(kinds: list[str], kills: int, seed: int, seconds: float) -> int:

@@ -1,16 +1,25 @@
-"""Processes that a test starts, listens to and kills."""
+"""Processes that a test starts, listens to and kills, and threads that are run by one after the other."""
 
+import itertools
 import json
 import os
+import random
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from langgraph.checkpoint.postgres import PostgresSaver
+
+from tests.services import fresh_schema
 
 LONGEST_RUN = 60.0
 """Seconds after which a process counts as stuck."""
@@ -98,3 +107,57 @@ class Process:
             event, _, about = line.decode().partition(" ")
             self.events.append((event, about))
         return bool(read) or not self.events
+
+
+@contextmanager
+def databases(kind: str) -> Iterator[Callable[[Path, str], str]]:
+    """Gives each thread its database: a file of its own, or the schema that all share."""
+    if kind == "sqlite":
+        yield lambda folder, name: str(folder / f"{name}.sqlite")
+        return
+    with fresh_schema() as conninfo:
+        with PostgresSaver.from_conn_string(conninfo) as saver:
+            saver.setup()
+        yield lambda folder, name: conninfo
+
+
+class KilledThread(Protocol):
+    """A thread whose processes are killed, and what is wrong with it."""
+
+    name: str
+    wrong: list[str]
+    chance: random.Random
+
+    def live(self, kills: int) -> None: ...
+
+
+def play(
+    kind: str,
+    child: str,
+    make: Callable[[int, Callable[[str], str], Path, Processes], KilledThread],
+    goes_on: Callable[[], bool],
+    most_kills: int,
+    parallel: int = 4,
+) -> list[str]:
+    """Play threads, some at a time, as long as it goes on, and return what is wrong."""
+    wrong: list[str] = []
+    numbers = itertools.count()
+    with tempfile.TemporaryDirectory() as directory, databases(kind) as database:
+        folder, processes = Path(directory), Processes(child)
+
+        def play_threads() -> None:
+            while goes_on():
+                thread = make(next(numbers), partial(database, folder), folder, processes)
+                try:
+                    thread.live(thread.chance.randint(2, most_kills))
+                except Exception as error:
+                    thread.wrong.append(f"{thread.name}: {type(error).__name__}: {error}")
+                wrong.extend(thread.wrong)
+
+        players = [threading.Thread(target=play_threads) for _ in range(parallel)]
+        for player in players:
+            player.start()
+        for player in players:
+            player.join()
+        processes.close()
+    return wrong

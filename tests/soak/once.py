@@ -13,10 +13,10 @@ import argparse
 import json
 import random
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,8 +24,7 @@ from typing import Any, ClassVar
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.services import no_postgres
-from tests.soak.crash import databases
-from tests.soak.crash_processes import Process, Processes
+from tests.soak.crash_processes import Process, Processes, play
 
 HELD = ("tool", "before an intent", "after an intent", "before a write", "after a write")
 PLACES = (*HELD, "tool", "after an intent", "write", "any moment")
@@ -177,34 +176,20 @@ class Thread:
 
 
 def soak(
-    kind: str, durability: str, agent: str, kills: int, seed: int, seconds: float, parallel: int = 4
+    kind: str, durability: str, agent: str, kills: int, seed: int, seconds: float
 ) -> tuple[Counter[str], list[str]]:
     """The counts and what is wrong, after so many kills or seconds."""
     counts: Counter[str] = Counter()
-    wrong: list[str] = []
-    end, numbers = time.monotonic() + seconds, iter(range(1_000_000))
-    with tempfile.TemporaryDirectory() as folder, databases(kind) as database:
-        processes = Processes("tests.soak.once_child")
+    end = time.monotonic() + seconds
 
-        def lives() -> None:
-            while time.monotonic() < end and counts["kills"] < kills:
-                name = f"{kind}-{durability}-{seed}-{next(numbers)}"
-                chance = random.Random(name)
-                place = database(Path(folder), name)
-                thread = Thread(name, place, Path(folder), processes, durability, agent, chance, counts)
-                try:
-                    thread.live(chance.randint(2, 6))
-                except Exception as error:
-                    thread.wrong.append(f"{name}: {type(error).__name__}: {error}")
-                wrong.extend(thread.wrong)
+    def make(number: int, database: Callable[[str], str], folder: Path, processes: Processes) -> Thread:
+        name = f"{kind}-{durability}-{seed}-{number}"
+        return Thread(name, database(name), folder, processes, durability, agent, random.Random(name), counts)
 
-        workers = [threading.Thread(target=lives) for _ in range(parallel)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        processes.close()
-    return counts, wrong
+    def goes_on() -> bool:
+        return time.monotonic() < end and counts["kills"] < kills
+
+    return counts, play(kind, "tests.soak.once_child", make, goes_on, most_kills=6)
 
 
 def main(kinds: list[str], durabilities: list[str], kills: int, seed: int, seconds: float, agent: str = "kimi") -> int:
