@@ -142,8 +142,8 @@ class CacheBreaks:
 
     def _earlier(self, new: _Conversation) -> _Conversation | None:
         """The conversation that a request continues."""
-        begun = (self._conversations.get(prefix) for prefix in reversed(new.prompt.prefixes))
-        continued = next((each for each in begun if each is not None and each.own), None)
+        with_prefix = (self._conversations.get(prefix) for prefix in reversed(new.prompt.prefixes))
+        continued = next((each for each in with_prefix if each is not None and each.own), None)
         if continued is not None and continued.identity == new.identity:
             return continued
         similar = [each for each in self._conversations.values() if _is_similar(each, new)]

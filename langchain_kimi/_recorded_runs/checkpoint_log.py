@@ -68,12 +68,12 @@ def read_supersteps(saver: BaseCheckpointSaver[Any], thread_id: str) -> list[Sup
         step = _superstep(saved)
         by_namespace.setdefault(step.namespace, {})[step.checkpoint_id] = step
     chains = {namespace: list(_chain(steps)) for namespace, steps in by_namespace.items()}
-    kept: set[tuple[str, str]] = set()
+    included: set[tuple[str, str]] = set()
     supersteps: list[Superstep] = []
     for namespace in sorted(chains, key=lambda name: (name.count("|"), bool(name))):
         chain = chains[namespace]
-        if _belongs(chain, kept):
-            kept |= {(namespace, step.checkpoint_id) for step in chain}
+        if _belongs(chain, included):
+            included |= {(namespace, step.checkpoint_id) for step in chain}
             supersteps += chain
     return sorted(supersteps, key=_order)
 
@@ -126,7 +126,7 @@ def _chain(steps: dict[str, Superstep]) -> Iterator[Superstep]:
     yield from reversed(chain)
 
 
-def _belongs(chain: list[Superstep], kept: set[tuple[str, str]]) -> bool:
+def _belongs(chain: list[Superstep], included: set[tuple[str, str]]) -> bool:
     """Whether a chain is that of the thread itself, or ran in a superstep that belongs to it."""
     parents: Mapping[str, str] = chain[0].metadata.get("parents") or {}
-    return all(parent in kept for parent in parents.items()) and (bool(parents) or not chain[0].namespace)
+    return all(parent in included for parent in parents.items()) and (bool(parents) or not chain[0].namespace)

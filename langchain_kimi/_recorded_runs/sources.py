@@ -10,9 +10,9 @@ from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
-from langchain_kimi._recorded_runs.log import is_reasoning_log, read_log_run
+from langchain_kimi._recorded_runs.interactions import read_recording_run
+from langchain_kimi._recorded_runs.log import is_log_file, read_log_run
 from langchain_kimi._recorded_runs.recorded_run import RecordedRun
-from langchain_kimi._recorded_runs.recording import read_recording_run
 from langchain_kimi._recorded_runs.thread import UnknownThreadError, read_thread
 from langchain_kimi._redaction import redact
 from langchain_kimi.testing.cassettes import CassetteError
@@ -38,7 +38,7 @@ def read_recorded_run(source: str, thread_id: str | None = None) -> RecordedRun:
             with open_threads(source) as (saver, threads):
                 return read_thread(saver, _chosen(threads, thread_id, source))
         path = Path(source)
-        if is_reasoning_log(path) or path.suffix == ".jsonl":
+        if is_log_file(path):
             return read_log_run(path, thread_id)
         if thread_id is not None:
             raise RunSourceError(f"{shown_source(source)} is a recording, which has no threads. Leave --thread out.")

@@ -17,7 +17,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|[\[\]{},:
 _KINDS = {'"': "t", "t": "l", "f": "l", "n": "l"}
 
 
-def usd(value: float | None) -> str:
+def format_usd(value: float | None) -> str:
     """An amount of US dollars, with as many digits as a small one needs."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
@@ -26,17 +26,17 @@ def usd(value: float | None) -> str:
     return f"${value:,.2f}" if abs(value) >= 1 else f"${value:.6f}".rstrip("0").rstrip(".")
 
 
-def count(value: float | None) -> str:
+def format_count(value: float | None) -> str:
     """A number of tokens, requests or characters."""
     return UNKNOWN if value is None or not math.isfinite(value) else f"{value:,.0f}"
 
 
-def share(value: float | None) -> str:
+def format_share(value: float | None) -> str:
     """A share in percent; empty where there is nothing to have a share of."""
     return "" if value is None or not math.isfinite(value) else f"{value:.0%}"
 
 
-def seconds(value: float | None) -> str:
+def format_seconds(value: float | None) -> str:
     """A length of time."""
     if value is None or not math.isfinite(value):
         return ""
@@ -49,7 +49,7 @@ def seconds(value: float | None) -> str:
     return f"{int(value // _HOUR)} h {int(value % _HOUR // _MINUTE)} min"
 
 
-def clock_time(value: float | None) -> str:
+def format_clock_time(value: float | None) -> str:
     """A time in UTC, to the second."""
     if value is None or not math.isfinite(value):
         return ""
@@ -59,12 +59,12 @@ def clock_time(value: float | None) -> str:
         return ""
 
 
-def shown_text(text: str) -> str:
+def format_text(text: str) -> str:
     """A text with control characters, and marks that turn the direction of writing, as escapes."""
     return escape_controls(text.replace("\r\n", "\n"), keep="\n\t")
 
 
-def shown_json(text: str) -> Markup | None:
+def format_json(text: str) -> Markup | None:
     """A JSON object or array over several lines, its values marked by kind; None for any other text.
 
     Numbers and strings stand as they were written.
@@ -73,10 +73,10 @@ def shown_json(text: str) -> Markup | None:
     return None if tokens is None else Markup("").join(_marked(token) for token in _in_lines(tokens))
 
 
-def plain_json(text: str) -> str | None:
+def format_plain_json(text: str) -> str | None:
     """A JSON object or array over several lines; None for any other text."""
     tokens = _json_tokens(text)
-    return None if tokens is None else shown_text("".join(token for token, _ in _in_lines(tokens)))
+    return None if tokens is None else format_text("".join(token for token, _ in _in_lines(tokens)))
 
 
 def _json_tokens(text: str) -> list[str] | None:
@@ -112,4 +112,4 @@ def _line(depth: int) -> str:
 
 def _marked(token: tuple[str, str]) -> Markup:
     text, kind = token
-    return Markup('<span class="j{}">{}</span>').format(kind, shown_text(text)) if kind else escape(text)
+    return Markup('<span class="j{}">{}</span>').format(kind, format_text(text)) if kind else escape(text)

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_kimi._recorded_runs import MessagePart, RecordedRun
 from langchain_kimi._recorded_runs.recorded_run import MessageRole, RunStatus
-from langchain_kimi._run_report import formats
+from langchain_kimi._run_report.formats import (
+    format_clock_time,
+    format_count,
+    format_json,
+    format_plain_json,
+    format_seconds,
+    format_share,
+    format_text,
+    format_usd,
+)
 from langchain_kimi._run_report.run_difference import RunDifference
 from langchain_kimi._run_report.run_view import RunView, question_calls
 
@@ -25,6 +34,17 @@ _LONG_LINES, _LONG_CHARACTERS = 14, 1_200
 """What is longer than this is folded."""
 _ROWS_AT_ONCE = 100
 """Rows of the table of calls that are shown without a click: a long table takes long to lay out."""
+_FORMATS = (
+    format_clock_time,
+    format_count,
+    format_json,
+    format_plain_json,
+    format_seconds,
+    format_share,
+    format_text,
+    format_usd,
+)
+"""What templates use as filters, by these names."""
 _STATUSES: dict[RunStatus, str] = {
     "finished": "finished",
     "waiting": "waits for a person",
@@ -78,9 +98,7 @@ def _environment() -> "Environment":
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
-        raise ImportError(
-            "Reports need Jinja2. Install it with `pip install 'langchain-kimi-agent[report]'`."
-        ) from error
+        raise ImportError(_NOT_INSTALLED) from error
     environment = Environment(
         loader=PackageLoader("langchain_kimi._run_report"),
         autoescape=True,
@@ -88,8 +106,7 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    own = ("usd", "count", "share", "seconds", "clock_time", "shown_text", "shown_json", "plain_json")
-    environment.filters |= {name: getattr(formats, name) for name in own}
+    environment.filters |= {function.__name__: function for function in _FORMATS}
     environment.globals |= {"rows_at_once": _ROWS_AT_ONCE, "statuses": _STATUSES, "roles": _ROLES}
     environment.filters |= {
         "is_long": is_long,

@@ -11,7 +11,14 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from langchain_kimi._recorded_runs import ModelCallRecord, RecordedRun, RunMessage
-from langchain_kimi._run_report.formats import count, plain_json, seconds, share, shown_text, usd
+from langchain_kimi._run_report.formats import (
+    format_count,
+    format_plain_json,
+    format_seconds,
+    format_share,
+    format_text,
+    format_usd,
+)
 from langchain_kimi.usage import Usage
 
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
@@ -94,10 +101,10 @@ class RunDifference:
         """The sums of both runs."""
         rows = list(_sum_rows("", self.first.usage, self.second.usage))
         calls = len(self.first.tool_calls), len(self.second.tool_calls)
-        rows.append(SumRow("Tool calls", count(calls[0]), count(calls[1]), _change(*calls)))
+        rows.append(SumRow("Tool calls", format_count(calls[0]), format_count(calls[1]), _change(*calls)))
         times = self.first.time.seconds, self.second.time.seconds
         if None not in times:
-            rows.append(SumRow("Time", seconds(times[0]), seconds(times[1]), ""))
+            rows.append(SumRow("Time", format_seconds(times[0]), format_seconds(times[1]), ""))
         one, two = self.first.usage_by_agent, self.second.usage_by_agent
         agents = list(dict.fromkeys([*one, *two]))
         if len(agents) > 1:
@@ -121,10 +128,12 @@ def _sum_rows(prefix: str, one: Usage, two: Usage) -> Iterator[SumRow]:
         "Thinking tokens": (one.reasoning_tokens, two.reasoning_tokens),
     }
     for name, (left, right) in numbers.items():
-        yield SumRow(f"{prefix}{name}", count(left), count(right), _change(left, right))
-    rates = share(one.cache_hit_rate), share(two.cache_hit_rate)
+        yield SumRow(f"{prefix}{name}", format_count(left), format_count(right), _change(left, right))
+    rates = format_share(one.cache_hit_rate), format_share(two.cache_hit_rate)
     yield SumRow(f"{prefix}Cached", *rates, "" if rates[0] == rates[1] else f"{rates[0] or '0%'} → {rates[1] or '0%'}")
-    yield SumRow(f"{prefix}USD", usd(one.cost_usd), usd(two.cost_usd), _change_of_cost(one.cost_usd, two.cost_usd))
+    yield SumRow(
+        f"{prefix}USD", format_usd(one.cost_usd), format_usd(two.cost_usd), _change_of_cost(one.cost_usd, two.cost_usd)
+    )
 
 
 def _change(one: int, two: int) -> str:
@@ -135,7 +144,7 @@ def _change_of_cost(one: float | None, two: float | None) -> str:
     if one is None or two is None or one == two:
         return ""
     sign = "+" if two > one else "−"
-    return f"{sign}{usd(abs(two - one))}" + (f" ({sign}{abs(two - one) / one:.0%})" if one else "")
+    return f"{sign}{format_usd(abs(two - one))}" + (f" ({sign}{abs(two - one) / one:.0%})" if one else "")
 
 
 # The messages of both runs.
@@ -236,10 +245,10 @@ def _text_pairs(one: dict[str, str], two: dict[str, str]) -> Iterator[TextPair]:
 
 def _readable(text: str) -> str:
     name, space, arguments = text.partition(" ")
-    json, of_call = plain_json(text), plain_json(arguments)
+    json, of_call = format_plain_json(text), format_plain_json(arguments)
     if json is None and of_call is not None and name.isidentifier():
-        return f"{shown_text(name)}{space}{of_call}"
-    return shown_text(text) if json is None else json
+        return f"{format_text(name)}{space}{of_call}"
+    return format_text(text) if json is None else json
 
 
 def marked_differences(one: str, two: str) -> tuple[Markup, Markup]:

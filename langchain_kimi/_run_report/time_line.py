@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 from langchain_kimi._recorded_runs import ApprovalRecord, ModelCallRecord, RecordedRun, TimeSpan, ToolCallRecord
-from langchain_kimi._run_report.formats import seconds
+from langchain_kimi._run_report.formats import format_seconds
 
 BarKind: TypeAlias = Literal["model", "tool", "failed", "approval"]
 _Record: TypeAlias = ModelCallRecord | ToolCallRecord | ApprovalRecord
@@ -135,7 +135,7 @@ def _title(record: _Record) -> str:
         name = f"{record.name} ({record.status})"
     else:
         name = f"question to a person ({record.status})"
-    return f"{name} {seconds(record.time.seconds)}".strip()
+    return f"{name} {format_seconds(record.time.seconds)}".strip()
 
 
 def _target(record: _Record, prefix: str) -> str:
@@ -181,7 +181,8 @@ class _Axis:
         first = self._starts[0]
         pauses = [piece for piece in self._pieces if piece[3] < piece[1] - piece[0]]
         ticks = [
-            Tick(self.position((start + end) / 2), f"{seconds(end - start)} pause", True) for start, end, *_ in pauses
+            Tick(self.position((start + end) / 2), f"{format_seconds(end - start)} pause", True)
+            for start, end, *_ in pauses
         ]
         shown = [tick.left for tick in ticks]
         for number in range(_TICKS):
@@ -190,7 +191,7 @@ class _Axis:
             time = start + wanted - at
             left = round(100 * wanted / self._length, 4)
             if all(abs(left - other) > 100 / _TICKS / 2 for other in shown):
-                ticks.append(Tick(left, f"+{seconds(time - first) or '0 ms'}"))
+                ticks.append(Tick(left, f"+{format_seconds(time - first) or '0 ms'}"))
         return sorted(ticks)
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from langchain_core.messages.ai import UsageMetadata
 
-from langchain_kimi._recorded_runs.log import is_reasoning_log, log_records
+from langchain_kimi._recorded_runs.interactions import read_interactions
+from langchain_kimi._recorded_runs.log import begins_as_log, billed_usage, is_free, is_log_file, log_records
 from langchain_kimi.testing.cassettes.assistant_messages import response_message
 from langchain_kimi.testing.cassettes.audit import in_kimi_form
-from langchain_kimi.testing.cassettes.cassette_file import SUFFIX, Interaction, load_cassette
-from langchain_kimi.testing.cassettes.importer import read_recording
+from langchain_kimi.testing.cassettes.cassette_file import SUFFIX, Interaction
 from langchain_kimi.usage import usage_metadata
 
 _RECORDING = re.compile(rb'^(?:interactions|requests):|^\s*\{\s*"(?:version|interactions|requests)"', re.MULTILINE)
@@ -47,11 +47,9 @@ def find_recordings(paths: Iterable[str]) -> list[Path]:
 
 def read_calls(path: Path) -> list[RecordedCall]:
     """The calls of a file. Raises CassetteError or OSError where it cannot be read."""
-    if path.name.endswith(SUFFIX):
-        return list(_calls_of_recording(load_cassette(path)))
-    if is_reasoning_log(path) or path.suffix == ".jsonl":
+    if is_log_file(path):
         return [_call_of_line(number, record) for number, record in log_records(path)]
-    return list(_calls_of_recording(read_recording(path)))
+    return list(_calls_of_recording(read_interactions(path)))
 
 
 def _begins_as_recording(path: Path) -> bool:
@@ -59,7 +57,7 @@ def _begins_as_recording(path: Path) -> bool:
         return False
     head = _head(path)
     is_packed = path.suffix == ".gz" and ".yaml" in path.name
-    return path.name.endswith(SUFFIX) or is_packed or bool(_RECORDING.search(head)) or is_reasoning_log(path)
+    return path.name.endswith(SUFFIX) or is_packed or bool(_RECORDING.search(head)) or begins_as_log(path)
 
 
 def _head(path: Path) -> bytes:
@@ -77,8 +75,5 @@ def _calls_of_recording(interactions: Iterable[Interaction]) -> Iterator[Recorde
 
 
 def _call_of_line(number: int, record: Mapping[str, Any]) -> RecordedCall:
-    usage = record.get("usage")
-    if usage and usage.get("total_cost") == 0:  # from LangChain's cache: nothing was sent
-        usage = None
-    free = "error" in record or record.get("cost_usd") == 0
-    return RecordedCall(number, str(record["model"]), None, usage, free, record.get("reasoning") is not None)
+    usage, thought = billed_usage(record), record.get("reasoning") is not None
+    return RecordedCall(number, str(record["model"]), None, usage, is_free(record), thought)

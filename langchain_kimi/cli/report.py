@@ -6,7 +6,7 @@ from pathlib import Path
 
 from langchain_kimi._recorded_runs import RecordedRun, RunSourceError, read_recorded_run
 from langchain_kimi._run_report import difference_page, remove_content, report_page, scrub_run
-from langchain_kimi._run_report.formats import count, usd
+from langchain_kimi._run_report.formats import format_count, format_usd
 from langchain_kimi.cli.command_errors import CommandError
 from langchain_kimi.cli.output import write_line
 from langchain_kimi.testing.cassettes import CassetteError
@@ -22,7 +22,7 @@ def run_report_command(options: argparse.Namespace) -> int:
     _write_private(Path(options.output), page)
     requests, cost = sum(run.usage.requests for run in runs), [run.usage.cost_usd for run in runs]
     total = None if None in cost else sum(one or 0.0 for one in cost)
-    write_line(f"{options.output}: {count(requests)} requests, {usd(total)}")
+    write_line(f"{options.output}: {format_count(requests)} requests, {format_usd(total)}")
     return 0
 
 

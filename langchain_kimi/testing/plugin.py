@@ -83,13 +83,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     else:
         from langchain_kimi.testing import replay_failures
 
-        excinfo, call.excinfo = call.excinfo, replay_failures.shortened(item, call.excinfo)
+        excinfo, call.excinfo = call.excinfo, replay_failures.shorten_failure(item, call.excinfo)
         try:
             report = yield
         finally:
             call.excinfo = excinfo  # a debugger shows every frame
         if report.failed:
-            replay_failures.explain(report, excinfo, cassette.misses)
+            replay_failures.explain_failure(report, excinfo, cassette.misses)
     if report.when == "call":
         item.stash[_failed] = report.failed
     return report

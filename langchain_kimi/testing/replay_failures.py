@@ -21,7 +21,7 @@ _LIBRARIES = (
 )
 
 
-def shortened(
+def shorten_failure(
     item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException] | None
 ) -> pytest.ExceptionInfo[BaseException] | None:
     """A failure that a cassette caused, without the frames of libraries; any other failure as it is.
@@ -34,7 +34,7 @@ def shortened(
     return _without_library_frames(item, excinfo.value, cause)
 
 
-def explain(
+def explain_failure(
     report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None, misses: Sequence[CannotReplay]
 ) -> None:
     """Make the difference the report's line in the summary, and the end of a failure that came of it."""

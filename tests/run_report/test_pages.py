@@ -10,14 +10,14 @@ import pytest
 from langchain_kimi._recorded_runs import MessagePart, ModelCallRecord, RecordedRun, RunMessage, TimeSpan
 from langchain_kimi._run_report import remove_content, report_page, scrub_run
 from langchain_kimi._run_report.formats import (
-    clock_time,
-    count,
-    plain_json,
-    seconds,
-    share,
-    shown_json,
-    shown_text,
-    usd,
+    format_clock_time,
+    format_count,
+    format_json,
+    format_plain_json,
+    format_seconds,
+    format_share,
+    format_text,
+    format_usd,
 )
 from langchain_kimi._run_report.time_line import time_line
 from tests.run_report.outline import Outline
@@ -87,14 +87,19 @@ def test_without_content_only_names_and_numbers_stay() -> None:
 
 
 def test_numbers_that_are_not_known_or_not_finite() -> None:
-    assert [usd(value) for value in (None, float("inf"), float("nan"), 0, 0.0045, 1234.5)] == [
+    assert [format_usd(value) for value in (None, float("inf"), float("nan"), 0, 0.0045, 1234.5)] == [
         *("unknown", "unknown", "unknown", "$0", "$0.0045", "$1,234.50")
     ]
-    assert [count(value) for value in (None, float("inf"), 10**9)] == ["unknown", "unknown", "1,000,000,000"]
-    assert [share(None), share(0.874), seconds(float("nan")), seconds(0.0123), seconds(61), seconds(7_322)] == [
-        *("", "87%", "", "12 ms", "1 min 1 s", "2 h 2 min")
-    ]
-    assert [clock_time(value) for value in (None, 1e300, 0.0)] == ["", "", "1970-01-01 00:00:00 UTC"]
+    assert [format_count(value) for value in (None, float("inf"), 10**9)] == ["unknown", "unknown", "1,000,000,000"]
+    assert [
+        format_share(None),
+        format_share(0.874),
+        format_seconds(float("nan")),
+        format_seconds(0.0123),
+        format_seconds(61),
+        format_seconds(7_322),
+    ] == [*("", "87%", "", "12 ms", "1 min 1 s", "2 h 2 min")]
+    assert [format_clock_time(value) for value in (None, 1e300, 0.0)] == ["", "", "1970-01-01 00:00:00 UTC"]
 
 
 def test_a_run_of_an_unknown_model_with_odd_numbers_has_a_page() -> None:
@@ -116,20 +121,20 @@ def test_a_run_of_an_unknown_model_with_odd_numbers_has_a_page() -> None:
     ],
 )
 def test_json_is_shown_over_lines_as_it_was_written(text: str, lines: str) -> None:
-    assert plain_json(text) == lines
-    assert re.sub(r"<[^>]*>", "", str(shown_json(text))).replace("&#34;", '"') == lines
+    assert format_plain_json(text) == lines
+    assert re.sub(r"<[^>]*>", "", str(format_json(text))).replace("&#34;", '"') == lines
 
 
 @pytest.mark.parametrize("text", ["", "no", '"text"', "{", "[1, }", "[" * 100_000, '{"a": <b>}'])
 def test_what_is_no_json_object_is_no_json(text: str) -> None:
-    assert plain_json(text) is None
-    assert shown_json(text) is None
+    assert format_plain_json(text) is None
+    assert format_json(text) is None
 
 
 def test_the_text_of_json_is_escaped() -> None:
-    assert "<b>" not in str(shown_json('{"<b>": "<b>\u202e"}'))
-    assert "\\u202e" in str(shown_json('{"a": "\u202e"}'))
-    assert shown_text("a\r\nb\x00") == "a\nb\\x00"
+    assert "<b>" not in str(format_json('{"<b>": "<b>\u202e"}'))
+    assert "\\u202e" in str(format_json('{"a": "\u202e"}'))
+    assert format_text("a\r\nb\x00") == "a\nb\\x00"
 
 
 def test_parallel_calls_stand_below_each_other_and_a_long_pause_is_cut() -> None:

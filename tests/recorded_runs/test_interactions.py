@@ -8,7 +8,7 @@ import pytest
 
 from langchain_kimi import agent_as_tool, create_kimi_agent
 from langchain_kimi._recorded_runs import RecordedRun, read_recorded_run
-from langchain_kimi._recorded_runs.recording import run_of_interactions
+from langchain_kimi._recorded_runs.interactions import run_of_interactions
 from langchain_kimi.testing import Reply, Request, called, said
 from langchain_kimi.testing.cassettes import Cassette, Interaction
 from tests.agent.helpers import ASK

@@ -8,8 +8,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_kimi import create_kimi_agent
 from langchain_kimi._recorded_runs import read_thread
-from langchain_kimi._recorded_runs.lost_cache import cache_breaks_of
-from langchain_kimi._recorded_runs.recording import run_of_interactions
+from langchain_kimi._recorded_runs.interactions import run_of_interactions
+from langchain_kimi._recorded_runs.run_cache_breaks import cache_breaks_of
 from langchain_kimi.testing import FakeKimi, said
 from langchain_kimi.testing.cassettes import Interaction
 

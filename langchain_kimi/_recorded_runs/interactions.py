@@ -33,10 +33,14 @@ _MISSING = (
 )
 
 
+def read_interactions(path: Path) -> list[Interaction]:
+    """The requests and responses of a recording. Raises CassetteError or OSError where it cannot be read."""
+    return load_cassette(path) if path.name.endswith(SUFFIX) else read_recording(path)
+
+
 def read_recording_run(path: Path) -> RecordedRun:
     """The run in a recording. Raises CassetteError or OSError where it cannot be read."""
-    interactions = load_cassette(path) if path.name.endswith(SUFFIX) else read_recording(path)
-    return run_of_interactions(interactions, path.name)
+    return run_of_interactions(read_interactions(path), path.name)
 
 
 def run_of_interactions(interactions: Iterable[Interaction], name: str) -> RecordedRun:
