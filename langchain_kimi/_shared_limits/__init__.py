@@ -1,7 +1,7 @@
 """Rate limits that many processes share by a Redis server.
 
 The counting is one Lua script, `exchange.lua`, which Redis runs as one step: a process reports what it did since its
-last call, and the script begins those of its requests whose turn it is. One thread of each process calls it, so that
+last call, and the script starts those of its requests whose turn it is. One thread of each process calls it, so that
 tasks of all event loops and threads only wait for events of their own process.
 """
 

@@ -1,11 +1,11 @@
--- Rate limits that many processes share. A process reports what it did since its last call, and this script begins those
+-- Rate limits that many processes share. A process reports what it did since its last call, and this script starts those
 -- of its requests whose turn it is. Redis runs a script as one step; its clock is the only one.
 --
 -- All times are in milliseconds. The id of a request begins with the 16 characters of its process.
 --
 --   state       hash: epoch, next (the last number in the queue), tokens (the sum in the window), paused_until,
 --               overloads (in a row), recovery (a lower limit of concurrency after an overload), head (the first request
---               of the queue that cannot begin), head_at (when it can, as its process knows), settled_at,
+--               of the queue that cannot start), head_at (when it can, as its process knows), settled_at,
 --               woken:<process> (when)
 --   processes   sorted set: process, until when it counts as alive
 --   queue       sorted set: request, its number in the order of arrival
@@ -205,10 +205,10 @@ local function is_late(process)
     return process ~= me and now - woken_at > timing.patience
 end
 
--- Begins requests of this process in the order of arrival, and appends their ids to `begun`. Returns the milliseconds
--- until the first request that cannot begin yet may; -1 if it is not this process's, or waits for the end of another.
--- Another process is woken where its request can begin, or where its first one can begin earlier than it knows.
-local function begin(begun)
+-- Starts requests of this process in the order of arrival, and appends their ids to `started`. Returns the milliseconds
+-- until the first request that cannot start yet may; -1 if it is not this process's, or waits for the end of another.
+-- Another process is woken where its request can start, or where its first one can start earlier than it knows.
+local function start_requests(started)
     local in_progress, requests, tokens = call('SCARD', LEASES), call('ZCARD', WINDOW), number(STATE, 'tokens')
     local paused, recovery = number(STATE, 'paused_until') - now, number(STATE, 'recovery')
     local concurrency, rpm = limits.concurrency or math.huge, limits.rpm or math.huge
@@ -237,7 +237,7 @@ local function begin(begun)
                 call('ZREM', QUEUE, request)
                 call('SADD', LEASES, request)
                 enter_window(request, size, '+inf')
-                begun[#begun + 1] = request
+                started[#started + 1] = request
             elseif call('HEXISTS', STATE, 'woken:' .. process) == 0 then
                 wake(process)
             end
@@ -285,18 +285,18 @@ end
 if message.takes_over then
     take_over()
 end
-local begun = {}
+local started = {}
 for _, entry in ipairs(message.tickets) do
     if call('SISMEMBER', LEASES, entry.id) == 1 then
-        begun[#begun + 1] = entry.id -- in a call whose reply was lost
+        started[#started + 1] = entry.id -- in a call whose reply was lost
     elseif not call('ZSCORE', QUEUE, entry.id) then
         call('ZADD', QUEUE, call('HINCRBY', STATE, 'next', 1), entry.id)
         call('HSET', TOKENS, entry.id, entry.tokens)
     end
 end
 
-local wait = begin(begun)
+local wait = start_requests(started)
 for _, key in ipairs(KEYS) do
     call('PEXPIRE', key, timing.expire)
 end
-return { epoch, wait, call('ZCARD', PROCESSES), 0, begun }
+return { epoch, wait, call('ZCARD', PROCESSES), 0, started }

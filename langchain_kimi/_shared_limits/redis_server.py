@@ -24,13 +24,13 @@ class ScriptReply(NamedTuple):
     epoch: str
     """Another one than before means that Redis lost its data."""
     wait: float | None
-    """Seconds until a waiting request of this process can begin; None if that depends on other requests."""
+    """Seconds until a waiting request of this process can start; None if that depends on other requests."""
     processes: int
     """The number of processes that count as alive."""
     is_unknown: bool
     """Whether Redis no longer knows this process, and nothing was done."""
-    begun: list[str]
-    """The requests that begin."""
+    started: list[str]
+    """The requests that start."""
 
 
 class RedisServer:
@@ -59,10 +59,14 @@ class RedisServer:
             self._connect()
 
     def exchange(self, message: Mapping[str, Any]) -> ScriptReply:
-        """Report what the process did, and begin its requests. Raises one of `failures`."""
-        epoch, wait, processes, is_unknown, begun = self._script(self._keys, [orjson.dumps(message)])
+        """Report what the process did, and start its requests. Raises one of `failures`."""
+        epoch, wait, processes, is_unknown, started = self._script(self._keys, [orjson.dumps(message)])
         return ScriptReply(
-            _text(epoch), None if wait < 0 else wait / 1000, processes, bool(is_unknown), [_text(one) for one in begun]
+            _text(epoch),
+            None if wait < 0 else wait / 1000,
+            processes,
+            bool(is_unknown),
+            [_text(one) for one in started],
         )
 
     def listen(self, process: str, wake: Callable[[], None], goes_on: Callable[[], bool]) -> None:

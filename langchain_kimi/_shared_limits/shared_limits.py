@@ -36,8 +36,8 @@ class Timing:
     """The times of shared limits, in seconds."""
 
     window: float = 60.0
-    margin: float = 0.5
-    """How much later than its predecessor a request may arrive for its way to the host. It lengthens the window."""
+    margin: float = 1.0
+    """How much longer one request may take to reach the host than another. It lengthens the window."""
     lease: float = 15.0
     """After this time without a report, a process counts as dead."""
     heartbeat: float = 5.0
@@ -47,7 +47,7 @@ class Timing:
     patience: float = 0.5
     """How long a place in the queue stays reserved for a process that was woken."""
     settle: float = 3.0
-    """How long nothing begins after Redis lost its data, so that all processes can report what they have sent."""
+    """How long no request starts after Redis lost its data, so that all processes can report what they have sent."""
     retry: float = 1.0
     """The time between two attempts to reach a server that is away."""
     overload_pause: float = 5.0
@@ -97,10 +97,10 @@ class Ticket:
     """Wakes the waiter. Raises RuntimeError if its event loop is closed."""
     sent_at: float | None = None
     share: LocalLimits | None = None
-    """The limits of this process alone, if the request begins by these."""
+    """The limits of this process alone, if the request starts by these."""
     local_slot: LocalSlot | None = None
     failure: Exception | None = None
-    """Why it does not begin."""
+    """Why it does not start."""
 
 
 @dataclass(slots=True)
@@ -133,7 +133,7 @@ class SharedLimits:
         _everywhere.add(self)
 
     def _reset(self) -> None:
-        """Begin as a process that has no requests."""
+        """Start as a process that has no requests."""
         self._process = secrets.token_hex(8)
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
@@ -163,7 +163,7 @@ class SharedLimits:
         self._reporting = False
 
     def reset_after_fork(self) -> None:
-        """Begin as a new process, which has none of its parent's requests, threads and connections."""
+        """Start as a new process, which has none of its parent's requests, threads and connections."""
         self._reset()
         self.server.connect_after_fork()
 
@@ -184,8 +184,8 @@ class SharedLimits:
             self._changed.notify_all()
             return ticket
 
-    def begin_alone(self, ticket: Ticket, slot: LocalSlot) -> None:
-        """Note a request that began by the limits of this process alone."""
+    def start_alone(self, ticket: Ticket, slot: LocalSlot) -> None:
+        """Note a request that started by the limits of this process alone."""
         with self._changed:
             ticket.local_slot = slot
             self._held[ticket.id] = ticket
@@ -201,7 +201,7 @@ class SharedLimits:
         """End a request in progress: with the seconds that the host asks to wait, and the tokens that it counts for."""
         with self._changed:
             if self._held.pop(ticket.id, None) is None:
-                return  # it was begun by the parent process
+                return  # the parent process started it
             if ticket.sent_at is None:
                 self._sent(ticket)
             ticket.tokens = ticket.tokens if tokens is None else tokens
@@ -339,15 +339,15 @@ class SharedLimits:
             self._takes_over = self._was_away = False
             self._epoch = reply.epoch
             self._processes = reply.processes
-            for request in reply.begun:
-                self._begin(request)
+            for request in reply.started:
+                self._start(request)
             if self._held or self._queued:
                 wait = self.timing.poll if reply.wait is None else reply.wait
                 longest = min(wait, self.timing.poll) if self._queued else self.timing.heartbeat
                 self._look_at = time.monotonic() + min(longest, self.timing.heartbeat)
 
-    def _begin(self, request: str) -> None:
-        """Wake the waiter of a request that began; one that gave up meanwhile never was."""
+    def _start(self, request: str) -> None:
+        """Wake the waiter of a request that started; Redis forgets one that gave up meanwhile."""
         ticket = self._queued.pop(request, None)
         if ticket is not None:
             try:

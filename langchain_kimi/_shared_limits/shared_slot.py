@@ -39,7 +39,7 @@ class SharedSlot:
             turn.wait()
             if slot := self._slot_of_share(ticket):
                 slot.__enter__()
-                self._limits.begin_alone(ticket, slot)
+                self._limits.start_alone(ticket, slot)
         except BaseException:
             self._limits.withdraw(ticket)
             raise
@@ -53,7 +53,7 @@ class SharedSlot:
             await turn.wait()
             if slot := self._slot_of_share(ticket):
                 await slot.__aenter__()
-                self._limits.begin_alone(ticket, slot)
+                self._limits.start_alone(ticket, slot)
         except BaseException:
             self._limits.withdraw(ticket)
             raise

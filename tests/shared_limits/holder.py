@@ -1,4 +1,4 @@
-"""A request in progress, for tests of who may begin meanwhile."""
+"""A request in progress, for tests of which others may start meanwhile."""
 
 import threading
 import time
@@ -21,8 +21,8 @@ class Holder:
     """A slot in a thread of its own, which is left when the test says so."""
 
     def __init__(self, limits: RateLimits, tokens: int = 1, error: Exception | None = None) -> None:
-        self.began, self.leave = threading.Event(), threading.Event()
-        self.began_at = 0.0
+        self.started, self.leave = threading.Event(), threading.Event()
+        self.started_at = 0.0
         self._job = (limits, tokens, error)
         self._thread = threading.Thread(target=self._hold, daemon=True)
         self._thread.start()
@@ -31,14 +31,14 @@ class Holder:
         limits, tokens, error = self._job
         with suppress(RateLimitError), limits.slot(tokens) as slot:
             slot.sent()
-            self.began_at = time.monotonic()
-            self.began.set()
+            self.started_at = time.monotonic()
+            self.started.set()
             assert self.leave.wait(20)
             if error:
                 raise error
 
-    def has_begun(self) -> "Holder":
-        assert self.began.wait(20)
+    def wait_for_start(self) -> "Holder":
+        assert self.started.wait(20)
         return self
 
     def end(self) -> float:

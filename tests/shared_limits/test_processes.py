@@ -32,7 +32,7 @@ def test_the_host_never_sees_more_than_the_limits_though_workers_are_killed(acco
     assert server.most_requests(account.timing.window) <= 100
     assert server.most_tokens(account.timing.window) <= 40_000
     assert len({key for _, _, key in server.arrivals}) == COUNT
-    until(lambda: Holder(account.rate_limits()).has_begun().end() and account.leases() == set())
+    until(lambda: Holder(account.rate_limits()).wait_for_start().end() and account.leases() == set())
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_a_worker_that_was_stopped_reports_again_what_it_does(account_of: MakeAc
         until(account.leases)
         os.kill(worker.pid, signal.SIGSTOP)
         other = account.rate_limits()
-        until(lambda: Holder(other).has_begun().end() and account.leases() == set())  # its lease has expired
+        until(lambda: Holder(other).wait_for_start().end() and account.leases() == set())  # its lease has expired
         os.kill(worker.pid, signal.SIGCONT)
         until(lambda: len(account.leases()) == 1)
 

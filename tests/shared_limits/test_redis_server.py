@@ -60,15 +60,15 @@ def test_without_redis_the_share_of_a_process_is_kept(own_redis: OwnRedis) -> No
     account = account_on(own_redis, concurrency=4)
     first, second = account.rate_limits(), account.rate_limits()
     for limits in (second, first):
-        Holder(limits).has_begun().end()
-    held, second_of_two = Holder(first).has_begun(), first.slot(1)
+        Holder(limits).wait_for_start().end()
+    held, second_of_two = Holder(first).wait_for_start(), first.slot(1)
     own_redis.kill()
     with pytest.warns(KimiWarning, match="its own share"):
         second_of_two.__enter__()
     waiter = Holder(first)
-    assert not waiter.began.wait(0.3)
+    assert not waiter.started.wait(0.3)
     second_of_two.__exit__(None, None, None)
-    waiter.has_begun().end()
+    waiter.wait_for_start().end()
     held.end()
 
 
@@ -78,8 +78,8 @@ def test_redis_that_lost_its_data_learns_what_is_in_progress_and_was_sent(own_re
     account = account_on(own_redis, concurrency=2, rpm=3, tpm=100)
     account.timing = replace(QUICK, window=60.0, lease=60.0, heartbeat=0.15 if noticed else 3.0)
     first, second = account.rate_limits(), account.rate_limits()
-    holder = Holder(first, tokens=20).has_begun()
-    Holder(second, tokens=30).has_begun().end()
+    holder = Holder(first, tokens=20).wait_for_start()
+    Holder(second, tokens=30).wait_for_start().end()
     until(lambda: len(account.leases()) == 1)
     own_redis.kill()
     if noticed:
@@ -89,7 +89,7 @@ def test_redis_that_lost_its_data_learns_what_is_in_progress_and_was_sent(own_re
     assert account.state("tokens") == "20"
     paused_until = account.state("paused_until")
     assert paused_until  # nobody begins before the others could report
-    last = Holder(second, tokens=1).has_begun()
+    last = Holder(second, tokens=1).wait_for_start()
     assert account.now() >= float(paused_until)
     assert account.state("tokens") == "51"
     for one in (holder, last):
@@ -101,7 +101,7 @@ def test_redis_that_lost_its_data_learns_what_is_in_progress_and_was_sent(own_re
 def test_what_begins_without_redis_is_reported_when_it_is_back(own_redis: OwnRedis) -> None:
     account = account_on(own_redis, concurrency=2, rpm=100)
     limits = account.rate_limits()
-    Holder(limits).has_begun().end()
+    Holder(limits).wait_for_start().end()
     own_redis.kill()
     slot = limits.slot(7)
     with pytest.warns(KimiWarning, match="its own share"):
@@ -111,7 +111,7 @@ def test_what_begins_without_redis_is_reported_when_it_is_back(own_redis: OwnRed
     slot.__exit__(None, None, None)
     until(lambda: account.leases() == set())
     assert account.state("tokens") == "8"
-    Holder(limits).has_begun().end()
+    Holder(limits).wait_for_start().end()
     assert limits._shared is not None
     assert limits._shared._share is None
 

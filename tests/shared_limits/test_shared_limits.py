@@ -39,7 +39,7 @@ def queued(account: Account) -> int:
 def test_concurrency_counts_over_processes(account_of: MakeAccount, way: str) -> None:
     account = account_of(concurrency=2)
     first, second = account.rate_limits(), account.rate_limits()
-    holders = [Holder(first).has_begun(), Holder(second).has_begun()]
+    holders = [Holder(first).wait_for_start(), Holder(second).wait_for_start()]
     began = threading.Event()
 
     async def ask() -> None:
@@ -91,17 +91,28 @@ def test_a_request_counts_from_when_it_was_sent(account_of: MakeAccount) -> None
     with first.slot(1) as slot:
         waiter = Holder(second)
         until(lambda: queued(account) == 1)
-        assert not waiter.began.wait(1.5 * FAST.window)  # it has begun, but who knows when it arrives?
+        assert not waiter.started.wait(1.5 * FAST.window)  # it has started, but who knows when it arrives?
         slot.sent()
         sent_at = time.monotonic()
-    assert waiter.has_begun().began_at - sent_at >= FAST.window
+    assert waiter.wait_for_start().started_at - sent_at >= FAST.window
     waiter.end()
+
+
+def test_a_window_of_sixty_seconds_is_a_second_longer_for_the_way_to_the_host(account_of: MakeAccount) -> None:
+    account = account_of(Timing(), rpm=5)
+    sent_after = account.now()
+    with account.rate_limits().slot(1) as slot:
+        slot.sent()
+    until(lambda: account.leases() == set())
+    ((_, leaves_at),) = account.client().zrange(account.key("window"), 0, 0, withscores=True)
+    assert sent_after + 61_000 <= leaves_at + 1  # Redis counts whole milliseconds
+    assert leaves_at <= account.now() + 61_000
 
 
 def test_a_process_with_few_requests_does_not_wait_for_all_of_one_with_many(account_of: MakeAccount) -> None:
     account = account_of(concurrency=1)
     busy, modest = account.rate_limits(), account.rate_limits()
-    holder, order = Holder(busy).has_begun(), []
+    holder, order = Holder(busy).wait_for_start(), []
 
     def ask(limits: RateLimits, name: str) -> None:
         with limits.slot(1):
@@ -124,7 +135,7 @@ def test_a_process_with_few_requests_does_not_wait_for_all_of_one_with_many(acco
 def test_requests_of_a_process_begin_in_order(account_of: MakeAccount) -> None:
     account = account_of(concurrency=1)
     limits = account.rate_limits()
-    holder, order = Holder(limits).has_begun(), []
+    holder, order = Holder(limits).wait_for_start(), []
 
     async def ask(number: int) -> None:
         async with limits.slot(1):
@@ -146,17 +157,17 @@ def test_a_process_is_woken_when_its_turn_comes(account_of: MakeAccount, limit: 
     patient = Timing(window=window, margin=0.0, lease=600.0, heartbeat=600.0, poll=600.0)
     account = account_of(patient, **{limit: 1})
     first, second = account.rate_limits(), account.rate_limits()
-    holder, waiter = Holder(first).has_begun(), Holder(second)
+    holder, waiter = Holder(first).wait_for_start(), Holder(second)
     until(lambda: account.listeners() == 1)
     third = Holder(account.rate_limits())
     until(lambda: account.listeners() == 2)
     for one in (holder, waiter, third):
-        one.has_begun().end()
+        one.wait_for_start().end()
 
 
 def test_the_place_of_a_process_that_does_not_come_is_given_to_others(account_of: MakeAccount) -> None:
     account = account_of(replace(QUICK, lease=60.0), concurrency=1)
-    holder, limits = Holder(account.rate_limits()).has_begun(), account.rate_limits()
+    holder, limits = Holder(account.rate_limits()).wait_for_start(), account.rate_limits()
     if not (child := os.fork()):
         try:
             limits.slot(1).__enter__()
@@ -168,24 +179,24 @@ def test_the_place_of_a_process_that_does_not_come_is_given_to_others(account_of
     waiter = Holder(limits)
     until(lambda: queued(account) == 2)
     holder.end()
-    waiter.has_begun().end()
+    waiter.wait_for_start().end()
     assert queued(account) == 1  # the dead process's, until its lease ends
     dead = account.client().zrange(account.key("queue"), 0, 0)[0][:16]
     woken_at = account.state(f"woken:{dead}")
-    holder, waiter = Holder(account.rate_limits()).has_begun(), Holder(limits)
+    holder, waiter = Holder(account.rate_limits()).wait_for_start(), Holder(limits)
     until(lambda: queued(account) == 2)
     holder.end()
-    waiter.has_begun().end()
+    waiter.wait_for_start().end()
     assert account.state(f"woken:{dead}") == woken_at is not None  # it is not waited for a second time
 
 
 def test_a_request_that_lasts_longer_than_a_lease_stays_in_progress(account_of: MakeAccount) -> None:
     account = account_of(replace(QUICK, lease=0.4, heartbeat=0.1), concurrency=1)
-    holder = Holder(account.rate_limits()).has_begun()
+    holder = Holder(account.rate_limits()).wait_for_start()
     other = Holder(account.rate_limits())
-    assert not other.began.wait(0.5)
+    assert not other.started.wait(0.5)
     ended_at = holder.end()
-    assert other.has_begun().began_at >= ended_at
+    assert other.wait_for_start().started_at >= ended_at
     other.end()
 
 
@@ -193,7 +204,7 @@ def test_a_request_that_lasts_longer_than_a_lease_stays_in_progress(account_of: 
 def test_what_redis_has_lost_it_hears_again(account_of: MakeAccount, lost: list[str]) -> None:
     """As when a process was stopped for longer than a lease, or a replica took over that had not all of it."""
     account = account_of(replace(QUICK, window=600.0), concurrency=1)
-    holder = Holder(account.rate_limits()).has_begun()
+    holder = Holder(account.rate_limits()).wait_for_start()
     waiter = Holder(account.rate_limits())
     until(lambda: queued(account) == 1)
     leases = account.leases()
@@ -201,7 +212,7 @@ def test_what_redis_has_lost_it_hears_again(account_of: MakeAccount, lost: list[
     until(lambda: leases <= account.leases())
     until(lambda: queued(account) == 1 or len(account.leases()) == 2)  # it may begin before the lease is known again
     holder.end()
-    waiter.has_begun().end()
+    waiter.wait_for_start().end()
     until(lambda: account.leases() == set())
     assert account.client().zcard(account.key("window")) == 2
 
@@ -214,7 +225,7 @@ async def test_cancelled_waiters_leave_nothing_behind(account_of: MakeAccount) -
         async with limits.slot(1):
             return "done"
 
-    holder = Holder(account.rate_limits()).has_begun()
+    holder = Holder(account.rate_limits()).wait_for_start()
     tasks = [asyncio.create_task(ask()) for _ in range(12)]
     await asyncio.to_thread(until, lambda: queued(account) == 8)
     for task in tasks[:11]:
@@ -232,7 +243,7 @@ async def test_waiters_cancelled_at_the_moment_they_begin_hold_no_lease(account_
     for _ in range(20):
         task = asyncio.create_task(limits.slot(1).__aenter__())
         await asyncio.to_thread(until, account.leases)
-        task.cancel()  # Redis has begun it, and the task has not run since
+        task.cancel()  # Redis has started it, and the task has not run since
         with suppress(asyncio.CancelledError):
             await (await task).__aexit__(None, None, None)
         await asyncio.to_thread(until, lambda: account.leases() == set())
@@ -240,7 +251,7 @@ async def test_waiters_cancelled_at_the_moment_they_begin_hold_no_lease(account_
 
 def test_ctrl_c_in_the_queue_leaves_nothing_behind(account_of: MakeAccount, monkeypatch: pytest.MonkeyPatch) -> None:
     account = account_of(STEADY, concurrency=1)
-    holder = Holder(account.rate_limits()).has_begun()
+    holder = Holder(account.rate_limits()).wait_for_start()
 
     class Interrupted(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
@@ -276,7 +287,7 @@ def test_an_unfinished_stream_of_a_closed_event_loop_ends(account_of: MakeAccoun
 def test_a_waiter_of_a_closed_event_loop_does_not_hold_up_the_queue(account_of: MakeAccount) -> None:
     account = account_of(STEADY, concurrency=1)
     limits = account.rate_limits()
-    holder = Holder(limits).has_begun()
+    holder = Holder(limits).wait_for_start()
     loop = asyncio.new_event_loop()
     abandoned = limits.slot(1).__aenter__()
     task = loop.create_task(abandoned)
@@ -286,7 +297,7 @@ def test_a_waiter_of_a_closed_event_loop_does_not_hold_up_the_queue(account_of: 
     loop.close()
     other = Holder(account.rate_limits())
     holder.end()
-    other.has_begun().end()
+    other.wait_for_start().end()
     until(lambda: account.leases() == set())
     del task, abandoned
 
@@ -299,56 +310,56 @@ def test_what_one_process_learns_from_a_429_slows_the_others(
     first, second = account.rate_limits(), account.rate_limits()
     with second.slot(1):
         pass
-    refused_at = Holder(first, error=kind("full", status=429, retry_after=0.4)).has_begun().end()
+    refused_at = Holder(first, error=kind("full", status=429, retry_after=0.4)).wait_for_start().end()
     until(lambda: account.state("paused_until"))
-    other = Holder(second).has_begun()
-    assert other.began_at - refused_at >= 0.4
+    other = Holder(second).wait_for_start()
+    assert other.started_at - refused_at >= 0.4
     other.end()
 
 
 def test_after_an_overload_one_answer_after_the_other_opens_the_way_again(account_of: MakeAccount) -> None:
     account = account_of(replace(QUICK, overload_pause=0.1), concurrency=4)
     limits = account.rate_limits()
-    Holder(limits, error=OverloadedError("full", status=429)).has_begun().end()
+    Holder(limits, error=OverloadedError("full", status=429)).wait_for_start().end()
     holders = [Holder(limits) for _ in range(4)]
 
-    def begun() -> int:
-        return sum(holder.began.is_set() for holder in holders)
+    def started() -> int:
+        return sum(holder.started.is_set() for holder in holders)
 
-    until(lambda: begun() == 1)
+    until(lambda: started() == 1)
     until(lambda: queued(account) == 3)
-    assert begun() == 1
-    next(holder for holder in holders if holder.began.is_set()).end()
-    until(lambda: begun() == 3)
+    assert started() == 1
+    next(holder for holder in holders if holder.started.is_set()).end()
+    until(lambda: started() == 3)
     assert account.state("recovery") == "2"
     for holder in holders:
-        holder.has_begun().end()
+        holder.wait_for_start().end()
     until(lambda: account.state("recovery") is None)
 
 
 def test_a_quota_without_money_pauses_nobody(account_of: MakeAccount) -> None:
     account = account_of(concurrency=5)
-    Holder(account.rate_limits(), error=QuotaExceededError("no money", status=429)).has_begun().end()
-    Holder(account.rate_limits()).has_begun().end()
+    Holder(account.rate_limits(), error=QuotaExceededError("no money", status=429)).wait_for_start().end()
+    Holder(account.rate_limits()).wait_for_start().end()
     assert account.state("paused_until") is None
 
 
 def test_processes_with_other_limits_keep_to_their_own(account_of: MakeAccount) -> None:
     account = account_of()
     narrow, wide = account.rate_limits(concurrency=1), account.rate_limits(concurrency=3)
-    holders = [Holder(wide).has_begun() for _ in range(2)]
+    holders = [Holder(wide).wait_for_start() for _ in range(2)]
     waiter = Holder(narrow)
     until(lambda: queued(account) == 1)
     holders[0].end()
-    assert not waiter.began.is_set()
+    assert not waiter.started.is_set()
     holders[1].end()
-    waiter.has_begun().end()
+    waiter.wait_for_start().end()
 
 
 def test_accounts_are_counted_apart(account_of: MakeAccount) -> None:
     one, other = account_of(concurrency=1), account_of(concurrency=1)
-    holder = Holder(one.rate_limits()).has_begun()
-    Holder(other.rate_limits()).has_begun().end()
+    holder = Holder(one.rate_limits()).wait_for_start()
+    Holder(other.rate_limits()).wait_for_start().end()
     holder.end()
 
 
