@@ -95,6 +95,19 @@ class PromptFingerprint(NamedTuple):
         return sum(self.sizes[:end]) / (sum(self.sizes) or 1)
 
 
+class AnsweredRequest(NamedTuple):
+    """A request that a model answered, as `CacheBreaks` compares it."""
+
+    number: int
+    agent: str | None
+    model: str
+    prompt: PromptFingerprint
+    identity: Identity
+    usage: UsageMetadata
+    sent: float
+    """When it was sent, by the clock of the comparison."""
+
+
 @dataclass(slots=True)
 class _Conversation:
     """The last answered request of a conversation."""
@@ -125,12 +138,11 @@ class CacheBreaks:
         self._conversations: OrderedDict[int, _Conversation] = OrderedDict()
         """By the hash of the whole prompt, the last used at the end."""
 
-    def answered(
-        self, prompt: PromptFingerprint, identity: Identity, model: str, usage: UsageMetadata, sent: float
-    ) -> tuple[tuple[str, ...], int] | None:
-        """The reasons and the tokens that were read again, if an answered request lost its place in the cache."""
+    def answered(self, request: AnsweredRequest) -> CacheBreak | None:
+        """Whether an answered request lost its place in the cache, and why."""
+        prompt, usage = request.prompt, request.usage
         cached = usage.get("input_token_details", {}).get("cache_read") or 0
-        new = _Conversation(prompt, identity, model, usage["input_tokens"], cached, self._clock())
+        new = _Conversation(prompt, request.identity, request.model, usage["input_tokens"], cached, self._clock())
         earlier = self._earlier(new)
         if earlier is not None and not _is_fork(earlier.prompt, prompt):
             del self._conversations[earlier.key]
@@ -138,7 +150,13 @@ class CacheBreaks:
         self._conversations[new.key] = new
         if len(self._conversations) > self._max:
             self._conversations.popitem(last=False)
-        return _break(earlier, new, sent) if earlier is not None else None
+        if earlier is None or (lost := _break(earlier, new, request.sent)) is None:
+            return None
+        reasons, again = lost
+        cost = _extra_cost(again, new)
+        return CacheBreak(
+            request.number, request.agent, new.model, reasons, new.input_tokens, new.cached_tokens, again, cost
+        )
 
     def _earlier(self, new: _Conversation) -> _Conversation | None:
         """The conversation that a request continues."""
@@ -219,12 +237,12 @@ def _tool_changes(earlier: Mapping[str, int], new: Mapping[str, int]) -> str:
     return ", ".join(changes[:_MAX_SHOWN_TOOLS]) + (f" and {more} more" if more > 0 else "")
 
 
-def extra_cost(tokens: int, model: str, prompt: PromptFingerprint) -> float | None:
+def _extra_cost(tokens: int, request: _Conversation) -> float | None:
     """What tokens cost more if the cache does not have them, in US dollars; None where the price is not known."""
-    row = find(model)
+    row = find(request.model)
     if row is None or row.usd is None:
         return None
-    written = row.usd.write_1h if prompt.lifetime == _LIFETIMES["1h"] else row.usd.write_5m
+    written = row.usd.write_1h if request.prompt.lifetime == _LIFETIMES["1h"] else row.usd.write_5m
     return tokens * ((row.usd.miss if written is None else written) - row.usd.hit) / 1_000_000
 
 

@@ -10,7 +10,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import LLMResult
 
-from langchain_kimi._cache_breaks import CacheBreak, CacheBreaks, Identity, PromptFingerprint, extra_cost
+from langchain_kimi._cache_breaks import AnsweredRequest, CacheBreak, CacheBreaks, Identity, PromptFingerprint
 from langchain_kimi._clock import CLOCK
 from langchain_kimi.usage import Usage, answers_by_prompt, is_from_cache
 
@@ -198,14 +198,11 @@ class UsageMeter(BaseCallbackHandler):
         prompt, usage = request.prompt, answer.usage_metadata
         if prompt is None or usage is None:
             return
-        lost = self._conversations.answered(prompt, request.identity, model, usage, request.sent)
-        if lost is None:
-            return
-        reasons, again = lost
-        cached = usage.get("input_token_details", {}).get("cache_read") or 0
-        cost = extra_cost(again, model, prompt)
-        agent, number = request.run.agent, self._responses
-        self._cache_breaks.append(CacheBreak(number, agent, model, reasons, usage["input_tokens"], cached, again, cost))
+        answered = AnsweredRequest(
+            self._responses, request.run.agent, model, prompt, request.identity, usage, request.sent
+        )
+        if (lost := self._conversations.answered(answered)) is not None:
+            self._cache_breaks.append(lost)
 
 
 def _billed_answers(result: LLMResult | None) -> list[AIMessage]:

@@ -10,6 +10,7 @@ from langchain_kimi._recorded_runs.recorded_run import (
     TimeSpan,
     ToolCallRecord,
 )
+from langchain_kimi._recorded_runs.run_cache_breaks import cache_breaks_of
 from langchain_kimi._recorded_runs.sources import RunSourceError, read_recorded_run
 from langchain_kimi._recorded_runs.thread import read_thread
 
@@ -23,6 +24,7 @@ __all__ = [
     "RunSourceError",
     "TimeSpan",
     "ToolCallRecord",
+    "cache_breaks_of",
     "read_recorded_run",
     "read_thread",
 ]

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from langchain_core.messages.ai import UsageMetadata
 
+from langchain_kimi._cache_breaks import CacheBreak
 from langchain_kimi.usage import Usage
 
 SourceKind: TypeAlias = Literal["thread", "recording", "log"]
@@ -172,6 +173,8 @@ class RecordedRun:
     """What the source does not hold, in whole sentences."""
     recorded_usage: Mapping[str, Usage] = field(default_factory=dict)
     """The usage by agent that the thread's state sums."""
+    cache_breaks: tuple[CacheBreak, ...] = ()
+    """The requests that lost their place in the prefix cache, if they were looked for; numbered as the model calls."""
 
     def message(self, number: int) -> RunMessage:
         """The message with this number."""

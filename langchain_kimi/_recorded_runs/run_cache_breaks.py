@@ -1,12 +1,13 @@
 """Which requests of a recorded run lost their place in the prefix cache, and why."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolCall, ToolMessage
 
-from langchain_kimi._cache_breaks import HOST_DROPPED, CacheBreak, CacheBreaks, PromptFingerprint, extra_cost
+from langchain_kimi._cache_breaks import HOST_DROPPED, AnsweredRequest, CacheBreak, CacheBreaks, PromptFingerprint
 from langchain_kimi._recorded_runs.recorded_run import ModelCallRecord, RecordedRun
 
 _NOT_IN_THREAD = "not known: a thread holds neither the system prompt nor the tools"
@@ -19,7 +20,7 @@ _MESSAGES: Mapping[str, Callable[[str], BaseMessage]] = {
 
 
 def cache_breaks_of(run: RecordedRun) -> list[CacheBreak]:
-    """The requests that found less in the cache than the one before them, numbered as the calls of the run.
+    """The requests that read less from the cache than the one before them had put there, numbered as the model calls.
 
     A thread holds neither system prompts nor tools, and a recording no times, so these are not among their reasons. The
     indexes of messages are those of the messages that the source holds. A log, which holds no messages, has no breaks.
@@ -37,14 +38,15 @@ def _breaks(run: RecordedRun) -> Iterator[CacheBreak]:
         answered = call.time.end or 0.0
         prompt = PromptFingerprint.of([_message(run, number) for number in call.inputs], _settings(call))
         identity = (run.name, call.agent) if run.kind == "thread" else (run.name,)
-        lost = conversations.answered(prompt, identity, call.model, usage, call.time.start or 0.0)
-        if lost is not None:
-            reasons, again = lost
-            if run.kind == "thread":
-                reasons = tuple(_NOT_IN_THREAD if reason == HOST_DROPPED else reason for reason in reasons)
-            cached = usage.get("input_token_details", {}).get("cache_read") or 0
-            cost = extra_cost(again, call.model, prompt)
-            yield CacheBreak(call.number, call.agent, call.model, reasons, usage["input_tokens"], cached, again, cost)
+        sent = call.time.start or 0.0
+        request = AnsweredRequest(call.number, call.agent, call.model, prompt, identity, usage, sent)
+        if (lost := conversations.answered(request)) is not None:
+            yield replace(lost, reasons=tuple(map(_thread_reason, lost.reasons))) if run.kind == "thread" else lost
+
+
+def _thread_reason(reason: str) -> str:
+    """The reason as far as a thread can tell it."""
+    return _NOT_IN_THREAD if reason == HOST_DROPPED else reason
 
 
 def _message(run: RecordedRun, number: int) -> BaseMessage:

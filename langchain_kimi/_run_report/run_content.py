@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from langchain_kimi._cache_breaks import CacheBreak
 from langchain_kimi._recorded_runs import (
     ApprovalRecord,
     MessagePart,
@@ -42,7 +43,13 @@ def remove_content(run: RecordedRun) -> RecordedRun:
         tool_calls=tuple(replace(one, arguments=_size_of(one.arguments) or "") for one in run.tool_calls),
         approvals=tuple(replace(one, question=None, answer=None) for one in run.approvals),
         events=tuple(replace(one, text="") if one.kind in ("error", "unknown") else one for one in run.events),
+        cache_breaks=tuple(replace(one, reasons=tuple(map(_without_setting, one.reasons))) for one in run.cache_breaks),
     )
+
+
+def _without_setting(reason: str) -> str:
+    """The reason of a cache break without the values of a setting, such as a key of the cache that a person chose."""
+    return reason.partition(":")[0] if reason.startswith("other ") else reason
 
 
 def _size(part: MessagePart) -> MessagePart:
@@ -64,6 +71,7 @@ def _mapped(run: RecordedRun, mask: Callable[[str], str]) -> RecordedRun:
         approvals=tuple(_mapped_approval(one, mask) for one in run.approvals),
         events=tuple(replace(one, agent=mask(one.agent), text=mask(one.text)) for one in run.events),
         recorded_usage={mask(agent): usage for agent, usage in run.recorded_usage.items()},
+        cache_breaks=tuple(_mapped_cache_break(one, mask) for one in run.cache_breaks),
     )
 
 
@@ -101,6 +109,11 @@ def _mapped_approval(approval: ApprovalRecord, mask: Callable[[str], str]) -> Ap
     return replace(approval, agent=mask(approval.agent), question=question, answer=answer)
 
 
+def _mapped_cache_break(lost: CacheBreak, mask: Callable[[str], str]) -> CacheBreak:
+    reasons = tuple(map(mask, lost.reasons))
+    return replace(lost, agent=lost.agent and mask(lost.agent), model=mask(lost.model), reasons=reasons)
+
+
 def _mapped_json(value: Any, mask: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return mask(value)
@@ -124,5 +137,6 @@ def _texts(run: RecordedRun) -> Iterator[str]:
     for approval in run.approvals:
         yield json.dumps([approval.question, approval.answer], default=str)
     yield from (event.text for event in run.events)
+    yield from (reason for lost in run.cache_breaks for reason in lost.reasons)
     for call in run.model_calls:
         yield json.dumps([call.error, dict(call.settings)], default=str)

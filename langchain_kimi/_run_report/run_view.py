@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from langchain_kimi._cache_breaks import CacheBreak
 from langchain_kimi._recorded_runs import (
     ApprovalRecord,
     ModelCallRecord,
@@ -80,6 +81,12 @@ class RunView:
     def total(self) -> AgentSum:
         """What all agents used."""
         return AgentSum("all agents", self.run.usage, len(self.run.tool_calls))
+
+    @cached_property
+    def cache_breaks(self) -> dict[str, CacheBreak]:
+        """The requests that lost their place in the prefix cache, by the ids of their answers."""
+        answers = {call.number: call.answer for call in self.run.model_calls}
+        return {self.message_id(answers[lost.request]): lost for lost in self.run.cache_breaks}
 
     def colour(self, agent: str | None) -> int:
         """The number of the colour of an agent."""

@@ -2,9 +2,10 @@
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from langchain_kimi._recorded_runs import RecordedRun, RunSourceError, read_recorded_run
+from langchain_kimi._recorded_runs import RecordedRun, RunSourceError, cache_breaks_of, read_recorded_run
 from langchain_kimi._run_report import difference_page, remove_content, report_page, scrub_run
 from langchain_kimi._run_report.formats import format_count, format_usd
 from langchain_kimi.cli.command_errors import CommandError
@@ -40,7 +41,8 @@ def _sources(sources: list[str], threads: list[str]) -> list[tuple[str, str | No
 def _read(source: str, thread: str | None, no_content: bool) -> RecordedRun:
     """The run as the report shows it."""
     try:
-        run = scrub_run(read_recorded_run(source, thread))
+        run = read_recorded_run(source, thread)
+        run = scrub_run(replace(run, cache_breaks=tuple(cache_breaks_of(run))))
     except (RunSourceError, CassetteError) as error:
         raise CommandError(str(error)) from error
     return remove_content(run) if no_content else run

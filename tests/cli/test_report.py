@@ -2,12 +2,15 @@
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from langchain_kimi import create_kimi_agent
-from langchain_kimi._recorded_runs import read_recorded_run
+from langchain_kimi._recorded_runs import cache_breaks_of, read_recorded_run
+from langchain_kimi._run_report.formats import format_usd
 from langchain_kimi.testing import FakeKimi, said, thought
 from tests import forks
 from tests.agent.helpers import ASK
@@ -49,6 +52,30 @@ def test_a_thread_a_recording_and_all_threads_of_a_database(run: Run, threads: s
     html = Path(out).read_text()
     assert "test_butter_is_what_limits_shortbread" in html
     assert "Butter" not in html.replace("test_butter", "")
+
+
+@pytest.mark.slow  # it loads the detector of secrets
+def test_requests_that_lost_the_prefix_cache_are_explained(run: Run, tmp_path: Path) -> None:
+    threads, out = str(tmp_path / "threads.sqlite"), str(tmp_path / "run.html")
+    config: Any = {"configurable": {"thread_id": "1"}}
+    with SqliteSaver.from_conn_string(threads) as saver:
+        agent = create_kimi_agent(FakeKimi(lambda request: said(f"Answer {request.number}.")), checkpointer=saver)
+        for number in range(3):
+            agent.invoke({"messages": [("user", f"{number} {'All work and no play. ' * 200}")]}, config)
+        assert run("report", threads, "-o", out).status == 0
+        assert "Cache break" not in Path(out).read_text()
+        first = agent.get_state(config).values["messages"][0]
+        agent.update_state(config, {"messages": [HumanMessage("Edited.", id=first.id)]})
+        agent.invoke({"messages": [("user", "And?")]}, config)
+    (lost,) = cache_breaks_of(read_recorded_run(threads))
+    assert lost.tokens_again > 1_000
+    assert lost.cost_usd is not None
+    for options in ([], ["--no-content"]):
+        assert run("report", threads, "-o", out, *options).status == 0
+        html = Path(out).read_text()
+        again = f"{lost.tokens_again:,} tokens again for {format_usd(lost.cost_usd)} more"
+        assert f"Cache break: messages[0] changed; {again}" in html
+        assert html.count("messages[0] changed") == 2
 
 
 @pytest.mark.slow

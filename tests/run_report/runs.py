@@ -9,6 +9,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_kimi import agent_as_tool, create_kimi_agent
+from langchain_kimi._cache_breaks import CacheBreak
 from langchain_kimi._recorded_runs import (
     ApprovalRecord,
     MessagePart,
@@ -42,6 +43,7 @@ def text(number: int, role: Any, value: str, **fields: Any) -> RunMessage:
 
 def whole_run(say: Callable[[str], str] = lambda text: text) -> RecordedRun:
     """A run with an entry of every kind; `say` changes every text in it."""
+    reasons = ("tools changed: +look", say("other prompt_cache_key: b after a"))
     picture = (MessagePart("picture", RED_DOT), MessagePart("picture", say("https://example.com/a.png")))
     return RecordedRun(
         name=say("run"),
@@ -70,6 +72,7 @@ def whole_run(say: Callable[[str], str] = lambda text: text) -> RecordedRun:
         events=(RunEvent("limit", "boss", say("The agent ended the turn."), BEGIN + 3_600),),
         status="finished",
         missing=("A thread does not hold the system prompt.",),
+        cache_breaks=(CacheBreak(3, "helper", say("m"), reasons, 1_000, 256, 600, 0.00162),),
     )
 
 

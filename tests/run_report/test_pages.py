@@ -43,6 +43,16 @@ def test_a_page_shows_everything_of_a_run() -> None:
         assert part in text, part
 
 
+def test_a_page_explains_cache_breaks_in_a_table_and_at_the_answer() -> None:
+    html = report_page([whole_run()])
+    text = Outline(html).text
+    assert "tools changed: +look; other prompt_cache_key: b after a 1,000 256 600 $0.00162" in text
+    assert "Cache break: tools changed: +look; other prompt_cache_key: b after a; 600 tokens again" in text
+    (row,) = re.findall(r'<tr><th scope="row"><a href="#(\w+)">3</a>', html)
+    assert row == "m5"
+    assert "Cache break" not in report_page([replace(whole_run(), cache_breaks=())])
+
+
 def test_the_policy_names_the_style_and_the_scripts_of_the_page_by_their_hashes() -> None:
     html = report_page([whole_run()])
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
@@ -81,6 +91,7 @@ def test_without_content_only_names_and_numbers_stay() -> None:
     html = report_page([remove_content(replace(names, events=events))], content=False)
     assert "CONTENT" not in html
     text = Outline(html).text
+    assert "tools changed: +look; other prompt_cache_key 1,000 256 600" in text
     for part in ("text of 13 characters", "(picture)", "20 characters", "1,000", "$0.0045", "look", "without content"):
         assert part in text, part
     assert "data:image" not in html
