@@ -6,7 +6,8 @@ tasks of all event loops and threads only wait for events of their own process.
 """
 
 from langchain_kimi._shared_limits.redis_server import RedisServer
-from langchain_kimi._shared_limits.shared_limits import OwnShare, SharedLimits, Timing
+from langchain_kimi._shared_limits.shared_limits import SharedLimits
 from langchain_kimi._shared_limits.shared_slot import SharedSlot
+from langchain_kimi._shared_limits.timing import Timing
 
-__all__ = ["OwnShare", "RedisServer", "SharedLimits", "SharedSlot", "Timing"]
+__all__ = ["RedisServer", "SharedLimits", "SharedSlot", "Timing"]

@@ -18,6 +18,7 @@ local me, limits, timing = message.process, message.limits, message.timing
 local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local OWNER_LENGTH, UNKNOWN = 16, 9e15
+local RECOVERED = 64 -- the concurrency at which an overload is over, where none is limited
 
 local epoch = call('HGET', STATE, 'epoch')
 if not epoch then
@@ -114,7 +115,7 @@ local function answered()
     local recovery = number(STATE, 'recovery')
     if recovery > 0 and now >= number(STATE, 'paused_until') then
         call('HDEL', STATE, 'overloads')
-        if recovery >= (limits.concurrency or timing.recovered) then
+        if recovery >= (limits.concurrency or RECOVERED) then
             call('HDEL', STATE, 'recovery')
         else
             call('HSET', STATE, 'recovery', recovery + 1)

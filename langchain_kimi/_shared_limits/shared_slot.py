@@ -6,7 +6,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from langchain_kimi._shared_limits.shared_limits import LocalSlot, Outcome, SharedLimits, Ticket
+from langchain_kimi._shared_limits.shared_limits import SharedLimits
+from langchain_kimi._shared_limits.ticket import LocalSlot, Outcome, Ticket
 from langchain_kimi.errors import KimiError, OverloadedError, QuotaExceededError, RateLimitError
 
 _SHORTEST_WAIT = 1.0

@@ -190,6 +190,38 @@ def test_the_place_of_a_process_that_does_not_come_is_given_to_others(account_of
     assert account.state(f"woken:{dead}") == woken_at is not None  # it is not waited for a second time
 
 
+@pytest.mark.parametrize("limit", ["concurrency", "rpm", "tpm"])
+def test_a_request_of_a_killed_process_ends_after_its_lease_and_leaves_the_window(
+    account_of: MakeAccount, limit: str
+) -> None:
+    account = account_of(replace(FAST, lease=0.3), **{limit: 1})
+    limits = account.rate_limits()
+    if not (child := os.fork()):
+        try:
+            limits.slot(1).__enter__()
+        finally:
+            os._exit(1)
+    os.waitpid(child, 0)
+    assert len(account.leases()) == 1
+    Holder(limits).wait_for_start().end()
+
+
+def test_what_waits_for_a_killed_process_leaves_the_queue_after_its_lease(account_of: MakeAccount) -> None:
+    account = account_of(replace(QUICK, lease=0.5), concurrency=1)
+    limits = account.rate_limits()
+    holder = Holder(limits).wait_for_start()
+    if not (child := os.fork()):
+        try:
+            limits.slot(1).__enter__()
+        finally:
+            os._exit(1)
+    until(lambda: queued(account) == 1)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    until(lambda: queued(account) == 0)
+    holder.end()
+
+
 def test_a_request_that_lasts_longer_than_a_lease_stays_in_progress(account_of: MakeAccount) -> None:
     account = account_of(replace(QUICK, lease=0.4, heartbeat=0.1), concurrency=1)
     holder = Holder(account.rate_limits()).wait_for_start()
