@@ -149,10 +149,19 @@ class _EventLoopThread:
         self._thread.join(GRACE)
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
-            while not self._ended.is_set():
-                with suppress(KeyboardInterrupt, SystemExit):  # a tool raised it; its caller has it too
-                    runner.run(self._ended.wait())
+        while not self._ended.is_set():
+            with suppress(KeyboardInterrupt, SystemExit):  # a tool raised it; its caller has it too
+                self.loop.run_until_complete(self._ended.wait())
+        # Not by asyncio.Runner, which would start a thread for this, as Python 3.12 does not allow at exit.
+        self.loop.run_until_complete(self._cancel_calls())
+        self.loop.close()
+
+    async def _cancel_calls(self) -> None:
+        calls = asyncio.all_tasks() - {asyncio.current_task()}
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await self.loop.shutdown_asyncgens()
 
 
 class _ToolThreads(ThreadPoolExecutor):

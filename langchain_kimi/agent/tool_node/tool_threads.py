@@ -1,4 +1,4 @@
-"""Runs synchronous tools in threads, and leaves them behind after a timeout, a cancelled run or Ctrl-C.
+"""Runs synchronous tools in threads, and leaves them behind after a timeout, a cancelled run, Ctrl-C or at the exit.
 
 A thread cannot be stopped. LangGraph waits for the threads of a superstep before it raises a KeyboardInterrupt, and the
 interpreter waits for the threads of pools before it exits. A tool that may have to be left behind therefore runs in a
@@ -14,9 +14,10 @@ from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from socket import socket, socketpair
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ensure_config
 
 from langchain_kimi.errors import warn
 
@@ -41,9 +42,11 @@ _IDLE_SECONDS = 10.0
 """After so long without a tool, a thread ends."""
 
 T = TypeVar("T")
+_Reason: TypeAlias = type[KeyboardInterrupt] | type[SystemExit]
 
 _idle: list["_Worker"] = []
 _running: set["Interruption"] = set()
+_in_daemon_threads: set["Interruption"] = set()
 _watcher = threading.Thread()
 _wake = socket()
 
@@ -144,7 +147,7 @@ class Interruption:
     """
 
     def __init__(self, seconds: float | None = None, *, warns: bool = False) -> None:
-        self._ended: Future[None] = Future()
+        self._ended: Future[_Reason] = Future()
         self._seconds = seconds
         self._warns = warns
         self._calls: set[Interruption] = set()
@@ -172,22 +175,22 @@ class Interruption:
         finally:
             self._runs -= 1
 
-    def end(self) -> None:
-        """End all waits."""
+    def end(self, reason: _Reason = KeyboardInterrupt) -> None:
+        """End all waits, which raise `reason`."""
         with suppress(InvalidStateError):  # it has ended already
-            self._ended.set_result(None)
+            self._ended.set_result(reason)
         for interruption in list(self._calls):
-            interruption.end()
+            interruption.end(reason)
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if the interruption has ended."""
+        """Raise the reason if the interruption has ended."""
         if self._ended.done():
-            raise KeyboardInterrupt
+            raise self._ended.result()
 
     def wait_for(self, future: Future[T], tool: str, cancel: Callable[[], None] | None = None) -> T:
         """The result of a tool. `cancel` makes the tool end, if anything can.
 
-        Raises ToolTimeoutError after the timeout, and KeyboardInterrupt if the interruption ends.
+        Raises ToolTimeoutError after the timeout, and the reason of the interruption if it ends.
         """
         reason = self._wait(future)
         if reason is None:
@@ -201,7 +204,7 @@ class Interruption:
             warn((_LEFT_BEHIND if cancel is None else _NOT_ENDED).format(tool=tool))
         raise reason
 
-    def _wait(self, future: Future[Any]) -> ToolTimeoutError | KeyboardInterrupt | None:
+    def _wait(self, future: Future[Any]) -> BaseException | None:
         """None when the tool has its result, else the reason why it is no longer wanted."""
         try:
             finished, _ = wait((future, self._ended), timeout=self._seconds, return_when=FIRST_COMPLETED)
@@ -209,7 +212,7 @@ class Interruption:
             return interrupt
         if future in finished:
             return None
-        return KeyboardInterrupt() if finished else ToolTimeoutError(self._seconds or 0)
+        return self._ended.result()() if finished else ToolTimeoutError(self._seconds or 0)
 
 
 def with_interruption(config: RunnableConfig | None, interruption: Interruption) -> RunnableConfig:
@@ -225,21 +228,41 @@ def interruption_of(config: RunnableConfig | None) -> Interruption | None:
 
 @contextmanager
 def ended_by_ctrl_c(config: RunnableConfig | None) -> Iterator[RunnableConfig | None]:
-    """The config for a run that Ctrl-C ends at once, in the main thread and with Python's own handler of SIGINT."""
-    handler = signal.getsignal(signal.SIGINT)
-    ours = threading.current_thread() is threading.main_thread() and handler in (signal.default_int_handler, _pressed)
+    """The config for a run that Ctrl-C ends at once, in the main thread and with Python's own handler of SIGINT.
+
+    In a daemon thread, the exit of the interpreter ends it.
+    """
+    thread, handler = threading.current_thread(), signal.getsignal(signal.SIGINT)
     if outer := interruption_of(config):
         with outer.run():
             yield config
-        return
-    if not ours:
+    elif thread.daemon and interruption_of(ensure_config()) is None:  # not inside a tool call
+        with _by_exit() as interruption:
+            yield with_interruption(config, interruption)
+    elif thread is threading.main_thread() and handler in (signal.default_int_handler, _pressed):
+        with _by_ctrl_c() as interruption:
+            yield with_interruption(config, interruption)
+    else:
         yield config
-        return
+
+
+@contextmanager
+def _by_exit() -> Iterator[Interruption]:
+    interruption = Interruption()
+    _in_daemon_threads.add(interruption)
+    try:
+        yield interruption
+    finally:
+        _in_daemon_threads.discard(interruption)
+
+
+@contextmanager
+def _by_ctrl_c() -> Iterator[Interruption]:
     interruption = Interruption(warns=True)
     _running.add(interruption)
     _install()
     try:
-        yield with_interruption(config, interruption)
+        yield interruption
     finally:
         _running.discard(interruption)
         if not _running and threading.current_thread() is threading.main_thread():
@@ -277,3 +300,12 @@ def _watch(signals: socket) -> None:
         if signal.SIGINT in received:
             for interruption in list(_running):
                 interruption.end()
+
+
+def _end_at_exit() -> None:
+    for interruption in [*_running, *_in_daemon_threads]:
+        interruption.end(SystemExit)
+
+
+# LangGraph waits for tools in pools, whose threads the interpreter joins before it calls the functions of `atexit`.
+threading._register_atexit(_end_at_exit)  # type: ignore[attr-defined]

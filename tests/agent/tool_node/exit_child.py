@@ -1,4 +1,4 @@
-"""A process that ends while an asynchronous tool is at work: `python tests/agent/exit_child.py HOW`."""
+"""A process that ends while a tool is at work: `python tests/agent/tool_node/exit_child.py HOW`."""
 
 import asyncio
 import sys
@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from langchain_core.tools import tool
@@ -27,7 +28,7 @@ async def work(x: int) -> str:
     try:
         if x == 2:
             print("at work", flush=True)
-        if HOW == "cancelled":
+        if HOW in ("cancelled", "agent"):
             AT_WORK.wait(30)
         await asyncio.sleep(600)
     finally:
@@ -36,9 +37,17 @@ async def work(x: int) -> str:
     return "never"
 
 
+@tool
+def block(x: int) -> str:
+    """Block for long."""
+    AT_WORK.wait(30)
+    time.sleep(600)
+    return "never"
+
+
 def agent(reply: Reply, **settings: Any) -> Any:
     model = FakeKimi(lambda request: said("done") if request.tool_results() else reply)
-    return create_kimi_agent(model, [work], **settings)
+    return create_kimi_agent(model, [work, block], **settings)
 
 
 def run_until_cancelled() -> None:
@@ -50,7 +59,9 @@ if HOW == "ctrl-c":
     agent(called("work", x=1).calling("work", x=2)).invoke(ASK)
 if HOW == "left behind":
     print(agent(called("work", x=1), tool_timeout=0.1).invoke(ASK)["messages"][-1].text)
-if HOW == "cancelled":
-    threading.Thread(target=run_until_cancelled, daemon=True).start()
+if HOW in ("cancelled", "agent", "agent with a synchronous tool"):
+    one = called("block" if "synchronous" in HOW else "work", x=1)
+    run = run_until_cancelled if HOW == "cancelled" else partial(agent(one).invoke, ASK)
+    threading.Thread(target=run, daemon=True).start()
     AT_WORK.wait(30)
     print("exits", flush=True)

@@ -21,7 +21,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command, interrupt
 
 from langchain_kimi import TeamMember, agent_as_tool, create_kimi_agent, create_kimi_team
-from langchain_kimi.agent.tool_node.event_loop_thread import with_sync_invoke
+from langchain_kimi.agent.tool_node.event_loop_thread import _EventLoopThread, with_sync_invoke
 from langchain_kimi.agent.tool_node.tool_threads import Interruption, with_interruption
 from langchain_kimi.errors import KimiWarning
 from langchain_kimi.testing import FakeKimi, Reply, called, said
@@ -283,8 +283,26 @@ def test_a_forked_process_starts_an_event_loop_of_its_own() -> None:
     assert ended.status == 0, ended.output
 
 
+def test_its_end_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.12 allows none when the interpreter exits."""
+    started: list[threading.Thread] = []
+    running = _EventLoopThread()
+    monkeypatch.setattr(threading.Thread, "start", started.append)
+    running.end()
+    assert running.loop.is_closed()
+    assert started == []
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("how", "printed"), [("cancelled", "exits\ncleaned up\n"), ("left behind", "done\n")])
+@pytest.mark.parametrize(
+    ("how", "printed"),
+    [
+        ("cancelled", "exits\ncleaned up\n"),
+        ("left behind", "done\n"),
+        ("agent", "exits\ncleaned up\n"),
+        ("agent with a synchronous tool", "exits\n"),
+    ],
+)
 def test_an_open_call_does_not_keep_the_interpreter_from_exiting(how: str, printed: str) -> None:
     command = [sys.executable, str(CHILD), how]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
