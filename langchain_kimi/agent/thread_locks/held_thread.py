@@ -53,7 +53,7 @@ def check_held(config: RunnableConfig) -> None:
     if (held := held_thread(config)) is None:
         return
     namespace, step = _superstep(config)
-    with held.one_step:
+    with held.step_lock:
         if held.steps.get(namespace) != step:
             if held.check():
                 _stop(held)
@@ -65,7 +65,7 @@ async def acheck_held(config: RunnableConfig) -> None:
     if (held := held_thread(config)) is None:
         return
     namespace, step = _superstep(config)
-    async with held.aone_step:
+    async with held.astep_lock:
         if held.steps.get(namespace) != step:
             if await held.acheck():
                 _stop(held)

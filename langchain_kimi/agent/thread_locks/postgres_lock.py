@@ -99,7 +99,7 @@ class PostgresThreadLock(ThreadLock):
         pool = type(self._database)
         if any(base.__name__ == other for base in pool.__mro__):
             raise TypeError(
-                f"PostgresThreadLock: a {way} run needs a {needed}, not a {pool.__name__}. Give that, or a conninfo."
+                f"PostgresThreadLock: a {way} run needs a {needed}, not a {pool.__name__}. Pass one, or a conninfo."
             )
 
     def _acquire(self, held: HeldThread) -> Steps[None]:

@@ -51,9 +51,9 @@ class RedisThreadLock(ThreadLock):
     ) -> None:
         super().__init__(strategy, timeout)
         if not lease >= 0.1:
-            raise ValueError(f"RedisThreadLock: lease={lease!r}: give 0.1 seconds or more.")
+            raise ValueError(f"RedisThreadLock: lease={lease!r}: it has to be 0.1 seconds or more.")
         if not isinstance(url, str):
-            raise TypeError(f"RedisThreadLock: {type(url).__name__} is no address; give one such as redis://host:6379.")
+            raise TypeError(f"RedisThreadLock: {type(url).__name__} is not a URL such as redis://host:6379.")
         _redis()
         self._url, self._prefix = url, prefix
         self.lease = lease
@@ -77,8 +77,8 @@ class RedisThreadLock(ThreadLock):
             if self.strategy == "interrupt":
                 yield from self._request(held)
             # In slices, so that the request to replace the holder outlives its sender by one lease only.
-            slice_ = min(max(end - time.monotonic(), 0), self.lease / 3)
-            attempt = {"blocking": waits, "blocking_timeout": slice_ if waits else None, "token": session.token}
+            wait = min(max(end - time.monotonic(), 0), self.lease / 3)
+            attempt = {"blocking": waits, "blocking_timeout": wait if waits else None, "token": session.token}
             if (yield from _Call(session.lock, "acquire", **attempt).result()):
                 break
             if time.monotonic() + _POLL_SECONDS >= end or not waits:
@@ -127,23 +127,29 @@ class RedisThreadLock(ThreadLock):
             try:
                 held.connection.lock.reacquire()
             except redis.exceptions.LockError:
-                return  # lost, as the run's next check finds
+                return  # the lock is lost, and the run's next check raises
             except redis.RedisError:
                 continue
 
     @asynccontextmanager
     async def _arenewing(self, held: HeldThread) -> AsyncIterator[None]:
-        renewal = asyncio.create_task(self._arenew(held))
+        # Not cancelled: redis-py can lose a cancellation of a command, and the renewal would go on for ever.
+        ended = asyncio.Event()
+        renewal = asyncio.create_task(self._arenew(held, ended))
         try:
             yield
         finally:
-            renewal.cancel()
+            ended.set()
             await asyncio.wait([renewal])
 
-    async def _arenew(self, held: HeldThread) -> None:
+    async def _arenew(self, held: HeldThread, ended: asyncio.Event) -> None:
         redis = _redis()
         while True:
-            await asyncio.sleep(self.lease / 3)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.lease / 3):
+                    await ended.wait()
+            if ended.is_set():
+                return
             try:
                 await held.connection.lock.reacquire()
             except redis.exceptions.LockError:

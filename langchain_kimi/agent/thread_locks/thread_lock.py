@@ -39,7 +39,7 @@ class ThreadLock(ABC):
             known = ", ".join(map(repr, get_args(MultitaskStrategy)))
             raise ValueError(f"{owner}: strategy={strategy!r} is none of {known}.")
         if not timeout > 0:
-            raise ValueError(f"{owner}: timeout={timeout!r}: give seconds above 0.")
+            raise ValueError(f"{owner}: timeout={timeout!r}: it has to be above 0 seconds.")
         self.strategy: MultitaskStrategy = strategy
         self.timeout = timeout
 
@@ -124,12 +124,13 @@ class HeldThread:
         """Whether the run was stopped because another one replaces it."""
         self.steps: dict[str, Any] = {}
         """The last superstep that began after a check, by checkpoint namespace."""
-        self.one_step = threading.Lock()
-        self.aone_step = asyncio.Lock()
+        # Tasks of one superstep run in parallel, and one connection serves one query at a time.
+        self.step_lock = threading.Lock()
+        self.astep_lock = asyncio.Lock()
         self._lock = lock
         self._loop = loop
-        self._one_at_a_time = threading.Lock()
-        self._aone_at_a_time = asyncio.Lock()
+        self._connection_lock = threading.Lock()
+        self._aconnection_lock = asyncio.Lock()
 
     def check(self) -> bool:
         """Whether another run waits to replace this one. Raises ThreadLockLostError if it no longer has the thread.
@@ -138,7 +139,7 @@ class HeldThread:
         """
         if self._loop is not None:
             return False
-        with self._one_at_a_time:
+        with self._connection_lock:
             return run_steps(self._lock._check(self), self.connection)
 
     async def acheck(self) -> bool:
@@ -147,5 +148,5 @@ class HeldThread:
             return await asyncio.to_thread(self.check)
         if self._loop is not asyncio.get_running_loop():
             return False
-        async with self._aone_at_a_time:
+        async with self._aconnection_lock:
             return await arun_steps(self._lock._check(self), self.connection)

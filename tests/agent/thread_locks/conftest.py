@@ -30,7 +30,7 @@ class Locks:
 
 EACH_KIND_AND_WAY = [
     *("postgres, async", "redis, sync"),
-    *(pytest.param(place, marks=pytest.mark.slow) for place in ("postgres, sync", "redis, async")),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("postgres, sync", "redis, async")),
 ]
 
 
@@ -76,15 +76,15 @@ class Turns:
     def agent(self, lock: ThreadLock | None, **settings: Any) -> Any:
         return create_kimi_agent(self.model, [self.work], checkpointer=self.saver, exclusive=lock, **settings)
 
-    async def run(self, agent: Any, given: Any) -> Any:
-        given = {"messages": [("user", given)]} if isinstance(given, str) else given
+    async def run(self, agent: Any, value: Any) -> Any:
+        value = {"messages": [("user", value)]} if isinstance(value, str) else value
         if self.way == "sync":
-            return await asyncio.to_thread(agent.invoke, given, self.thread)
-        return await agent.ainvoke(given, self.thread)
+            return await asyncio.to_thread(agent.invoke, value, self.thread)
+        return await agent.ainvoke(value, self.thread)
 
-    async def begin(self, agent: Any, given: Any = "work") -> "asyncio.Task[Any]":
+    async def begin(self, agent: Any, value: Any = "work") -> "asyncio.Task[Any]":
         """A run whose tool is at work."""
-        run = asyncio.create_task(self.run(agent, given))
+        run = asyncio.create_task(self.run(agent, value))
         assert await asyncio.to_thread(self.started.wait, 30)
         return run
 
