@@ -7,8 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from langchain_kimi._recorded_runs import MessagePart, ModelCallRecord, RecordedRun, RunMessage, TimeSpan
-from langchain_kimi._run_report import remove_content, report_page, scrub_run
+from langchain_kimi._recorded_runs import (
+    MessagePart,
+    ModelCallRecord,
+    RecordedRun,
+    RunEvent,
+    RunMessage,
+    TimeSpan,
+    ToolCallRecord,
+)
+from langchain_kimi._recorded_runs.recorded_run import RunEventKind
+from langchain_kimi._run_report import difference_page, remove_content, report_page, scrub_run
 from langchain_kimi._run_report.formats import (
     format_clock_time,
     format_count,
@@ -68,6 +77,9 @@ def test_secrets_are_masked_as_in_cassettes(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SHOP_PASSWORD", "open-sesame-42")
     secrets = ["sk-abcdefghijklmnopqrstuvwxyz", "open-sesame-42", "ghp_" + "a1B2" * 9]
     for secret in secrets:
+        call = replace(whole_run().model_calls[0], settings={"user": f"call {secret}"})
+        scrubbed = scrub_run(replace(whole_run(), model_calls=(call,)))
+        assert secret not in difference_page(scrubbed, replace(scrubbed, model_calls=(replace(call, settings={}),)))
         html = report_page([scrub_run(whole_run(lambda text, secret=secret: f"{text} {secret}"))])  # type: ignore[misc]
         assert secret not in html
         assert html.count("&lt;secret:") > 10
@@ -95,6 +107,30 @@ def test_without_content_only_names_and_numbers_stay() -> None:
     for part in ("text of 13 characters", "(picture)", "20 characters", "1,000", "$0.0045", "look", "without content"):
         assert part in text, part
     assert "data:image" not in html
+
+
+def test_without_content_events_and_settings_have_no_text() -> None:
+    run = whole_run()
+    kinds: tuple[RunEventKind, ...] = ("error", "unknown")
+    events = tuple(RunEvent(kind, "boss", "CONTENT", BEGIN) for kind in kinds)
+    calls = tuple(replace(one, settings={"user": "CONTENT"}) for one in run.model_calls)
+    with_text, other = replace(run, events=events, model_calls=calls), replace(run, events=(), model_calls=())
+    for page in (
+        report_page([remove_content(with_text)], content=False),
+        difference_page(remove_content(with_text), remove_content(other)),
+        difference_page(remove_content(with_text), remove_content(run)),
+    ):
+        assert "CONTENT" not in page
+    assert "CONTENT" in report_page([with_text])
+    assert "CONTENT" in difference_page(with_text, run)
+
+
+@pytest.mark.parametrize("url", ["data:image/svg+xml;base64,PHN2Zy8+", "https://example.com/a.png", "javascript:1"])
+def test_only_pictures_without_scripts_that_a_message_holds_are_shown(url: str) -> None:
+    message = RunMessage(1, "user", (MessagePart("picture", url),), None, "boss")
+    html = report_page([RecordedRun("run", "thread", (message,))])
+    assert "<img" not in html
+    assert "Picture, not loaded" in html
 
 
 def test_numbers_that_are_not_known_or_not_finite() -> None:
@@ -166,6 +202,15 @@ def test_parallel_calls_stand_below_each_other_and_a_long_pause_is_cut() -> None
     assert line is not None
     assert [tick.text for tick in line.ticks if tick.is_pause] == ["27 h 46 min pause"]
     assert all(bar.width > 30 for bar in line.lanes[0].bars)
+
+
+def test_calls_after_each_other_share_a_row_and_a_parallel_one_has_its_own() -> None:
+    spans = [span(0, 4), span(1, 2), span(2, 3), span(4, 5)]
+    calls = tuple(ToolCallRecord(at, "a", "t", f"t:{at}", "{}", 1, time=time) for at, time in enumerate(spans, 1))
+    line = time_line(RecordedRun("run", "thread", tool_calls=calls))
+    assert line is not None
+    tops = {bar.target: bar.top for bar in line.lanes[0].bars}
+    assert tops["call1"] == tops["call4"] < tops["call2"] == tops["call3"]
 
 
 def test_without_times_the_bars_stand_in_the_order_of_the_calls() -> None:

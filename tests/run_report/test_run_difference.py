@@ -36,6 +36,14 @@ def test_what_changed_is_marked_on_both_sides() -> None:
     assert texts["Text"] == ("I look.", "I look.")
 
 
+def test_hostile_text_is_escaped_where_it_differs_and_where_it_does_not() -> None:
+    hostile = "<b>&"
+    assert marked_differences(hostile, hostile) == ("&lt;b&gt;&amp;",) * 2
+    first, second = marked_differences(f"{hostile} one", f"{hostile} {hostile}")
+    assert first == "&lt;b&gt;&amp; <del>one</del>"
+    assert second == "&lt;b&gt;&amp; <ins>&lt;b&gt;&amp;</ins>"
+
+
 def test_another_model_is_a_difference_with_its_money() -> None:
     run = whole_run()
     first, *others = run.model_calls
