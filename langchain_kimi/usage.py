@@ -181,12 +181,13 @@ class Usage:
             self.output_tokens + other.output_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
             self.requests + other.requests,
-            _sum(self.cost_usd, other.cost_usd),
-            _sum(self.fees_usd, other.fees_usd),
+            sum_if_known(self.cost_usd, other.cost_usd),
+            sum_if_known(self.fees_usd, other.fees_usd),
         )
 
 
-def _sum(one: float | None, other: float | None) -> float | None:
+def sum_if_known(one: float | None, other: float | None) -> float | None:
+    """The sum of two amounts; None if one of them is not known."""
     return None if one is None or other is None else one + other
 
 

@@ -11,7 +11,7 @@ from langchain_kimi._recorded_runs.sources import is_database, shown_source
 from langchain_kimi.catalogue import Model
 from langchain_kimi.cli.migration import Migration, Money
 from langchain_kimi.cli.recorded_calls import RecordedCall, read_calls
-from langchain_kimi.usage import Usage
+from langchain_kimi.usage import Usage, sum_if_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ class ForecastRun:
     @property
     def low(self) -> float | None:
         """US dollars with as many tokens from the cache as were recorded."""
-        return _sum(self.money.now, self.fees_usd)
+        return sum_if_known(self.money.now, self.fees_usd)
 
     @property
     def high(self) -> float | None:
         """US dollars with nothing from the cache."""
-        return _sum(self.money.now_uncached, self.fees_usd)
+        return sum_if_known(self.money.now_uncached, self.fees_usd)
 
 
 def read_forecast_run(source: str, thread: str | None, row: Model | None) -> ForecastRun:
@@ -98,7 +98,3 @@ def _as_metadata(usage: Usage) -> UsageMetadata:
         input_token_details=InputTokenDetails(cache_read=usage.cached_tokens, cache_creation=usage.cache_write_tokens),
         output_token_details=OutputTokenDetails(reasoning=usage.reasoning_tokens),
     )
-
-
-def _sum(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one + other

@@ -12,7 +12,7 @@ from langchain_kimi._rules import thinks
 from langchain_kimi.catalogue import Model, Price, default_output, find
 from langchain_kimi.cli.recorded_calls import RecordedCall
 from langchain_kimi.errors import KimiError
-from langchain_kimi.usage import cost_of
+from langchain_kimi.usage import cost_of, sum_if_known
 
 _NOT_SETTINGS = ("model", "messages", "stream", "stream_options", "thinking", "max_tokens", "max_completion_tokens")
 
@@ -47,7 +47,9 @@ class Money:
 
     def __add__(self, other: "Money") -> "Money":
         return Money(
-            _sum(self.then, other.then), _sum(self.now, other.now), _sum(self.now_uncached, other.now_uncached)
+            sum_if_known(self.then, other.then),
+            sum_if_known(self.now, other.now),
+            sum_if_known(self.now_uncached, other.now_uncached),
         )
 
 
@@ -209,7 +211,3 @@ _FACTS: Mapping[str, Callable[[Model], str]] = {
     "USD/M cache writes": _cache_writes,
 }
 """What a model does in every request, each as a text. `tool_choice` and sampling are those while it thinks."""
-
-
-def _sum(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one + other
