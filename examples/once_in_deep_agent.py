@@ -33,12 +33,12 @@ def script(request: Request) -> Reply:
     return thought("I write.").calling("send_mail", to="bo@example.com")
 
 
-def run(folder: str, given: Any) -> dict[str, Any]:
+def run(folder: str, run_input: Any) -> dict[str, Any]:
     """Ask on the thread, resume it, or answer its question."""
     with SqliteSaver.from_conn_string(str(Path(folder) / "threads.sqlite")) as saver:
         policies = KimiMiddleware(once={"send_mail"})
         agent: Any = create_deep_agent(FakeKimi(script), [send_mail], middleware=[policies], checkpointer=saver)
-        state: dict[str, Any] = agent.invoke(given, THREAD)
+        state: dict[str, Any] = agent.invoke(run_input, THREAD)
         return state
 
 

@@ -59,10 +59,10 @@ def begin_turn(state: Mapping[str, Any], config: RunnableConfig) -> Steps[dict[s
     not count against its limits.
     """
     start = _start_of_input(state["messages"])
-    earlier, given = state["messages"][:start], state["messages"][start:]
+    earlier, input_messages = state["messages"][:start], state["messages"][start:]
     records = (yield from _read_records(config, state.get("kimi_begin"))) if _is_unfinished(earlier) else _Records()
     repaired = list(_repaired(earlier, records))
-    results = input_call_results(given)
+    results = input_call_results(input_messages)
     update: dict[str, Any] = {
         "kimi_turn": add_agent_usage(state.get("spent"), records.spent),
         "stop_reason": None,
@@ -74,7 +74,7 @@ def begin_turn(state: Mapping[str, Any], config: RunnableConfig) -> Steps[dict[s
     if records.spent:
         update |= {"spent": records.spent, "spent_by_agent": records.spent_by_agent}
     if len(repaired) != len(earlier) or not all(map(is_, repaired, earlier)):
-        update["messages"] = [RemoveMessage(id=REMOVE_ALL_MESSAGES), *repaired, *given, *results]
+        update["messages"] = [RemoveMessage(id=REMOVE_ALL_MESSAGES), *repaired, *input_messages, *results]
     elif results:
         update["messages"] = results
     return update
@@ -112,8 +112,10 @@ def _with_records(turn: Sequence[AnyMessage], records: Sequence[AnyMessage]) -> 
     """The turn with the recorded messages, in place of results that another middleware made up for the same calls."""
     recorded = {message.tool_call_id for message in records if isinstance(message, ToolMessage)}
     ids = {message.id for message in turn}
-    kept = [message for message in turn if not (isinstance(message, ToolMessage) and message.tool_call_id in recorded)]
-    return [*kept, *(message for message in records if message.id not in ids)]
+    others = [
+        message for message in turn if not (isinstance(message, ToolMessage) and message.tool_call_id in recorded)
+    ]
+    return [*others, *(message for message in records if message.id not in ids)]
 
 
 def _read_records(config: RunnableConfig, began: int | None) -> Steps[_Records]:
@@ -153,11 +155,11 @@ def _last_checkpoint(
 
 def _read_writes(checkpoint: CheckpointTuple, records: _Records) -> None:
     # Under a task id of its own, LangGraph stores the new message with the checkpoint before it.
-    given = str(uuid5(UUID(checkpoint.checkpoint["id"]), "__input__"))
+    input_task = str(uuid5(UUID(checkpoint.checkpoint["id"]), "__input__"))
     for task, channel, value in checkpoint.pending_writes or ():
         if channel == "__interrupt__":
             records.waits_for_approval = records.waits_for_approval or any(map(_asks_for_approval, value))
-        elif task == given:
+        elif task == input_task:
             continue
         elif channel == "messages":
             records.messages += value if isinstance(value, list) else [value]

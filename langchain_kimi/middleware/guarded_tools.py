@@ -47,9 +47,9 @@ class GuardedCall:
     """The config of the node that runs the call."""
     run: RunBudget
 
-    def identity(self, tool: BaseTool, arguments: frozenset[str], given: Any) -> CallIdentity:
-        """The identity of the call as it runs: of this tool, which has these `arguments`, with what it is given."""
-        args = given.get("args", given) if isinstance(given, Mapping) else {}
+    def identity(self, tool: BaseTool, arguments: frozenset[str], tool_input: Any) -> CallIdentity:
+        """The identity of the call as it runs: of this tool, which has these `arguments`, with its input."""
+        args = tool_input.get("args", tool_input) if isinstance(tool_input, Mapping) else {}
         known = arguments | self.call["args"].keys()  # the rest was injected by LangGraph
         own = {name: value for name, value in args.items() if name in known}
         call = ToolCall(name=tool.name, args=own, id=self.call["id"], type="tool_call")
@@ -115,11 +115,11 @@ def _arguments_of(tool: BaseTool) -> frozenset[str]:
     return frozenset(schema.get("properties", {}) if isinstance(schema, dict) else get_fields(schema))
 
 
-def _run(tool: BaseTool, arguments: frozenset[str], given: Any, invoke: Callable[[], Any]) -> Any:
+def _run(tool: BaseTool, arguments: frozenset[str], tool_input: Any, invoke: Callable[[], Any]) -> Any:
     guard = _guarded.get()
     if guard is None:
         return invoke()
-    identity = guard.identity(tool, arguments, given)
+    identity = guard.identity(tool, arguments, tool_input)
     with guarding(None), running(identity):
         attempt = run_steps(guard.attempt(identity), None)
         try:
@@ -130,11 +130,13 @@ def _run(tool: BaseTool, arguments: frozenset[str], given: Any, invoke: Callable
             raise
 
 
-async def _arun(tool: BaseTool, arguments: frozenset[str], given: Any, invoke: Callable[[], Awaitable[Any]]) -> Any:
+async def _arun(
+    tool: BaseTool, arguments: frozenset[str], tool_input: Any, invoke: Callable[[], Awaitable[Any]]
+) -> Any:
     guard = _guarded.get()
     if guard is None:
         return await invoke()
-    identity = guard.identity(tool, arguments, given)
+    identity = guard.identity(tool, arguments, tool_input)
     with guarding(None), running(identity):
         attempt = await arun_steps(guard.attempt(identity), None)
         try:

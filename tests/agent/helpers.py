@@ -13,10 +13,10 @@ ASK: Any = {"messages": [("user", "go")]}
 THREAD: Any = {"configurable": {"thread_id": "1"}}
 
 
-async def ran(agent: Any, way: str, given: Any = ASK) -> dict[str, Any]:
+async def ran(agent: Any, way: str, run_input: Any = ASK) -> dict[str, Any]:
     if way == "sync":
-        return await asyncio.to_thread(agent.invoke, given, THREAD)  # type: ignore[no-any-return]
-    return await agent.ainvoke(given, THREAD)  # type: ignore[no-any-return]
+        return await asyncio.to_thread(agent.invoke, run_input, THREAD)  # type: ignore[no-any-return]
+    return await agent.ainvoke(run_input, THREAD)  # type: ignore[no-any-return]
 
 
 def results(state: dict[str, Any]) -> list[tuple[str, str]]:

@@ -14,25 +14,15 @@ from langchain_core.messages.ai import add_usage
 from langgraph.checkpoint.memory import InMemorySaver
 from langsmith import Client, tracing_context
 
-from langchain_kimi import (
-    CostTracer,
-    TeamMember,
-    UsageMeter,
-    agent_as_tool,
-    create_kimi_agent,
-    create_kimi_team,
-    web_search,
-)
+from langchain_kimi import CostTracer, UsageMeter, create_kimi_agent, web_search
 from langchain_kimi.errors import AnswerCutShort, AuthenticationError, BrokenStreamError
-from langchain_kimi.testing import KimiServer, Reply, Request, cut_after, raw_call, refused, said, thought
+from langchain_kimi.testing import KimiServer, Reply, cut_after, raw_call, refused, said, thought
 from tests import forks
-from tests.conftest import FOUR_WAYS, KEY, PAIRED, TWO_OF_FOUR_WAYS, Serve, add, kimi
+from tests.conftest import FOUR_WAYS, KEY, PAIRED, TWO_OF_FOUR_WAYS, Serve, kimi
 from tests.databases import THREAD
+from tests.frameworks.traced import HI, LONG, desk_and_sales, helper, lead_and_helper, office, run
 from tests.langsmith_server import LangSmithServer
 
-LONG = "Use the rules. " * 400
-"""Long enough for Kimi's prefix cache."""
-HI: Any = {"messages": [("user", "private-question")]}
 CHAT = ("ChatKimi",)
 
 
@@ -50,19 +40,11 @@ class Tracing:
     def tracer(self) -> CostTracer:
         return CostTracer(client=self.client)
 
-    async def run(self, target: Any, way: str, given: Any = HI, *, enabled: bool = True, **config: Any) -> None:
+    async def run(self, target: Any, way: str, run_input: Any = HI, *, enabled: bool = True, **config: Any) -> None:
         """A run, traced as `LANGSMITH_TRACING=true` traces it, until everything has been sent."""
-        settings: Any = {**THREAD, **config}
         with tracing_context(enabled=enabled, client=self.client):
             try:
-                if way == "invoke":
-                    await asyncio.to_thread(target.invoke, given, settings)
-                elif way == "stream":
-                    await asyncio.to_thread(lambda: list(target.stream(given, settings)))
-                elif way == "ainvoke":
-                    await target.ainvoke(given, settings)
-                else:
-                    _ = [part async for part in target.astream(given, settings)]
+                await run(target, way, run_input, **config)
             finally:
                 await asyncio.to_thread(self.client.flush)
 
@@ -123,20 +105,8 @@ async def test_usage_and_costs_of_a_model(tracing: Tracing, serve: Serve, way: s
     assert KEY not in tracing.server.text
 
 
-def lead_and_helper(request: Request) -> Reply:
-    """The lead asks the helper twice at once; the helper adds."""
-    results = request.tool_results()
-    if request.text_of("system") == "Help.":
-        return said("private-sum") if results else thought("private-plan").calling("add", a=1, b=2)
-    if results:
-        return said("private-answer", thinking="private-thought")
-    return thought("I ask.").calling("helper", task="private-task").calling("helper", task="private-task-2")
-
-
 def lead(server: KimiServer) -> Any:
-    helper = create_kimi_agent(kimi(server), [add], system_prompt="Help.", name="own name")
-    tools = [agent_as_tool(helper, name="helper", description="Helps.")]
-    return create_kimi_agent(kimi(server), tools, name="lead", checkpointer=InMemorySaver())
+    return create_kimi_agent(kimi(server), [helper(server)], name="lead", checkpointer=InMemorySaver())
 
 
 ADDS = ("helper", ("begin",), ("model", CHAT), ("tools", ("add",)), ("model", CHAT))
@@ -170,15 +140,7 @@ async def test_sub_agents_in_parallel_are_in_the_tree(
 
 @TWO_OF_FOUR_WAYS
 async def test_a_team(tracing: Tracing, serve: Serve, way: str) -> None:
-    def script(request: Request) -> Reply:
-        return said("Sold.") if "sell" in request.text_of("system") else thought("on").calling("transfer_to_sales")
-
-    server = serve(script)
-    members = [
-        TeamMember(name="desk", model=kimi(server), system_prompt="You greet."),
-        TeamMember(name="sales", model=kimi(server), system_prompt="You sell."),
-    ]
-    await tracing.run(create_kimi_team(members, name="office"), way, callbacks=[tracing.tracer])
+    await tracing.run(office(serve(desk_and_sales)), way, callbacks=[tracing.tracer])
     (root,) = tracing.server.roots()
     work = ("begin",), ("model", CHAT), ("tools", ("transfer_to_sales",)), ("model", CHAT)
     assert tracing.server.tree(root) == ("office", *work)

@@ -175,16 +175,16 @@ async def test_a_question_of_the_server_is_an_interrupt_that_outlives_the_proces
     assert starts == (1 if library == "langchain.mcp" else 3)
 
 
-async def run_once(library: str, folder: Path, server: Any, way: str, given: Any) -> dict[str, Any]:
+async def run_once(library: str, folder: Path, server: Any, way: str, run_input: Any) -> dict[str, Any]:
     """One run of an agent in a state of its own, as in a process of its own."""
     tools, path = await load(library, folder, "one"), str(folder / "threads.sqlite")
     if way == "sync":
         with SqliteSaver.from_conn_string(path) as saver:
             agent = create_kimi_agent(kimi(server), tools, checkpointer=saver, tool_timeout=60)
-            return await asyncio.to_thread(agent.invoke, given, THREAD)
+            return await asyncio.to_thread(agent.invoke, run_input, THREAD)
     async with AsyncSqliteSaver.from_conn_string(path) as asaver:
         agent = create_kimi_agent(kimi(server), tools, checkpointer=asaver, tool_timeout=60)
-        return await agent.ainvoke(given, THREAD)
+        return await agent.ainvoke(run_input, THREAD)
 
 
 def test_a_schema_that_kimi_refuses_is_normalised_and_arguments_are_checked_against_the_original(

@@ -3,7 +3,6 @@
 `genai` is OpenTelemetry's own instrumentation, `openllmetry` that of Traceloop. Both write to an in-memory exporter.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -29,12 +28,12 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from langchain_kimi import Compaction, KimiState, TeamMember, agent_as_tool, create_kimi_agent, create_kimi_team
+from langchain_kimi import Compaction, KimiState, agent_as_tool, create_kimi_agent
 from langchain_kimi.errors import AuthenticationError
 from langchain_kimi.middleware import KimiMiddleware
-from langchain_kimi.testing import Reply, Request, refused, said, thought
-from tests.conftest import FOUR_WAYS, KEY, PAIRED, TWO_OF_FOUR_WAYS, Serve, add, kimi
-from tests.databases import THREAD
+from langchain_kimi.testing import refused, said, thought
+from tests.conftest import FOUR_WAYS, KEY, PAIRED, TWO_OF_FOUR_WAYS, Serve, kimi
+from tests.frameworks.traced import LONG, desk_and_sales, helper, lead_and_helper, office, run
 from tests.middleware.scenarios import page, reader
 
 INSTRUMENTORS: dict[str, Callable[[], Any]] = {"genai": LangChainInstrumentor, "openllmetry": LangchainInstrumentor}
@@ -49,9 +48,6 @@ CAPTURE = {
     "openllmetry": ("TRACELOOP_TRACE_CONTENT", "true", "false"),
 }
 """For each library the variable that decides about content, and its values for yes and no."""
-LONG = "Use the rules. " * 400
-"""Long enough for Kimi's prefix cache."""
-HI: Any = {"messages": [("user", "private-question")]}
 
 Tree = tuple[Any, ...]
 
@@ -110,19 +106,6 @@ def traces(library: str, content: bool, monkeypatch: pytest.MonkeyPatch) -> Iter
                 setattr(owner, name, value)
 
 
-async def run(target: Any, way: str, given: Any = HI, **config: Any) -> None:
-    settings: Any = {**THREAD, **config}
-    if way == "invoke":
-        await asyncio.to_thread(target.invoke, given, settings)
-    elif way == "stream":
-        await asyncio.to_thread(lambda: list(target.stream(given, settings)))
-    elif way == "ainvoke":
-        await target.ainvoke(given, settings)
-    else:
-        async for _ in target.astream(given, settings):
-            pass
-
-
 @FOUR_WAYS
 @LIBRARIES
 @PAIRED
@@ -172,26 +155,10 @@ async def test_settings_of_one_call(library: str, traces: Traces, serve: Serve) 
         assert recorded["traceloop.association.properties.ls_stop"] == ("STOP",)
 
 
-def lead_and_helper(request: Request) -> Reply:
-    """The lead asks the helper twice at once and breaks something; the helper adds."""
-    results = request.tool_results()
-    if request.text_of("system") == "Help.":
-        return said("private-sum") if results else thought("private-plan").calling("add", a=1, b=2)
-    if results:
-        return said("private-answer", thinking="private-thought")
-    reply = thought("I ask.").calling("helper", task="private-task").calling("helper", task="private-task-2")
-    return reply.calling("fails")
-
-
 @tool
 def fails() -> str:
     """Fail."""
     raise RuntimeError("no")
-
-
-def helper(model: Any, tools: Any = (add,)) -> Any:
-    agent = create_kimi_agent(model, tools, system_prompt="Help.", name="own name")
-    return agent_as_tool(agent, name="helper", description="Helps.")
 
 
 HELPED = (
@@ -204,8 +171,8 @@ HELPED = (
 @LIBRARIES
 @PAIRED
 async def test_sub_agents_in_parallel_are_in_the_tree(library: str, way: str, traces: Traces, serve: Serve) -> None:
-    model = kimi(serve(lead_and_helper))
-    lead = create_kimi_agent(model, [helper(model), fails], name="lead", checkpointer=InMemorySaver())
+    server = serve(lead_and_helper)
+    lead = create_kimi_agent(kimi(server), [helper(server), fails], name="lead", checkpointer=InMemorySaver())
     for _ in range(2):
         await run(lead, way)
     trees = traces.trees()
@@ -226,18 +193,20 @@ def _without_agents(tree: Tree) -> Tree:
     return (name, *[_without_agents(part) for part in rest if part != ("invoke_agent helper",)])
 
 
+@pytest.mark.parametrize("library", ["genai"])
+async def test_a_sub_agent_of_another_make_has_the_name_of_its_tool(traces: Traces, serve: Serve) -> None:
+    server = serve([thought("x").calling("helper", task="a"), said("one"), said("two")])
+    agent = create_agent(kimi(server), [], name="own name")
+    lead = create_kimi_agent(kimi(server), [agent_as_tool(agent, name="helper", description="Helps.")], name="lead")
+    await run(lead, "ainvoke")
+    chat = ("chat kimi-k2.6",)
+    assert traces.trees() == [("invoke_agent lead", chat, ("execute_tool helper", ("invoke_agent helper", chat)), chat)]
+
+
 @TWO_OF_FOUR_WAYS
 @LIBRARIES
 async def test_a_team(library: str, way: str, traces: Traces, serve: Serve) -> None:
-    def script(request: Request) -> Reply:
-        return said("Sold.") if "sell" in request.text_of("system") else thought("on").calling("transfer_to_sales")
-
-    server = serve(script)
-    members = [
-        TeamMember(name="desk", model=kimi(server), system_prompt="You greet."),
-        TeamMember(name="sales", model=kimi(server), system_prompt="You sell."),
-    ]
-    await run(create_kimi_team(members, name="office"), way)
+    await run(office(serve(desk_and_sales)), way)
     chat = ("chat kimi-k2.6",)
     assert traces.trees() == [("invoke_agent office", chat, ("execute_tool transfer_to_sales",), chat)]
 
@@ -282,8 +251,8 @@ async def test_spans_in_a_tool_and_its_duration(library: str, way: str, traces: 
 @LIBRARIES
 @pytest.mark.parametrize("content", [False, True], ids=["never", "wanted"])
 async def test_content_only_where_it_is_wanted(library: str, content: bool, traces: Traces, serve: Serve) -> None:
-    model = kimi(serve(lead_and_helper))
-    await run(create_kimi_agent(model, [helper(model)], name="lead", system_prompt="private-prompt"), "ainvoke")
+    server = serve(lead_and_helper)
+    await run(create_kimi_agent(kimi(server), [helper(server)], name="lead", system_prompt="private-prompt"), "ainvoke")
     words = ("private-question", "private-prompt", "private-task", "private-sum", "private-answer")
     assert [word in traces.text() for word in words] == [content] * len(words)
 

@@ -22,13 +22,13 @@ KEPT_ALL = [list(range(number)) for number in range(6)]
 """What came back in each of six requests: everything."""
 
 
-async def ask(chain: Runnable[Any, Any], way: str, given: Any, config: Any = None) -> Any:
+async def ask(chain: Runnable[Any, Any], way: str, run_input: Any, config: Any = None) -> Any:
     """What the chain gives, whole or collected from its stream."""
     if way == "sync":
-        return await asyncio.to_thread(chain.invoke, given, config)
+        return await asyncio.to_thread(chain.invoke, run_input, config)
     if way == "async":
-        return await chain.ainvoke(given, config)
-    chunks = [chunk async for chunk in chain.astream(given, config)]
+        return await chain.ainvoke(run_input, config)
+    chunks = [chunk async for chunk in chain.astream(run_input, config)]
     whole = chunks[0]
     for chunk in chunks[1:]:
         whole += chunk
@@ -121,8 +121,8 @@ async def test_three_turns_by_events(serve: Serve, model: str) -> None:
     streamed: dict[str, list[AIMessageChunk]] = {}
     ended: list[AIMessage] = []
     for turn in range(3):
-        given = {"messages": [("user", f"Add. ({turn})")]}
-        async for event in agent.astream_events(given, THREAD, version="v2"):
+        run_input = {"messages": [("user", f"Add. ({turn})")]}
+        async for event in agent.astream_events(run_input, THREAD, version="v2"):
             if event["event"] == "on_chat_model_stream":
                 streamed.setdefault(event["run_id"], []).append(event["data"]["chunk"])
             if event["event"] == "on_chat_model_end":
@@ -142,8 +142,8 @@ async def test_three_turns_of_a_pipeline_by_events(serve: Serve, model: str) -> 
     for turn in range(3):
         history.append(HumanMessage(f"Add. ({turn})"))
         for _ in range(2):
-            given = {"do": "add", "messages": history}
-            events = [event async for event in chain.astream_events(given, version="v2")]
+            run_input = {"do": "add", "messages": history}
+            events = [event async for event in chain.astream_events(run_input, version="v2")]
             answer: Any = next(event for event in events if event["event"] == "on_chat_model_end")["data"]["output"]
             history += [answer, *results_of(answer)]
     assert sent_back(server, told) == KEPT_ALL

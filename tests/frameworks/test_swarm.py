@@ -80,10 +80,11 @@ async def test_the_second_kimi_agent_learns_what_became_of_a_call_beside_the_han
     ]
     graph = create_swarm(agents, default_active_agent="ann").compile(checkpointer=InMemorySaver())
     config: Any = {"configurable": {"thread_id": "1"}}
-    given: Any = {"messages": [("user", "go")]}
-    state = (
-        await graph.ainvoke(given, config) if way == "async" else await asyncio.to_thread(graph.invoke, given, config)
-    )
+    run_input: Any = {"messages": [("user", "go")]}
+    if way == "async":
+        state = await graph.ainvoke(run_input, config)
+    else:
+        state = await asyncio.to_thread(graph.invoke, run_input, config)
     second = server.requests[1]
     assert second.messages[0]["content"] == "bob"
     results = {result["tool_call_id"]: str(result["content"]) for result in second.tool_results()}

@@ -118,11 +118,11 @@ def _refusals(server: KimiServer) -> str:
     return "\n".join(f"{status}: {request.body!r}" for request, status in pairs if status != 200)
 
 
-async def ran(agent: Any, way: str, given: Any, config: Any = THREAD, **settings: Any) -> Any:
+async def ran(agent: Any, way: str, run_input: Any, config: Any = THREAD, **settings: Any) -> Any:
     """What the agent gives, on the sync or the async path."""
     if way == "sync":
-        return await asyncio.to_thread(agent.invoke, given, config, **settings)
-    return await agent.ainvoke(given, config, **settings)
+        return await asyncio.to_thread(agent.invoke, run_input, config, **settings)
+    return await agent.ainvoke(run_input, config, **settings)
 
 
 async def three_turns(agent: Any, way: str, words: str = "Add.") -> Any:

@@ -87,12 +87,12 @@ class Bench:
                 reply = reply.calling(SUB, task=task)
         return reply
 
-    async def run(self, agent: Any, given: Any = "go", **settings: Any) -> dict[str, Any]:
+    async def run(self, agent: Any, run_input: Any = "go", **settings: Any) -> dict[str, Any]:
         """The state after a run on the thread; a text is a new message."""
-        given = {"messages": [("user", given)]} if isinstance(given, str) else given
+        run_input = {"messages": [("user", run_input)]} if isinstance(run_input, str) else run_input
         if self.way == "sync":
-            return await asyncio.to_thread(agent.invoke, given, THREAD, **settings)  # type: ignore[no-any-return]
-        return await agent.ainvoke(given, THREAD, **settings)  # type: ignore[no-any-return]
+            return await asyncio.to_thread(agent.invoke, run_input, THREAD, **settings)  # type: ignore[no-any-return]
+        return await agent.ainvoke(run_input, THREAD, **settings)  # type: ignore[no-any-return]
 
     @asynccontextmanager
     async def saver(self) -> AsyncIterator[Any]:

@@ -304,7 +304,7 @@ class Survivor:
 TWO_NOTES = thought("Both.").calling("note", text="a").calling("crash", text="b")
 
 
-async def crashed(bench: Bench, given: Any) -> Outcome:
+async def crashed(bench: Bench, run_input: Any) -> Outcome:
     async with bench.saver() as saver:
         survivor = Survivor(saver)
         model = bench.model(lambda request: TWO_NOTES if request.last.get("content") == "go" else said("I see."))
@@ -315,7 +315,7 @@ async def crashed(bench: Bench, given: Any) -> Outcome:
             pass
         else:
             raise AssertionError("It must have crashed.")
-        state = await bench.run(agent, given)
+        state = await bench.run(agent, run_input)
         return Outcome([state, await bench.run(agent, "and then?")], [sorted(survivor.ran)])
 
 
@@ -332,8 +332,8 @@ async def crash_and_new_message(bench: Bench) -> Outcome:
 @scenario
 async def open_calls_in_the_input(bench: Bench) -> Outcome:
     call: Any = {"name": "add", "args": {"a": 1, "b": 2}, "id": "add:0", "type": "tool_call"}
-    given = {"messages": [HumanMessage("go"), AIMessage("", tool_calls=[call])]}
-    return Outcome([await bench.run(bench.agent(bench.model([said("I see.")]), [add]), given)])
+    run_input = {"messages": [HumanMessage("go"), AIMessage("", tool_calls=[call])]}
+    return Outcome([await bench.run(bench.agent(bench.model([said("I see.")]), [add]), run_input)])
 
 
 @tool
@@ -547,10 +547,10 @@ class Mail:
         return len({key for _, key in self.sent})
 
 
-async def lost(bench: Bench, agent: Any, given: Any = "go") -> None:
+async def lost(bench: Bench, agent: Any, run_input: Any = "go") -> None:
     """A run that ends in the middle of a tool."""
     try:
-        await bench.run(agent, given)
+        await bench.run(agent, run_input)
     except (Lost, asyncio.CancelledError):
         return
     raise AssertionError("It must have crashed.")

@@ -37,9 +37,9 @@ def mailer(mail: Mail, *others: Any, calls: Reply = SEND, tools: Any = (), saver
     return create_agent(FakeKimi(answers(calls)), own, middleware=[kimi, *others], checkpointer=saver)
 
 
-async def crashes(agent: Any, way: str, given: Any = ASK) -> None:
+async def crashes(agent: Any, way: str, run_input: Any = ASK) -> None:
     with pytest.raises((Lost, asyncio.CancelledError)):
-        await ran(agent, way, given)
+        await ran(agent, way, run_input)
 
 
 def asked(state: dict[str, Any]) -> list[tuple[str, dict[str, Any], str]]:

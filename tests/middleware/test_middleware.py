@@ -47,7 +47,7 @@ def test_without_langchain_only_the_middleware_is_missing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "words"),
+    ("parameters", "error", "words"),
     [
         ({"limits": 5}, TypeError, r"KimiMiddleware: limits=5 is no AgentLimits"),
         ({"guard": True}, TypeError, r"guard=True is no LoopGuard"),
@@ -60,9 +60,9 @@ def test_without_langchain_only_the_middleware_is_missing() -> None:
     ],
     ids=["limits", "guard", "unknown", "tool_errors"],
 )
-def test_wrong_parameters_raise(given: dict[str, Any], error: type[Exception], words: str) -> None:
+def test_wrong_parameters_raise(parameters: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        KimiMiddleware(**given)
+        KimiMiddleware(**parameters)
 
 
 @SYNC_AND_ASYNC

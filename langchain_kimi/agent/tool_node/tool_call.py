@@ -162,33 +162,37 @@ class ToolRunner:
         return report.finish(_timed_out(call, seconds))
 
     def _run_call(self, job: ToolJob, config: RunnableConfig) -> Any:
-        if (refused := refused_by_caller(job, config, budget_of(config))) is not None:
-            return {"messages": [refused]}
-        report = CallReport(job, config, budget_of(config))
-        call = job["call"]
-        if reason := self._checks.invalid(call):
-            return report.finish({"messages": [error_result(call, reason)]})
+        report = self._start(job, config)
+        if not isinstance(report, CallReport):
+            return report
         with collected_errors() as report.errors, running(_identity(job, config)):
             try:
-                output = self._invoke(call, report.config)
+                output = self._invoke(job["call"], report.config)
             except ToolTimeoutError as timeout:
                 return self._given_up(report, job, timeout.seconds)
             return report.finish(output)
 
     async def _arun_call(self, job: ToolJob, config: RunnableConfig) -> Any:
-        if (refused := refused_by_caller(job, config, budget_of(config))) is not None:
-            return {"messages": [refused]}
-        report = CallReport(job, config, budget_of(config))
-        call = job["call"]
-        if reason := self._checks.invalid(call):
-            return report.finish({"messages": [error_result(call, reason)]})
+        report = self._start(job, config)
+        if not isinstance(report, CallReport):
+            return report
         with collected_errors() as report.errors, running(_identity(job, config)):
             try:
-                invoke = self._ainvoke_in_thread if call["name"] in self._sync else self._ainvoke
-                output = await invoke(call, report.config)
+                invoke = self._ainvoke_in_thread if job["call"]["name"] in self._sync else self._ainvoke
+                output = await invoke(job["call"], report.config)
             except ToolTimeoutError as timeout:
                 return self._given_up(report, job, timeout.seconds)
             return report.finish(output)
+
+    def _start(self, job: ToolJob, config: RunnableConfig) -> "CallReport | dict[str, Any] | list[Any]":
+        """The report of a call that starts, or the state updates of one that must not run."""
+        budget = budget_of(config)
+        if (refused := refused_by_caller(job, config, budget)) is not None:
+            return {"messages": [refused]}
+        report = CallReport(job, config, budget)
+        if reason := self._checks.invalid(job["call"]):
+            return report.finish({"messages": [error_result(job["call"], reason)]})
+        return report
 
     def _invoke(self, call: ToolCall, config: RunnableConfig) -> Any:
         interruption, seconds = interruption_of(config), self._timeout_of(call)
