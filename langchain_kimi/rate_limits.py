@@ -27,7 +27,7 @@ class RateLimits:
 
     `shared` is the URL of a Redis server, such as `redis://127.0.0.1:6379` or `rediss://…`, or a synchronous client of
     redis-py (extra `redis`). Then the limits hold for all processes together that use the same server and the same
-    `account`, a name of your choice; no key is sent to Redis. If Redis is not available, each process keeps to its own
+    `account`, a name of your choice; no key is sent to Redis. If Redis is not available, each process keeps to a
     share of the limits, with one KimiWarning (`on_unavailable="local"`), or requests raise RateLimitsUnavailableError
     (`"raise"`). Raises ImportError without redis-py.
     """
@@ -115,8 +115,8 @@ class RateLimits:
                 return
             self._queue.popleft()
 
-    def _begin(self, slot: "RateLimitSlot") -> float:
-        """Begin the first slot and return 0, or return the seconds until it can begin."""
+    def _start(self, slot: "RateLimitSlot") -> float:
+        """Start the first slot and return 0, or return the seconds until it can start."""
         with self._lock:
             now = self.clock.now()
             if (seconds := self._wait_for(slot.tokens, now)) > 0:
@@ -163,7 +163,7 @@ class RateLimitSlot:
         self._wake: Callable[[], object]
 
     def sent(self) -> None:
-        """Nothing: within a process, a request counts from its begin."""
+        """Do nothing: within a process, a request counts from its start."""
 
     def wake(self) -> bool:
         """Wake the waiter, since the slot is first; False if its event loop is closed."""
@@ -179,7 +179,7 @@ class RateLimitSlot:
         self._limits._enqueue(self)
         try:
             first.wait()
-            while seconds := self._limits._begin(self):
+            while seconds := self._limits._start(self):
                 self._limits.clock.sleep(seconds)
         except BaseException:
             self._limits._end(self)
@@ -193,7 +193,7 @@ class RateLimitSlot:
         self._limits._enqueue(self)
         try:
             await first.wait()
-            while seconds := self._limits._begin(self):
+            while seconds := self._limits._start(self):
                 await self._limits.clock.asleep(seconds)
         except BaseException:
             self._limits._end(self)

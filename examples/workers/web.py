@@ -52,10 +52,10 @@ class Answer(BaseModel):
 
 async def status_of(run: str) -> Any:
     """The status of a run, as DBOS has it."""
-    found = await client.list_workflows_async(workflow_ids=[run])
-    if not found:
+    runs = await client.list_workflows_async(workflow_ids=[run])
+    if not runs:
         raise HTTPException(404, f"There is no run {run}.")
-    return found[0]
+    return runs[0]
 
 
 async def enqueue(thread: str, request: BaseModel) -> dict[str, str]:
