@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware, ToolRetryMiddleware
 from langchain_core.tools import BaseTool, StructuredTool, tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.prebuilt import InjectedState, ToolRuntime
 from langgraph.types import Command, interrupt
 
 from langchain_kimi import AgentLimits, agent_as_tool, create_kimi_agent, idempotency_key
@@ -219,6 +220,57 @@ async def test_every_tool_of_another_middleware_has_a_key_too(way: str) -> None:
     with pytest.raises(RuntimeError, match="outside of a tool call"):
         stamp.invoke({})
     assert len(keys) == 1
+
+
+@SYNC_AND_ASYNC
+async def test_what_langgraph_injects_is_no_part_of_the_recorded_call(way: str) -> None:
+    started = []
+
+    def send(to: str, state: Annotated[dict[str, Any], InjectedState]) -> str:
+        """Send a mail."""
+        started.append((len(state["messages"]), idempotency_key()))
+        raise ConnectionError("no answer")
+
+    async def asend(to: str, state: Annotated[dict[str, Any], InjectedState]) -> str:
+        """Send a mail."""
+        return send(to, state)
+
+    mail = Mail(0)
+    mail.tool = StructuredTool.from_function(send, asend, name="send")
+    agent = mailer(mail, ToolRetryMiddleware(max_retries=1, initial_delay=0, jitter=False))
+    assert asked(await ran(agent, way)) == [("send", {"to": "a"}, started[0][1])]
+    assert [count for count, _ in started] == [2]
+
+
+@SYNC_AND_ASYNC
+async def test_agents_that_share_the_middleware_run_their_own_tools_of_one_name(way: str) -> None:
+    policies = KimiMiddleware()
+
+    def agent(text: str) -> Any:
+        @tool
+        def look() -> str:
+            """Look."""
+            return text
+
+        return create_agent(FakeKimi(answers(called("look"))), [look], middleware=[policies])
+
+    one, two = agent("one"), agent("two")
+    texts = [results(await ran(each, way)) for each in (one, two, one)]
+    assert texts == [[("one", "success")], [("two", "success")], [("one", "success")]]
+
+
+@SYNC_AND_ASYNC
+async def test_a_tool_in_once_may_run_another_one(way: str) -> None:
+    @tool
+    async def relay(to: str, runtime: ToolRuntime) -> str:
+        """Send a mail by the other tool."""
+        [send] = [one for one in runtime.tools if one.name == "send"]
+        return f"relayed: {await send.ainvoke({'to': to})}"
+
+    mail = Mail(0)
+    agent = mailer(mail, calls=called("relay", to="a"), tools=[relay], once={"send", "relay"})
+    assert results(await ran(agent, way)) == [("relayed: sent to a", "success")]
+    assert mail.receivers == ["a"]
 
 
 @PAIRED

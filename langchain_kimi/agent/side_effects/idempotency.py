@@ -100,8 +100,12 @@ def with_injected_key(tool: BaseTool) -> BaseTool:
     return copy
 
 
-def _with_key(call: Any, names: Sequence[str]) -> Any:
-    return {**call, "args": {**call["args"], **dict.fromkeys(names, idempotency_key())}}
+def _with_key(tool_input: Any, names: Sequence[str]) -> Any:
+    """The input of a tool, a tool call or its arguments alone, with the key."""
+    keys = dict.fromkeys(names, idempotency_key())
+    if tool_input.get("type") == "tool_call":
+        return {**tool_input, "args": {**tool_input["args"], **keys}}
+    return {**tool_input, **keys}
 
 
 def _is_key(annotation: Any) -> bool:
