@@ -89,7 +89,7 @@ class Turns:
         return run
 
     def messages(self) -> list[str]:
-        return [message.text for message in self.agent(None).get_state(self.thread).values["messages"]]
+        return [message.text for message in self.agent(None).get_state(self.thread).values.get("messages", [])]
 
 
 @pytest.fixture

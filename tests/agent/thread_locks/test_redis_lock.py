@@ -19,6 +19,9 @@ from tests.services import OwnRedis, no_redis, own_redis
 
 __all__ = ["own_redis"]
 
+RECORDED = ["work", ""]
+"""The thread while the tool of a run is at work."""
+
 without_redis = pytest.mark.skipif(no_redis() is not None, reason=str(no_redis()))
 
 
@@ -31,6 +34,13 @@ def wait_for_renewal(key: str) -> None:
             assert time.monotonic() < deadline
             left = now_left
             time.sleep(0.005)
+
+
+async def until_recorded(turns: Turns) -> None:
+    """Wait until the call of the tool is recorded, which LangGraph does beside the tool."""
+    async with asyncio.timeout(30):
+        while turns.messages() != RECORDED:  # noqa: ASYNC110 (what is awaited is in a checkpointer)
+            await asyncio.sleep(0.005)
 
 
 @without_redis
@@ -87,13 +97,13 @@ async def test_each_write_is_checked(method: str, way: str) -> None:
 async def test_a_run_whose_lease_another_process_has_writes_nothing_more(way: str) -> None:
     turns, locks = Turns(way), Locks("redis")
     first = await turns.begin(turns.agent(locks()))
-    recorded = turns.messages()
+    await until_recorded(turns)
     with redis.Redis.from_url(REDIS) as client:
         client.set(f"{locks.prefix}{{{turns.thread['configurable']['thread_id']}\0}}", "another run", px=30_000)
     turns.go_on.set()
     with pytest.raises(ThreadLockLostError, match="ran out before it was renewed"):
         await first
-    assert turns.messages() == recorded
+    assert turns.messages() == RECORDED
     assert len(turns.requests) == 1
 
 
@@ -101,9 +111,9 @@ async def test_a_run_whose_lease_another_process_has_writes_nothing_more(way: st
 async def test_a_run_whose_redis_is_gone_writes_nothing_more(own_redis: OwnRedis, way: str) -> None:
     turns = Turns(way)
     first = await turns.begin(turns.agent(RedisThreadLock(own_redis.url)))
-    recorded: Any = turns.messages()
+    await until_recorded(turns)
     own_redis.kill()
     turns.go_on.set()
     with pytest.raises(ThreadLockLostError, match="does not answer"):
         await first
-    assert turns.messages() == recorded
+    assert turns.messages() == RECORDED
